@@ -1,0 +1,68 @@
+"""Run a DAG of tasks on one backend: sequential, threads or processes.
+
+    from executors import Graph, Task, load_backend, run
+
+    graph = Graph([Task("load", load), Task("fit", fit, needs=("load",))])
+    report = run(graph, load_backend("threads", workers=4))
+    report.values["fit"]
+"""
+
+from executors.backends import backend_names, load_backend
+from executors.backends.base import Backend
+from executors.cpus import usable_cpus
+from executors.errors import (
+    ActionInterrupted,
+    BackendError,
+    ExecutorError,
+    GraphError,
+    NotPicklable,
+    RemoteError,
+    RunFailed,
+    TaskError,
+    TaskStopped,
+    TaskTimeout,
+    WorkerDied,
+)
+from executors.graph import Graph, Task
+from executors.observers import Observer
+from executors.policy import (
+    CONTINUE_ON_FAILURE,
+    FAIL_FAST,
+    STOP_ON_FAILURE,
+    FailurePolicy,
+)
+from executors.records import Attempt, Call, RunReport, Status, TaskRecord
+from executors.runner import run
+from executors.session import Session
+
+__all__ = [
+    "CONTINUE_ON_FAILURE",
+    "FAIL_FAST",
+    "STOP_ON_FAILURE",
+    "ActionInterrupted",
+    "Attempt",
+    "Backend",
+    "BackendError",
+    "Call",
+    "ExecutorError",
+    "FailurePolicy",
+    "Graph",
+    "GraphError",
+    "NotPicklable",
+    "Observer",
+    "RemoteError",
+    "RunFailed",
+    "RunReport",
+    "Session",
+    "Status",
+    "Task",
+    "TaskError",
+    "TaskRecord",
+    "TaskStopped",
+    "TaskTimeout",
+    "WorkerDied",
+    "backend_names",
+    "load_backend",
+    "run",
+    "usable_cpus",
+]

@@ -1,0 +1,72 @@
+"""The backends by name: the modules of this folder, and entry points of other packages.
+
+A backend is found by being a subclass of `Backend` in a module of this folder, or by an entry
+point in the group `executors.backends`, whose name is the backend's and whose object the class.
+"""
+
+from __future__ import annotations
+
+import inspect
+import pkgutil
+from functools import cache
+from importlib import import_module
+from importlib.metadata import entry_points
+
+from executors.backends.base import Backend
+from executors.errors import BackendError
+
+ENTRY_POINTS = "executors.backends"
+BASELINE = "sequential"
+
+
+def backend_names() -> list[str]:
+    """Names of all installed backends, available here or not: the baseline, then by name."""
+    names = {*_built_in(), *(point.name for point in entry_points(group=ENTRY_POINTS))}
+    return sorted(names, key=lambda name: (name != BASELINE, name))
+
+
+def backend_class(name: str) -> type[Backend]:
+    """The class of a backend, available here or not.
+
+    Raises:
+        BackendError: no backend has this name, or its package cannot be imported.
+    """
+    if name in _built_in():
+        return _built_in()[name]
+    for point in entry_points(group=ENTRY_POINTS, name=name):
+        try:
+            found = point.load()
+        except ImportError as error:
+            raise BackendError(f"backend {name!r} ({point.value}) cannot be imported: {error}") from error
+        if not (isinstance(found, type) and issubclass(found, Backend)):
+            raise BackendError(f"backend {name!r} ({point.value}) is not a subclass of Backend")
+        return found
+    raise BackendError(f"unknown backend {name!r}; there are: {', '.join(backend_names())}")
+
+
+def load_backend(name: str, workers: int | None = None) -> Backend:
+    """A backend, ready to be entered.
+
+    Args:
+        name: one of `backend_names()`.
+        workers: how many tasks may run at once; None means `usable_cpus()`.
+
+    Raises:
+        BackendError: unknown, not available here, or not a whole number of workers >= 1.
+    """
+    found = backend_class(name)
+    reason = found.unavailable()
+    if reason is not None:
+        raise BackendError(f"backend {name!r} is not available here: {reason}")
+    return found(workers)
+
+
+@cache
+def _built_in() -> dict[str, type[Backend]]:
+    found: dict[str, type[Backend]] = {}
+    for module in pkgutil.iter_modules(__path__):
+        contents = vars(import_module(f"{__name__}.{module.name}"))
+        for thing in contents.values():
+            if isinstance(thing, type) and issubclass(thing, Backend) and not inspect.isabstract(thing):
+                found[thing.name] = thing
+    return found

@@ -1,0 +1,116 @@
+"""`Backend`, the port that every way of running tasks implements, and `attempt`.
+
+A backend decides nothing: it takes calls from a `Session`, has its workers make the attempts,
+and gives the outcomes back. Two methods make a backend, `drive` and `wake`.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from time import monotonic
+from types import TracebackType
+from typing import Any, ClassVar, Self
+
+from executors.cpus import usable_cpus
+from executors.errors import BackendError
+from executors.records import Attempt, Call
+from executors.session import Session
+
+
+class Backend(ABC):
+    """Runs the calls of a session on its workers.
+
+    A context manager: on entry its workers are started and ready, on exit they are gone.
+    It may drive several sessions, one after the other.
+
+    Args:
+        workers: how many; None means `usable_cpus()`.
+
+    Raises:
+        BackendError: `workers` is not a whole number of at least 1.
+    """
+
+    name: ClassVar[str]
+    workers: int
+
+    def __init__(self, workers: int | None = None) -> None:
+        self.workers = usable_cpus() if workers is None else checked_workers(workers)
+        self.is_open = False
+        self.is_driving = False
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        """Why this backend cannot run here and what to do about it, or None if it can."""
+        return None
+
+    def __enter__(self) -> Self:
+        self.open()
+        self.is_open = True
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.is_open = False
+        self.close()
+
+    def open(self) -> None:  # noqa: B027 - a backend without workers of its own has nothing to do
+        """Starts the workers; returns when they are ready."""
+
+    def close(self) -> None:  # noqa: B027
+        """Ends the workers; returns when they are gone."""
+
+    @abstractmethod
+    def drive(self, session: Session) -> None:
+        """Runs the session's calls until it is over; blocks the calling thread."""
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Makes a blocked `drive` look at its session again.
+
+        Called from any thread and from signal handlers, also when nothing is driven.
+        """
+
+    def unwrap(self, value: Any) -> Any:
+        """The object behind a value that this backend gave to the session."""
+        return value
+
+
+def checked_workers(workers: object) -> int:
+    """`workers` itself, if it is a whole number of at least 1."""
+    if isinstance(workers, bool) or not isinstance(workers, int) or workers < 1:
+        raise BackendError(f"workers must be a whole number of at least 1, not {workers!r}")
+    return workers
+
+
+def act(action: Callable[..., Any], call: Call) -> Any:
+    """Calls the action. A stop signal raises only in frames below this one."""
+    return action(*map(call.values.__getitem__, call.needs))
+
+
+def attempt(call: Call, worker: str) -> Attempt:
+    """Makes an attempt in this thread; whatever the action raises is the outcome."""
+    value: Any = None
+    error: BaseException | None = None
+    started_s = monotonic()
+    try:
+        value = act(call.task.action, call)
+    except BaseException as raised:
+        error = without_frames(raised, 2)
+    return Attempt(call, worker, started_s, monotonic(), value, error)
+
+
+def without_frames(error: BaseException, count: int) -> BaseException:
+    """Drops the outermost frames of a traceback: the scheduler's own.
+
+    The user sees only the action's frames, and the error does not pin the scheduler's.
+    """
+    traceback = error.__traceback__
+    for _ in range(count):
+        if traceback is not None and traceback.tb_next is not None:
+            traceback = traceback.tb_next
+    return error.with_traceback(traceback)

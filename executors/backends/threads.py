@@ -1,0 +1,263 @@
+"""A pool of threads in this process.
+
+Each worker takes, runs and finishes calls itself, so a chain never changes threads::
+
+    worker:  run the action -> inbox -> [lock: finish all of the inbox, take the next call] -> ...
+
+No worker ever blocks on the lock. A worker that finds it taken leaves its outcome in the inbox
+and goes to sleep at its gate; whoever holds the lock looks into the inbox again after letting
+go, and wakes a sleeper when there is work. (With a blocking lock, a holder that is interrupted
+by the interpreter's thread switch makes every other worker queue up, and from then on each
+lock costs a switch: twice the time a task on a long run of short tasks.)
+
+The calling thread sleeps until the run is over, a deadline or a delayed retry is due, or it is
+woken by a stop. It is the only one that gives up on a worker.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from time import monotonic
+from typing import ClassVar
+
+from executors.backends.base import Backend, attempt
+from executors.errors import BackendError, TaskError, TaskStopped, TaskTimeout
+from executors.gate import Gate
+from executors.records import Attempt, Call
+from executors.session import Session
+
+logger = logging.getLogger("executors")
+
+
+class _Worker:
+    """A thread of the pool.
+
+    Attributes:
+        gate: where it sleeps while there is nothing to do.
+        is_listed: it is among the sleepers.
+        call: what it runs, since `taken_s`, or None.
+        is_abandoned: its call was given up; it ends as soon as its action returns.
+    """
+
+    __slots__ = ("call", "gate", "is_abandoned", "is_listed", "name", "taken_s", "thread")
+
+    def __init__(self, name: str, pool: Threads) -> None:
+        self.name = name
+        self.gate = Gate()
+        self.is_listed = False
+        self.call: Call | None = None
+        self.taken_s = 0.0
+        self.is_abandoned = False
+        self.thread = threading.Thread(target=pool._work, args=(self,), name=name, daemon=True)
+
+
+class Threads(Backend):
+    """Threads of this process; they share its interpreter lock (GIL).
+
+    Threads are started when they are first needed and live until the backend is closed.
+    A thread cannot be killed: a task that overruns its `timeout_s`, or that still runs
+    `grace_s` after a stop, is reported as such, and its daemon thread is abandoned. What it
+    returns later is dropped, and a fresh thread takes its place.
+
+    Args:
+        workers: how many tasks may run at once; None means `usable_cpus()`.
+        grace_s: seconds that running tasks are given to end after a stop.
+    """
+
+    name: ClassVar[str] = "threads"
+
+    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
+        super().__init__(workers)
+        self.grace_s = grace_s
+        self._lock = threading.Lock()  # guards the session
+        self._session: Session | None = None
+        self._inbox: deque[Attempt] = deque()  # outcomes on their way into the session
+        self._sleepers: deque[_Worker] = deque()
+        self._vacancies = deque(range(self.workers))  # numbers of threads not started yet
+        self._started = self.workers  # the number of the next replacement
+        self._pool: dict[_Worker, None] = {}
+        self._is_closing = False
+        self._caller = Gate()  # opened to wake the thread that drives
+        self._caller_wakes_s: float | None = None
+
+    def open(self) -> None:
+        self._is_closing = False
+
+    def close(self) -> None:
+        self._is_closing = True
+        workers = list(self._pool)
+        for worker in workers:
+            worker.gate.open()
+        for worker in workers:
+            worker.thread.join()
+        self._pool.clear()
+        self._sleepers.clear()
+        self._vacancies = deque(range(self.workers))
+
+    def wake(self) -> None:
+        self._caller.open()
+
+    # -- the calling thread -----------------------------------------------------------------
+
+    def drive(self, session: Session) -> None:
+        self._session = session
+        stop_by_s: float | None = None
+        try:
+            while True:
+                with self._lock:
+                    now_s = monotonic()
+                    self._finish_inbox(session, now_s)
+                    for call in session.overdue(now_s):
+                        self._give_up(session, call, now_s, _timed_out(call))
+                    if session.stopping:
+                        stop_by_s = stop_by_s or now_s + self.grace_s
+                        if now_s >= stop_by_s:
+                            for call in session.running:
+                                self._give_up(session, call, now_s, _stopped(call, session))
+                    if session.over:
+                        return
+                    times = [at_s for at_s in (session.wake_at_s, stop_by_s) if at_s is not None]
+                    self._caller_wakes_s = wakes_s = min(times, default=None)
+                    is_more = session.startable > 0
+                self._let_go(is_more)
+                self._caller.wait(None if wakes_s is None else wakes_s - monotonic())
+        finally:
+            self._session = None
+            for worker in [worker for worker in list(self._pool) if worker.call is not None]:
+                self._abandon(worker)  # only when an exception broke the loop
+
+    def _give_up(self, session: Session, call: Call, now_s: float, error: TaskError) -> None:
+        """Ends a call whose thread runs on.
+
+        Where no worker has the call, its outcome is on the way: that one counts.
+        """
+        for worker in list(self._pool):
+            if worker.call is call:
+                self._abandon(worker)
+                session.finish(Attempt(call, worker.name, worker.taken_s, now_s, None, error), now_s)
+
+    def _abandon(self, worker: _Worker) -> None:
+        worker.is_abandoned = True
+        del self._pool[worker]
+        self._vacancies.append(self._started)
+        self._started += 1
+
+    # -- the workers ------------------------------------------------------------------------
+
+    def _work(self, worker: _Worker) -> None:
+        while not self._is_closing and not worker.is_abandoned:
+            call = self._next(worker) or self._sleep(worker)
+            while call is not None:
+                made = attempt(call, worker.name)
+                worker.call = call = None
+                if worker.is_abandoned:
+                    return
+                self._inbox.append(made)
+                del made  # a sleeping thread pins no value
+                call = self._next(worker)
+
+    def _next(self, worker: _Worker | None) -> Call | None:
+        """Finishes the inbox and takes a call; None: there is none now, or the lock is taken."""
+        call = None
+        is_more = False
+        if self._lock.acquire(False):
+            try:
+                session = self._session
+                if session is not None:
+                    now_s = monotonic()
+                    self._finish_inbox(session, now_s)
+                    if worker is not None:
+                        call = self._take(session, worker, now_s)
+                    self._tell_caller(session)
+                    is_more = session.startable > 0
+            finally:
+                self._lock.release()
+            self._let_go(is_more)
+        return call
+
+    def _finish_inbox(self, session: Session, now_s: float) -> None:
+        while self._inbox:
+            session.finish(self._inbox.popleft(), now_s)
+
+    def _take(self, session: Session, worker: _Worker, now_s: float) -> Call | None:
+        call = session.take(now_s)
+        if call is not None:
+            worker.call = call
+            worker.taken_s = now_s
+            if worker.is_listed:
+                worker.is_listed = False
+                try:
+                    self._sleepers.remove(worker)
+                except ValueError:
+                    pass  # somebody is just waking it: it will find its gate open once
+            session.started(call, now_s)
+        return call
+
+    def _tell_caller(self, session: Session) -> None:
+        """Wakes the calling thread when only it can go on, or when it would sleep too long."""
+        wake_at_s = session.wake_at_s
+        if wake_at_s is not None:
+            sleeps_to_s = self._caller_wakes_s
+            if sleeps_to_s is None or wake_at_s < sleeps_to_s:
+                self._caller.open()
+        if session.stopping or session.over:
+            self._caller.open()
+
+    def _let_go(self, is_more: bool) -> None:
+        """After the lock was released: nothing that came meanwhile may lie there unseen."""
+        if is_more:
+            self._rouse()
+        if self._inbox:
+            self._next(None)
+
+    def _rouse(self) -> None:
+        """Wakes a sleeper, or starts a thread; the woken one wakes the next."""
+        try:
+            worker = self._sleepers.pop()
+        except IndexError:
+            self._recruit()
+        else:
+            worker.is_listed = False
+            worker.gate.open()
+
+    def _recruit(self) -> None:
+        try:
+            number = self._vacancies.popleft()
+        except IndexError:
+            return  # all workers are busy
+        worker = _Worker(f"thread-{number}", self)
+        self._pool[worker] = None
+        try:
+            worker.thread.start()
+        except RuntimeError as error:  # the system has no more threads: go on with those there are
+            del self._pool[worker]
+            self._vacancies.clear()
+            logger.warning("only %d of %d threads could be started", len(self._pool), self.workers)
+            if not self._pool:
+                raise BackendError(f"no thread could be started: {error}") from error
+
+    def _sleep(self, worker: _Worker) -> Call | None:
+        """Sleeps until there may be work; returns a call that came in the meantime."""
+        if not worker.is_listed:
+            worker.is_listed = True
+            self._sleepers.append(worker)
+        call = self._next(worker)  # what came before it was on the list woke nobody
+        if call is None and not self._is_closing:
+            worker.gate.wait()
+        return call
+
+
+def _timed_out(call: Call) -> TaskTimeout:
+    return TaskTimeout(
+        f"task {call.task.name!r} ran longer than its timeout of {call.task.timeout_s:g} s;"
+        " a thread cannot be stopped, so it may still be running"
+    )
+
+
+def _stopped(call: Call, session: Session) -> TaskStopped:
+    return TaskStopped(
+        f"task {call.task.name!r} was still running when the run was stopped"
+        f" ({session.stop_reason}); a thread cannot be stopped, so it may still be running"
+    )

@@ -1,0 +1,77 @@
+"""What goes through the socket between the process backend and one of its workers.
+
+::
+
+    parent -> worker   SIZE, then a pickle: first a Setup, then one Order for each call
+    worker -> parent   REPLY (kind, two sizes, start and end of the action),
+                       then the outcome, then the log records, both pickled
+
+A worker has one order at a time, so the two ends never send at once and neither can block the
+other for good. Values are pickled once, by the worker that made them: the parent passes the
+bytes on to the readers and unpickles only what the report keeps.
+"""
+
+from __future__ import annotations
+
+import pickle
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+SIZE = struct.Struct("<Q")
+REPLY = struct.Struct("<BQQdd")
+READY, VALUE, ERROR = range(3)  # kinds of replies
+
+CACHED_BYTES = 1 << 16  # pickled actions up to this size are kept: tasks often share one
+NO_RECORDS = pickle.dumps([])
+
+
+class Setup(NamedTuple):
+    """How a worker becomes like its parent."""
+
+    path: list[str]  # sys.path
+    python_path: str | None  # the PYTHONPATH that the user had
+    log_levels: Mapping[str, int]  # by logger name, "" is the root
+
+
+class Order(NamedTuple):
+    """One call, all in bytes but the names, which are for messages."""
+
+    task: str
+    needs: tuple[str, ...]
+    action: bytes
+    arguments: list[bytes]
+
+
+class Failure(NamedTuple):
+    """An exception on its way to the parent; `pickled` is None if it does not come back whole."""
+
+    pickled: bytes | None
+    type_name: str
+    text: str
+    traceback: str
+
+
+@dataclass(slots=True)
+class Packed:
+    """A value as the session of a process run holds it: pickled, its object only if kept."""
+
+    payload: bytes
+    value: Any = None
+
+
+def dumps(thing: Any) -> bytes:
+    """Pickles by reference where that works, else by value (lambdas, classes of `__main__`)."""
+    try:
+        return pickle.dumps(thing, protocol=5)
+    except Exception:
+        return dumps_by_value(thing)
+
+
+def dumps_by_value(thing: Any) -> bytes:
+    """Pickles so that no `__main__` is needed to unpickle."""
+    import cloudpickle  # 20 ms; most workers never need it
+
+    pickled: bytes = cloudpickle.dumps(thing, protocol=5)
+    return pickled

@@ -1,0 +1,201 @@
+"""The worker process: `python -m executors.backends.worker SOCKET LIFELINE`.
+
+Both arguments are numbers of inherited descriptors. The user's `__main__` is never imported:
+scripts without a guard, notebooks and `python -c` work, because actions come by value.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import logging.handlers
+import os
+import pickle
+import select
+import signal
+import socket
+import sys
+import threading
+import traceback
+from functools import lru_cache
+from time import monotonic
+from typing import Any
+
+from executors.backends.base import without_frames
+from executors.backends.wire import (
+    CACHED_BYTES,
+    ERROR,
+    NO_RECORDS,
+    READY,
+    REPLY,
+    SIZE,
+    VALUE,
+    Failure,
+    Order,
+    Setup,
+    dumps,
+)
+from executors.errors import NotPicklable
+from executors.records import describe
+
+_loads_action = lru_cache(maxsize=256)(pickle.loads)  # tasks often share an action
+
+
+def main() -> None:
+    channel = socket.socket(fileno=int(sys.argv[1]))
+    channel.set_inheritable(False)
+    lifeline = int(sys.argv[2])
+    os.set_inheritable(lifeline, False)
+    die_with_parent(lifeline)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide
+    message = _receive(channel)
+    if message is None:
+        return  # the parent has closed the pool
+    records = _set_up(pickle.loads(message))
+    try:
+        channel.sendall(REPLY.pack(READY, 0, 0, 0.0, 0.0))
+        while (message := _receive(channel)) is not None:
+            channel.sendall(_carry_out(pickle.loads(message), records))
+            del message
+    except ConnectionError:
+        pass  # the parent has closed the pool
+
+
+def die_with_parent(lifeline: int) -> None:
+    """Has this process group killed when the other end of a pipe is closed, however that happens.
+
+    The kernel sends the signal itself (fcntl(2), F_SETSIG), so it works while an action holds
+    the GIL, and, unlike PR_SET_PDEATHSIG, does not depend on the thread that started us.
+    """
+    os.set_blocking(lifeline, False)
+    if hasattr(fcntl, "F_SETSIG"):
+        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
+        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
+        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
+        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
+        if select.select([lifeline], [], [], 0)[0]:  # it was closed before we asked
+            os.killpg(0, signal.SIGKILL)
+    else:  # not Linux
+        threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
+
+
+def _watch(lifeline: int) -> None:
+    select.select([lifeline], [], [])
+    os.killpg(0, signal.SIGKILL)
+
+
+def _set_up(setup: Setup) -> _Recorder:
+    sys.path[:] = setup.path
+    if setup.python_path is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = setup.python_path
+    recorder = _Recorder()
+    logging.getLogger().addHandler(recorder)
+    for name, level in setup.log_levels.items():
+        logging.getLogger(name).setLevel(level)
+    return recorder
+
+
+class _Recorder(logging.handlers.QueueHandler):
+    """Keeps log records for the parent, which gets them with the outcome."""
+
+    def __init__(self) -> None:
+        self.records: list[logging.LogRecord] = []
+        super().__init__(self.records)  # type: ignore[arg-type]
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        for key, value in vars(record).items():
+            if not isinstance(value, (str, int, float, type(None))):
+                setattr(record, key, repr(value))  # `extra` may hold anything
+        self.records.append(record)
+
+
+def _receive(channel: socket.socket) -> bytearray | None:
+    """The next message, or None when the parent has hung up."""
+    head = _read(channel, SIZE.size)
+    return _read(channel, SIZE.unpack(head)[0]) if head else None
+
+
+def _read(channel: socket.socket, size: int) -> bytearray | None:
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        count = channel.recv_into(view)
+        if not count:
+            return None
+        view = view[count:]
+    return data
+
+
+def _carry_out(order: Order, recorder: _Recorder) -> bytes:
+    """Makes the attempt; the reply, with what was logged."""
+    started_s = ended_s = monotonic()
+    try:
+        action = _unpickled(order, "action", order.action)
+        arguments = [
+            _unpickled(order, f"argument, the value of {need!r},", data)
+            for need, data in zip(order.needs, order.arguments, strict=True)
+        ]
+        started_s = monotonic()
+        try:
+            value = action(*arguments)
+        finally:
+            ended_s = monotonic()
+        kind, payload = VALUE, _pickled(order, value)
+    except BaseException as error:
+        kind, payload = ERROR, dumps(_failure(without_frames(error, 1)))
+    finally:
+        action = arguments = value = None  # nothing outlives its call
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            pass  # closed, or its reader is gone
+    records = NO_RECORDS
+    if recorder.records:
+        records = dumps(recorder.records)
+        recorder.records.clear()
+    return REPLY.pack(kind, len(payload), len(records), started_s, ended_s) + payload + records
+
+
+def _unpickled(order: Order, what: str, data: bytes) -> Any:
+    try:
+        is_short_action = data is order.action and len(data) <= CACHED_BYTES
+        return _loads_action(data) if is_short_action else pickle.loads(data)
+    except Exception as error:
+        raise NotPicklable(
+            f"task {order.task!r}: its {what} cannot be unpickled in the worker process:"
+            f" {describe(error)}"
+        ) from error
+
+
+def _pickled(order: Order, value: Any) -> bytes:
+    try:
+        return dumps(value)
+    except Exception as error:
+        raise NotPicklable(
+            f"task {order.task!r}: its value, of type {type(value).__name__}, cannot be pickled:"
+            f" {describe(error)}; return plain data, or use the threads backend"
+        ) from error
+
+
+def _failure(error: BaseException) -> Failure:
+    shown = "".join(traceback.format_exception(error))
+    kind = type(error)
+    type_name = kind.__qualname__ if kind.__module__ == "builtins" else (
+        f"{kind.__module__}.{kind.__qualname__}"
+    )
+    try:
+        pickled = dumps(error)
+        returned = pickle.loads(pickled)
+        if type(returned) is not kind:
+            raise TypeError(f"it comes back as {type(returned).__name__}")
+    except Exception as reason:
+        text = f"{describe(error)} (the exception cannot be sent itself: {describe(reason)})"
+        return Failure(None, type_name, text, shown)
+    return Failure(pickled, type_name, describe(error), shown)
+
+
+if __name__ == "__main__":
+    main()

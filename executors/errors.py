@@ -1,0 +1,77 @@
+"""Everything that this package raises, or puts into a record, as one tree.
+
+::
+
+    ExecutorError
+    ├── GraphError (ValueError)      a graph that cannot run: raised when it is built
+    ├── BackendError                 unknown, unavailable, wrongly sized or misused backend
+    ├── RunFailed                    raised by RunReport.raise_for_failures()
+    └── TaskError                    outcomes that the scheduler itself gives to a task
+        ├── TaskTimeout (TimeoutError)   ran longer than its timeout_s
+        ├── TaskStopped                  was running when the run was stopped
+        ├── WorkerDied                   its worker process was killed or exited
+        └── NotPicklable                 action, argument or value cannot cross processes
+            └── RemoteError              stands for an exception that cannot
+
+    KeyboardInterrupt
+    └── ActionInterrupted            raised inside an action on the main thread by a stop
+"""
+
+from __future__ import annotations
+
+
+class ExecutorError(Exception):
+    """Base of all errors of this package."""
+
+
+class GraphError(ExecutorError, ValueError):
+    """A task or graph is malformed; the message names the task."""
+
+
+class BackendError(ExecutorError):
+    """A backend is unknown, not available here, wrongly sized, or used wrongly."""
+
+
+class RunFailed(ExecutorError):
+    """A run did not succeed; `__cause__` is the first failure, `report` has all."""
+
+
+class TaskError(ExecutorError):
+    """An outcome that the scheduler gave to a task, not one that its action raised."""
+
+
+class TaskTimeout(TaskError, TimeoutError):
+    """The attempt took longer than the task's `timeout_s`."""
+
+
+class TaskStopped(TaskError):
+    """The attempt was still running when the run was stopped."""
+
+
+class WorkerDied(TaskError):
+    """The worker process that ran the attempt was killed or exited."""
+
+
+class NotPicklable(TaskError):
+    """Something that has to cross between processes cannot be pickled or unpickled."""
+
+
+class RemoteError(NotPicklable):
+    """An exception of a worker process that cannot be pickled or unpickled, as text.
+
+    Attributes:
+        type_name: the qualified name of the exception's class.
+        text: class and message, and why the exception itself is not here.
+    """
+
+    def __init__(self, type_name: str, text: str) -> None:
+        super().__init__(type_name, text)
+        self.type_name = type_name
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class ActionInterrupted(KeyboardInterrupt):
+    """Raised inside an action that the main thread runs when a signal stops the run."""

@@ -1,0 +1,31 @@
+"""`Gate`: the one way in which a thread of this package waits."""
+
+from __future__ import annotations
+
+import threading
+
+
+class Gate:
+    """A door that lets one waiter through each time it is opened.
+
+    Opening an open gate does nothing. `open` never blocks and takes no other lock, so a signal
+    handler may call it (`threading.Event.set` may not: interrupted in `wait`, it deadlocks).
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lock.acquire()
+
+    def open(self) -> None:
+        try:
+            self._lock.release()
+        except RuntimeError:
+            pass  # open already
+
+    def wait(self, timeout_s: float | None = None) -> bool:
+        """Blocks until the gate is open and closes it behind; False when time ran out."""
+        if timeout_s is None:
+            return self._lock.acquire()
+        return self._lock.acquire(timeout=min(max(0.0, timeout_s), threading.TIMEOUT_MAX))

@@ -1,0 +1,247 @@
+"""`Task` and `Graph`: what is to be done, checked once and numbered by urgency.
+
+A graph that exists is runnable: names are unique, every need is known, there is no cycle.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from typing import Any
+
+from executors.errors import GraphError
+
+SHOWN_OF_A_CYCLE = 10  # names at each end
+
+
+def _refuse(name: object, field: str, wanted: str, got: object) -> GraphError:
+    return GraphError(f"task {name!r}: {field} must be {wanted}, not {got!r}")
+
+
+def _is_count(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_seconds(value: object) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value) and value >= 0
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One piece of work.
+
+    Attributes:
+        name: unique in its graph.
+        action: called with the values of `needs`, in that order; what it returns is its value.
+        needs: names of the tasks whose values are the arguments.
+        retries: how many more attempts follow a failed one.
+        retry_delay_s: seconds before the first retry.
+        retry_backoff: the delay is multiplied by this for each further retry.
+        timeout_s: seconds that one attempt may take, or None.
+        cost_s: expected seconds, used for the order only.
+        slots: how many workers it occupies while it runs (at most all of them).
+        lane: tasks of different lanes never overlap; None overlaps with every lane.
+
+    Raises:
+        GraphError: a field has a wrong type or value.
+    """
+
+    name: str
+    action: Callable[..., Any]
+    needs: tuple[str, ...] = ()
+    retries: int = 0
+    retry_delay_s: float = 0.0
+    retry_backoff: float = 1.0
+    timeout_s: float | None = None
+    cost_s: float | None = None
+    slots: int = 1
+    lane: Hashable = None
+
+    def __post_init__(self) -> None:
+        name = self.name
+        if not isinstance(name, str) or not name:
+            raise _refuse(name, "name", "a non-empty string", name)
+        if not callable(self.action):
+            raise _refuse(name, "action", "callable", self.action)
+        if type(self.needs) is not tuple:
+            if isinstance(self.needs, str) or not isinstance(self.needs, Iterable):
+                raise _refuse(name, "needs", "a tuple of task names", self.needs)
+            object.__setattr__(self, "needs", tuple(self.needs))
+        for need in self.needs:
+            if not isinstance(need, str):
+                raise _refuse(name, "needs", "a tuple of task names", self.needs)
+        if not _is_count(self.retries, 0):
+            raise _refuse(name, "retries", "a whole number >= 0", self.retries)
+        if not _is_count(self.slots, 1):
+            raise _refuse(name, "slots", "a whole number >= 1", self.slots)
+        if not _is_seconds(self.retry_delay_s):
+            raise _refuse(name, "retry_delay_s", "seconds >= 0", self.retry_delay_s)
+        if not _is_seconds(self.retry_backoff):
+            raise _refuse(name, "retry_backoff", "a number >= 0", self.retry_backoff)
+        if self.timeout_s is not None and not (_is_seconds(self.timeout_s) and self.timeout_s > 0):
+            raise _refuse(name, "timeout_s", "seconds > 0 or None", self.timeout_s)
+        if self.cost_s is not None and not _is_seconds(self.cost_s):
+            raise _refuse(name, "cost_s", "seconds >= 0 or None", self.cost_s)
+        if not isinstance(self.lane, Hashable):
+            raise _refuse(name, "lane", "hashable", self.lane)
+
+
+class Graph:
+    """A directed acyclic graph of tasks.
+
+    Inside a run, tasks are integers: their rank by urgency, 0 the most urgent. A task's urgency
+    is its bottom level, the longest path from its start to the end of the graph, in tasks or,
+    where any `cost_s` is known, in seconds (an unknown cost counts as the median of the known
+    ones). Ranks are a topological order, so a plain heap of ranks is the ready queue.
+
+    Attributes:
+        tasks: the tasks in the order given.
+        ranked: the same tasks by rank.
+        rank: from name to rank.
+        needs: for each rank, the ranks of its needs, in argument order.
+        dependents: for each rank, the ranks of the tasks that need it (once for each argument).
+        levels: for each rank, the number of tasks before it on the longest path from a source.
+
+    Raises:
+        GraphError: not a task, a duplicate name, an unknown need, or a cycle (spelled out).
+    """
+
+    def __init__(self, tasks: Iterable[Task]) -> None:
+        self.tasks: tuple[Task, ...] = tuple(tasks)
+        for task in self.tasks:
+            if not isinstance(task, Task):
+                raise GraphError(f"a graph is made of Task objects, not {task!r}")
+        position = {task.name: at for at, task in enumerate(self.tasks)}
+        if len(position) < len(self.tasks):
+            counts = Counter(task.name for task in self.tasks)
+            twice = ", ".join(repr(name) for name, count in counts.items() if count > 1)
+            raise GraphError(f"task names must be unique; used more than once: {twice}")
+        needs = [self._positions(task, position) for task in self.tasks]
+        order = _topological(self.tasks, needs)
+        urgency = _bottom_levels(_costs(self.tasks), needs, order)
+        by_rank = sorted(order, key=lambda at: -urgency[at])  # stable: ties stay topological
+        rank_of = [0] * len(by_rank)
+        for rank, at in enumerate(by_rank):
+            rank_of[at] = rank
+
+        self.ranked: tuple[Task, ...] = tuple(self.tasks[at] for at in by_rank)
+        self.rank: dict[str, int] = {task.name: rank for rank, task in enumerate(self.ranked)}
+        self.needs: list[tuple[int, ...]] = [
+            tuple([rank_of[need] for need in needs[at]]) for at in by_rank
+        ]
+        self.dependents: list[tuple[int, ...]] = _dependents(self.needs)
+        self.levels: list[int] = []
+        for ranks in self.needs:
+            self.levels.append(1 + max((self.levels[need] for need in ranks), default=-1))
+
+    @staticmethod
+    def _positions(task: Task, position: Mapping[str, int]) -> list[int]:
+        try:
+            return [position[need] for need in task.needs]
+        except KeyError as error:
+            raise GraphError(
+                f"task {task.name!r} needs {error.args[0]!r}, which is not in the graph"
+            ) from None
+
+    def __len__(self) -> int:
+        return len(self.tasks)
+
+    def __repr__(self) -> str:
+        return f"<Graph of {len(self)} tasks, {self.edges} edges>"
+
+    @property
+    def edges(self) -> int:
+        """Pairs of a task and one that needs it."""
+        return sum(len(set(ranks)) for ranks in self.needs)
+
+    @property
+    def depth(self) -> int:
+        """Tasks on the longest path."""
+        return 1 + max(self.levels, default=-1)
+
+    @property
+    def width(self) -> int:
+        """Tasks on the fullest level (a task's level is its longest distance from a source)."""
+        return max(Counter(self.levels).values(), default=0)
+
+    @property
+    def average_parallelism(self) -> float:
+        """Tasks divided by depth: the speedup of unit tasks on workers without end."""
+        return len(self) / self.depth if self.tasks else 0.0
+
+    def work_s(self, times_s: Mapping[str, float] | None = None) -> float:
+        """Sum of the task times, by default of the costs (1 where no cost is known)."""
+        return math.fsum(self._times(times_s))
+
+    def span_s(self, times_s: Mapping[str, float] | None = None) -> float:
+        """Length of the critical path: what no number of workers can beat."""
+        times = self._times(times_s)
+        ends: list[float] = []
+        for rank, ranks in enumerate(self.needs):
+            ends.append(times[rank] + max((ends[need] for need in ranks), default=0.0))
+        return max(ends, default=0.0)
+
+    def _times(self, times_s: Mapping[str, float] | None) -> list[float]:
+        if times_s is None:
+            return _costs(self.ranked)
+        return [times_s[task.name] for task in self.ranked]
+
+
+def _costs(tasks: Sequence[Task]) -> list[float]:
+    known = [task.cost_s for task in tasks if task.cost_s is not None]
+    unknown = median(known) if known else 1.0
+    return [unknown if task.cost_s is None else task.cost_s for task in tasks]
+
+
+def _topological(tasks: Sequence[Task], needs: Sequence[Sequence[int]]) -> list[int]:
+    """Positions such that needs come first (Kahn 1962); ties keep the order given."""
+    missing = [len(positions) for positions in needs]
+    dependents = _dependents(needs)
+    order = [at for at, count in enumerate(missing) if not count]
+    for at in order:  # grows while it is read
+        for dependent in dependents[at]:
+            missing[dependent] -= 1
+            if not missing[dependent]:
+                order.append(dependent)
+    if len(order) < len(needs):
+        raise GraphError("the graph has a cycle: " + " needs ".join(_cycle(tasks, needs, missing)))
+    return order
+
+
+def _cycle(
+    tasks: Sequence[Task], needs: Sequence[Sequence[int]], missing: Sequence[int]
+) -> list[str]:
+    """Names along one cycle: from any blocked task, follow blocked needs until one repeats."""
+    path: list[int] = []
+    seen: dict[int, int] = {}
+    at = next(at for at, count in enumerate(missing) if count)
+    while at not in seen:
+        seen[at] = len(path)
+        path.append(at)
+        at = next(need for need in needs[at] if missing[need])
+    names = [repr(tasks[step].name) for step in [*path[seen[at] :], at]]
+    if len(names) > 2 * SHOWN_OF_A_CYCLE:
+        hidden = len(names) - 2 * SHOWN_OF_A_CYCLE
+        names[SHOWN_OF_A_CYCLE:-SHOWN_OF_A_CYCLE] = [f"... ({hidden} more) ..."]
+    return names
+
+
+def _dependents(needs: Sequence[Sequence[int]]) -> list[tuple[int, ...]]:
+    lists: list[list[int]] = [[] for _ in needs]
+    for at, positions in enumerate(needs):
+        for need in positions:
+            lists[need].append(at)
+    return [tuple(dependents) for dependents in lists]
+
+
+def _bottom_levels(
+    costs: Sequence[float], needs: Sequence[Sequence[int]], order: Sequence[int]
+) -> list[float]:
+    levels = list(costs)
+    for at in reversed(order):
+        for need in needs[at]:
+            levels[need] = max(levels[need], costs[need] + levels[at])
+    return levels

@@ -1,0 +1,165 @@
+"""`run`: one graph on one backend, from the first signal handler to the report."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from time import monotonic
+from types import FrameType
+from typing import Any
+
+from executors.backends.base import Backend, act
+from executors.errors import ActionInterrupted, BackendError, GraphError
+from executors.graph import Graph
+from executors.observers import Announcer, Observer
+from executors.policy import FAIL_FAST, FailurePolicy
+from executors.records import RunReport
+from executors.session import Session
+
+CANCEL_POLL_S = 0.05  # an Event cannot be listened to: how often a run looks at `cancel`
+
+
+def run(
+    graph: Graph,
+    backend: Backend,
+    *,
+    policy: FailurePolicy = FAIL_FAST,
+    observers: Sequence[Observer] = (),
+    keep: str | Collection[str] = "needed",
+    cancel: threading.Event | None = None,
+) -> RunReport:
+    """Runs a graph and reports what happened; a task's failure is in the report, not raised.
+
+    Called in the main thread, it turns the first SIGINT or SIGTERM into a stop: nothing more
+    starts, running tasks are stopped as far as the backend can, observers hear the end. A second
+    one acts as if `run` were not there.
+
+    Args:
+        graph: what to run.
+        backend: where; entered already, or entered for this run only.
+        policy: what a failure does to the rest: FAIL_FAST, STOP_ON_FAILURE, CONTINUE_ON_FAILURE.
+        observers: told what happens.
+        keep: values for the report: "needed" (of the tasks that nothing needs), "all", "none",
+            or task names.
+        cancel: when set from elsewhere, the run stops as at a signal, and returns its report.
+
+    Raises:
+        KeyboardInterrupt: after SIGINT, with the report as its attribute `report`.
+        SystemExit: after SIGTERM, with code 143 and the report as its attribute `report`.
+        GraphError: `graph` is no Graph, or `keep` names an unknown task.
+        BackendError: `backend` is no Backend, or is driving another run; its workers cannot start.
+    """
+    if not isinstance(graph, Graph):
+        raise GraphError(f"run needs a Graph, not {graph!r}")
+    if not isinstance(backend, Backend):
+        raise BackendError(f"run needs a Backend, as load_backend() gives, not {backend!r}")
+    if backend.is_driving:
+        raise BackendError("this backend is running another graph; load a second one")
+    with ExitStack() as stack:
+        if not backend.is_open:
+            stack.enter_context(backend)
+        announcer = Announcer(observers)
+        session = Session(
+            graph, workers=backend.workers, policy=policy, keep=keep, tell=announcer.tell
+        )
+        signals = stack.enter_context(_Signals(session, backend))
+        stack.enter_context(_cancelled_by(cancel, session, backend))
+        announcer.open(graph, backend.name, backend.workers)
+        backend.is_driving = True
+        started_s = monotonic()
+        try:
+            backend.drive(session)
+            ended_s = monotonic()
+        except BaseException:
+            announcer.drain()
+            raise
+        finally:
+            backend.is_driving = False
+        report = session.report(backend.name, started_s, ended_s, backend.unwrap)
+        announcer.close(report)
+    signals.raise_for(report)
+    return report
+
+
+class _Signals:
+    """While entered in the main thread, turns the first SIGINT or SIGTERM into a stop.
+
+    The handler only posts. It raises in one place: inside an action that the main thread itself
+    is running, which is where the interrupted frame is below `act`.
+    """
+
+    def __init__(self, session: Session, backend: Backend) -> None:
+        self._session = session
+        self._backend = backend
+        self._received: int | None = None
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM):
+                if signal.getsignal(number) not in (signal.SIG_IGN, None):
+                    self._before[number] = signal.signal(number, self._receive)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._restore()
+
+    def _restore(self) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before.clear()
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        self._restore()
+        self._received = number
+        name = signal.Signals(number).name
+        self._session.stop(f"received {name}")
+        self._backend.wake()
+        if _is_in_action(frame):
+            raise ActionInterrupted(name)
+
+    def raise_for(self, report: RunReport) -> None:
+        """Passes a received signal on, as the exception that it means."""
+        if self._received is None:
+            return
+        error: BaseException = (
+            KeyboardInterrupt() if self._received == signal.SIGINT else SystemExit(143)
+        )
+        error.report = report  # type: ignore[attr-defined]
+        raise error
+
+
+def _is_in_action(frame: FrameType | None) -> bool:
+    """Whether the frame is in an action of this run, and not in a run inside that action."""
+    while frame is not None and frame.f_code is not run.__code__:
+        if frame.f_code is act.__code__:
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextmanager
+def _cancelled_by(
+    cancel: threading.Event | None, session: Session, backend: Backend
+) -> Iterator[None]:
+    """Stops the session when the event is set, as long as the context lasts."""
+    if cancel is None:
+        yield
+        return
+    ended = threading.Event()
+
+    def watch() -> None:
+        while not cancel.wait(CANCEL_POLL_S):
+            if ended.is_set():
+                return
+        session.stop("cancelled")
+        backend.wake()
+
+    watcher = threading.Thread(target=watch, name="cancel", daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()

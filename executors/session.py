@@ -1,0 +1,419 @@
+"""`Session`: every decision of one run, without a thread, a sleep or any I/O.
+
+A backend drives it: take a call, run it, finish the attempt, until `over`. Calls into a session
+must not overlap, except `stop`, which is safe from anywhere, even from a signal handler.
+
+State, by task (an integer: its rank in the graph, 0 the most urgent)::
+
+    missing    needs that have not succeeded yet; 0 puts it into its queue
+    readers    tasks that still need its value, plus one when the caller keeps it
+    values     its value, from its success until its last reader has ended
+    in_flight  the call that a worker has, or None
+    settled    its final Status, or None
+    ready_s, taken_s, started_s, ended_s, received_s, worker
+               of the last attempt: columns, because an object a task costs the garbage
+               collector more than the scheduling does
+    earlier    attempts before the last one, only for tasks that were retried
+    errors     the last attempt's error, only for tasks that have one
+
+and for the run::
+
+    queues     ready tasks, one heap for each combination of slots and lane, as these tasks are
+               alike in what they wait for; a graph without slots and lanes has a single heap
+    delayed    heap of (time, task): retries that wait for their delay
+    deadlines  heap of (time, task, number, call): running attempts with a timeout
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Hashable, Sequence
+from heapq import heapify, heappop, heappush
+from typing import Any
+
+from executors.errors import ActionInterrupted, GraphError, TaskStopped
+from executors.graph import Graph
+from executors.policy import FAIL_FAST, FailurePolicy
+from executors.records import Attempt, Call, Records, RunReport, Status, TaskRecord
+
+
+class _Queue:
+    """Ready tasks that are alike in slots and lane, the most urgent on top."""
+
+    __slots__ = ("heap", "lane", "passed", "slots")
+
+    def __init__(self, slots: int, lane: Hashable) -> None:
+        self.slots = slots
+        self.lane = lane
+        self.heap: list[int] = []
+        self.passed = 0  # less urgent tasks that started since this queue's last start
+
+
+class Session:
+    """The state machine of one run.
+
+    Args:
+        graph: what to run.
+        workers: how many slots there are; a task with more occupies all of them.
+        policy: what a failure does to the rest.
+        keep: which values the report has: "needed" (those of the sinks; all others live until
+            their last reader has ended), "all", "none", or a collection of task names.
+        tell: called with each Call that started and each Attempt that ended.
+
+    Attributes:
+        stopping: running tasks should be stopped.
+        stop_reason: why nothing more starts, or None.
+
+    Raises:
+        GraphError: `keep` names a task that is not in the graph.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        *,
+        workers: int = 1,
+        policy: FailurePolicy = FAIL_FAST,
+        keep: str | Collection[str] = "needed",
+        tell: Callable[[Call | Attempt], object] | None = None,
+    ) -> None:
+        size = len(graph)
+        self.graph = graph
+        self.workers = workers
+        self.policy = policy
+        self.stopping = False
+        self.stop_reason: str | None = None
+        self.values: list[Any] = [None] * size
+        self._tell = tell
+        self._closed = False  # nothing more starts
+        self._kept = _kept(graph, keep)
+        self._missing = [len(needs) for needs in graph.needs]
+        self._readers = [len(readers) for readers in graph.dependents]
+        for index in self._kept:
+            self._readers[index] += 1
+
+        self._in_flight: list[Call | None] = [None] * size
+        self._settled: list[Status | None] = [None] * size
+        self._unsettled = size
+        self._running = 0
+        self._ready_s: list[float | None] = [None] * size
+        self._taken_s: list[float | None] = [None] * size
+        self._started_s = [0.0] * size
+        self._ended_s = [0.0] * size
+        self._received_s: list[float | None] = [None] * size
+        self._worker: list[str | None] = [None] * size
+        self._earlier: dict[int, list[Attempt]] = {}
+        self._errors: dict[int, BaseException] = {}
+
+        queues: dict[tuple[int, Hashable], _Queue] = {}
+        self._queue_of: list[list[int]] = []  # the heap that a task waits in
+        for task in graph.ranked:
+            kind = (min(task.slots, workers), task.lane)
+            queue = queues.get(kind) or queues.setdefault(kind, _Queue(*kind))
+            self._queue_of.append(queue.heap)
+        self._queues = list(queues.values())
+        only = self._queues[0] if len(self._queues) == 1 else None
+        alike = not queues or (only is not None and only.slots == 1)
+        # The one heap of a graph whose tasks all need one slot and share a lane, else None.
+        self._ready: list[int] | None = (only.heap if only else []) if alike else None
+        self._free = workers  # slots; counted only when tasks differ
+        self._lane: Hashable = None  # the lane of the running tasks that have one
+        self._in_lane = 0  # how many those are
+        self._delayed: list[tuple[float, int]] = []
+        self._deadlines: list[tuple[float, int, int, Call]] = []
+        for index, missing in enumerate(self._missing):
+            if not missing:
+                self._queue_of[index].append(index)
+        for queue in self._queues:
+            heapify(queue.heap)
+
+    # -- what a backend asks ----------------------------------------------------------------
+
+    @property
+    def startable(self) -> int:
+        """How many calls could be taken now: whom to wake.
+
+        Exact for tasks alike in slots and lane; else 1 stands for "at least one".
+        """
+        if self._closed:
+            return 0
+        if self._ready is not None:
+            return len(self._ready)
+        return 0 if self._fitting() is None else 1
+
+    @property
+    def wake_at_s(self) -> float | None:
+        """When to look again though nothing ends (a delayed retry, a deadline), or None."""
+        if not self._delayed and not self._deadlines:
+            return None
+        while self._deadlines and self._is_stale(self._deadlines[0][3]):
+            heappop(self._deadlines)
+        times = [self._deadlines[0][0]] if self._deadlines else []
+        if self._delayed and not self._closed:
+            times.append(self._delayed[0][0])
+        return min(times, default=None)
+
+    @property
+    def over(self) -> bool:
+        """Nothing is running and nothing more will start."""
+        return not self._running and (self._closed or not self._unsettled)
+
+    @property
+    def running(self) -> list[Call]:
+        """The calls that were taken and have not ended, most urgent first."""
+        return [call for call in self._in_flight if call is not None]
+
+    def keeps(self, call: Call) -> bool:
+        """Whether the report will have this task's value."""
+        return call.index in self._kept
+
+    # -- what a backend does ----------------------------------------------------------------
+
+    def take(self, now_s: float) -> Call | None:
+        """The most urgent task that may start now, or None."""
+        if self._closed:
+            return None
+        if self._delayed:
+            self._wake_delayed(now_s)
+        if self._ready is not None:
+            if not self._ready:
+                return None
+            index = heappop(self._ready)
+        else:
+            queue = self._fitting()
+            if queue is None:
+                return None
+            index = self._occupy(queue)
+        self._running += 1
+        self._taken_s[index] = now_s
+        number = 1 + len(self._earlier[index]) if index in self._earlier else 1
+        graph = self.graph
+        call = Call(index, graph.ranked[index], number, graph.needs[index], self.values)
+        self._in_flight[index] = call
+        return call
+
+    def started(self, call: Call, now_s: float) -> None:
+        """The call's real start: its deadline runs from here, and observers are told."""
+        if call.task.timeout_s is not None:
+            deadline_s = now_s + call.task.timeout_s
+            heappush(self._deadlines, (deadline_s, call.index, call.number, call))
+        if self._tell is not None:
+            self._tell(call)
+
+    def finish(self, attempt: Attempt, now_s: float) -> None:
+        """Takes an outcome; a second one for the same call is ignored."""
+        call = attempt.call
+        index = call.index
+        if self._in_flight[index] is not call:
+            return
+        self._in_flight[index] = None
+        self._running -= 1
+        if self._ready is None:
+            self._vacate(call)
+        self._started_s[index] = attempt.started_s
+        self._ended_s[index] = attempt.ended_s
+        self._received_s[index] = now_s
+        self._worker[index] = attempt.worker
+        if attempt.error is None:
+            self._settled[index] = Status.SUCCEEDED
+            self._unsettled -= 1
+            if self._readers[index]:
+                self.values[index] = attempt.value
+            attempt.value = None
+            missing = self._missing
+            for dependent in self.graph.dependents[index]:
+                left = missing[dependent] - 1
+                missing[dependent] = left
+                if not left:
+                    self._ready_s[dependent] = now_s
+                    heappush(self._queue_of[dependent], dependent)
+            self._release(call.needs)
+        else:
+            self._failed(attempt, attempt.error, now_s)
+        if self._tell is not None:
+            self._tell(attempt)
+
+    def put_back(self, call: Call, now_s: float) -> None:
+        """The call was taken but never ran: it is ready again and no attempt is counted."""
+        index = call.index
+        if self._in_flight[index] is not call:
+            return
+        self._in_flight[index] = None
+        self._running -= 1
+        self._taken_s[index] = None
+        if self._ready is None:
+            self._vacate(call)
+        heappush(self._queue_of[index], index)
+
+    def overdue(self, now_s: float) -> Sequence[Call]:
+        """The calls past their deadlines, each told once; also readies retries that are due."""
+        if self._delayed and not self._closed:
+            self._wake_delayed(now_s)
+        late = []
+        while self._deadlines and self._deadlines[0][0] <= now_s:
+            call = heappop(self._deadlines)[3]
+            if not self._is_stale(call):
+                late.append(call)
+        return late
+
+    def stop(self, reason: str) -> None:
+        """Starts nothing more and asks the backend to stop what runs.
+
+        Only stores attributes, so it may interrupt any other method.
+        """
+        if self.stop_reason is None:
+            self.stop_reason = reason
+        self.stopping = True
+        self._closed = True
+
+    # -- what a failure does ----------------------------------------------------------------
+
+    def _failed(self, attempt: Attempt, error: BaseException, now_s: float) -> None:
+        call = attempt.call
+        index, task = call.index, call.task
+        stopped = isinstance(error, (TaskStopped, ActionInterrupted))
+        if call.number <= task.retries and not stopped and not self._closed:
+            delay_s = task.retry_delay_s * task.retry_backoff ** (call.number - 1)
+            self._earlier.setdefault(index, []).append(attempt)
+            heappush(self._delayed, (now_s + delay_s, index))
+            return
+        self._errors[index] = error
+        if stopped:
+            self._settle(index, Status.STOPPED)
+            self.stop(f"task {task.name!r} was stopped")
+            return
+        self._settle(index, Status.FAILED)
+        blocked = list(self.graph.dependents[index])
+        while blocked:
+            dependent = blocked.pop()
+            if self._settled[dependent] is None:
+                self._settle(dependent, Status.UPSTREAM_FAILED)
+                blocked += self.graph.dependents[dependent]
+        if not self.policy.starts_unrelated:
+            if self.stop_reason is None:
+                self.stop_reason = f"task {task.name!r} failed"
+            self.stopping = self.stopping or self.policy.stops_running
+            self._closed = True
+
+    def _settle(self, index: int, status: Status) -> None:
+        self._settled[index] = status
+        self._unsettled -= 1
+        self._release(self.graph.needs[index])
+
+    def _release(self, needs: tuple[int, ...]) -> None:
+        """One reader of each of these values has ended."""
+        readers = self._readers
+        for need in needs:
+            left = readers[need] - 1
+            readers[need] = left
+            if not left:
+                self.values[need] = None
+
+    # -- waiting ----------------------------------------------------------------------------
+
+    def _is_stale(self, call: Call) -> bool:
+        return self._in_flight[call.index] is not call
+
+    def _wake_delayed(self, now_s: float) -> None:
+        while self._delayed and self._delayed[0][0] <= now_s:
+            index = heappop(self._delayed)[1]
+            heappush(self._queue_of[index], index)
+
+    def _fitting(self) -> _Queue | None:
+        """The queue of the most urgent task that fits, or None.
+
+        Tasks that wait for slots or for their lane are passed by less urgent ones that fit,
+        but by at most as many as there are workers: then what runs drains until they fit.
+        """
+        waiting = [queue for queue in self._queues if queue.heap]
+        for queue in sorted(waiting, key=lambda queue: queue.heap[0]):
+            lane_is_free = queue.lane is None or not self._in_lane or queue.lane == self._lane
+            if queue.slots <= self._free and lane_is_free:
+                return queue
+            if queue.passed >= self.workers:
+                return None
+        return None
+
+    def _occupy(self, queue: _Queue) -> int:
+        index = heappop(queue.heap)
+        queue.passed = 0
+        for other in self._queues:
+            if other.heap and other.heap[0] < index:
+                other.passed += 1
+        self._free -= queue.slots
+        if queue.lane is not None:
+            self._lane = queue.lane
+            self._in_lane += 1
+        return index
+
+    def _vacate(self, call: Call) -> None:
+        self._free += min(call.task.slots, self.workers)
+        if call.task.lane is not None:
+            self._in_lane -= 1
+
+    # -- what remains -----------------------------------------------------------------------
+
+    def record(self, index: int) -> TaskRecord:
+        """The record of one task, made now from the columns."""
+        task = self.graph.ranked[index]
+        attempts = list(self._earlier.get(index, ()))
+        worker = self._worker[index]
+        retried_last = self._settled[index] is None and index in self._earlier
+        if worker is not None and not retried_last:
+            needs = self.graph.needs[index]
+            call = Call(index, task, len(attempts) + 1, needs, self.values)
+            error = self._errors.get(index)
+            span = self._started_s[index], self._ended_s[index]
+            attempts.append(Attempt(call, worker, *span, None, error))
+        return TaskRecord(
+            task.name,
+            self._settled[index] or (Status.FAILED if retried_last else Status.NOT_STARTED),
+            tuple(attempts),
+            self._ready_s[index],
+            self._taken_s[index],
+            self._received_s[index],
+        )
+
+    def report(
+        self,
+        backend: str,
+        started_s: float,
+        ended_s: float,
+        unwrap: Callable[[Any], Any] = lambda value: value,
+    ) -> RunReport:
+        """The report of a run that is over; `unwrap` turns a backend's value into the object."""
+        for rank, needs in enumerate(self.graph.needs):
+            if not needs and self._ready_s[rank] is None:
+                self._ready_s[rank] = started_s
+        values = {
+            task.name: unwrap(self.values[rank])
+            for task in self.graph.tasks
+            if (rank := self.graph.rank[task.name]) in self._kept
+            and self._settled[rank] is Status.SUCCEEDED
+        }
+        self.values.clear()
+        return RunReport(
+            backend,
+            self.workers,
+            self.policy.name,
+            started_s,
+            ended_s,
+            self.stop_reason,
+            Records(self),
+            values,
+        )
+
+
+def _kept(graph: Graph, keep: str | Collection[str]) -> Collection[int]:
+    """Ranks of the tasks whose values the report has."""
+    if keep == "all":
+        return range(len(graph))
+    if keep == "none":
+        return ()
+    if keep == "needed":
+        return {rank for rank, readers in enumerate(graph.dependents) if not readers}
+    if isinstance(keep, str):
+        raise GraphError(f"keep must be 'needed', 'all', 'none' or task names, not {keep!r}")
+    try:
+        return {graph.rank[name] for name in keep}
+    except KeyError as error:
+        raise GraphError(f"keep names {error.args[0]!r}, which is not in the graph") from None

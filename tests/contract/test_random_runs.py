@@ -1,0 +1,49 @@
+"""Every backend, random graphs: the outcome is one that the model allows."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from executors import Backend, load_backend, run
+from executors.policy import CONTINUE_ON_FAILURE, POLICIES, FailurePolicy
+from tests.contract.model import Plan, check, graph_of, plans
+
+relaxed = settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+
+
+@relaxed
+@given(made=plans(), policy=st.sampled_from(sorted(POLICIES.values(), key=lambda it: it.name)))
+def test_every_outcome_is_one_that_the_model_allows(
+    backend: Backend, made: list[Plan], policy: FailurePolicy
+) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        report = run(graph_of(made, Path(name)), backend, policy=policy, keep="all")
+        check(made, report, policy, backend.workers, Path(name))
+
+
+@relaxed
+@given(made=plans())
+def test_outcomes_equal_those_of_sequential(backend: Backend, made: list[Plan]) -> None:
+    def outcome(chosen: Backend) -> list[tuple[object, ...]]:
+        with tempfile.TemporaryDirectory() as name:
+            graph = graph_of(made, Path(name))
+            report = run(graph, chosen, policy=CONTINUE_ON_FAILURE, keep="all")
+        return [
+            (
+                record.name,
+                record.status,
+                report.values.get(record.name),
+                [type(attempt.error) for attempt in record.attempts],
+            )
+            for record in report.tasks.values()
+        ]
+
+    assert outcome(backend) == outcome(load_backend("sequential"))
