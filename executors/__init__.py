@@ -1,10 +1,10 @@
 """Run a DAG of tasks on one backend: sequential, threads or processes.
 
-    from executors import Graph, Task, load_backend, run
+from executors import Graph, Task, load_backend, run
 
-    graph = Graph([Task("load", load), Task("fit", fit, needs=("load",))])
-    report = run(graph, load_backend("threads", workers=4))
-    report.values["fit"]
+graph = Graph([Task("load", load), Task("fit", fit, needs=("load",))])
+report = run(graph, load_backend("threads", workers=4))
+report.values["fit"]
 """
 
 from executors.backends import backend_names, load_backend

@@ -26,6 +26,4 @@ CONTINUE_ON_FAILURE = FailurePolicy(
     "continue_on_failure", starts_unrelated=True, stops_running=False
 )
 
-POLICIES = {
-    policy.name: policy for policy in (FAIL_FAST, STOP_ON_FAILURE, CONTINUE_ON_FAILURE)
-}
+POLICIES = {policy.name: policy for policy in (FAIL_FAST, STOP_ON_FAILURE, CONTINUE_ON_FAILURE)}

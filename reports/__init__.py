@@ -1,0 +1,5 @@
+"""Figures and pages, drawn from a results file alone; nothing here runs a task."""
+
+from reports.pages import write_report
+
+__all__ = ["write_report"]

@@ -14,7 +14,9 @@ os.environ["MPLBACKEND"] = "agg"
 
 
 @pytest.fixture(autouse=True)
-def _own_zenml_configuration(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def _own_zenml_configuration(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder: Path = tmp_path_factory.getbasetemp() / "zenml"
     monkeypatch.setenv("ZENML_CONFIG_PATH", str(folder))
     monkeypatch.delenv("EXECUTOR_BENCH_CPUS", raising=False)

@@ -37,7 +37,9 @@ def backend_class(name: str) -> type[Backend]:
         try:
             found = point.load()
         except ImportError as error:
-            raise BackendError(f"backend {name!r} ({point.value}) cannot be imported: {error}") from error
+            raise BackendError(
+                f"backend {name!r} ({point.value}) cannot be imported: {error}"
+            ) from error
         if not (isinstance(found, type) and issubclass(found, Backend)):
             raise BackendError(f"backend {name!r} ({point.value}) is not a subclass of Backend")
         return found
@@ -67,6 +69,10 @@ def _built_in() -> dict[str, type[Backend]]:
     for module in pkgutil.iter_modules(__path__):
         contents = vars(import_module(f"{__name__}.{module.name}"))
         for thing in contents.values():
-            if isinstance(thing, type) and issubclass(thing, Backend) and not inspect.isabstract(thing):
+            if (
+                isinstance(thing, type)
+                and issubclass(thing, Backend)
+                and not inspect.isabstract(thing)
+            ):
                 found[thing.name] = thing
     return found

@@ -375,9 +375,7 @@ class Processes(Backend):
             value = Packed(outcome)
             if session.keeps(call):
                 error = _unpack(value, call)
-        session.finish(
-            Attempt(call, worker.name, started_s, ended_s, value, error), monotonic()
-        )
+        session.finish(Attempt(call, worker.name, started_s, ended_s, value, error), monotonic())
 
     def unwrap(self, value: Any) -> Any:
         return value.value

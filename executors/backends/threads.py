@@ -136,7 +136,9 @@ class Threads(Backend):
         for worker in list(self._pool):
             if worker.call is call:
                 self._abandon(worker)
-                session.finish(Attempt(call, worker.name, worker.taken_s, now_s, None, error), now_s)
+                session.finish(
+                    Attempt(call, worker.name, worker.taken_s, now_s, None, error), now_s
+                )
 
     def _abandon(self, worker: _Worker) -> None:
         worker.is_abandoned = True

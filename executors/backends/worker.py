@@ -183,8 +183,10 @@ def _pickled(order: Order, value: Any) -> bytes:
 def _failure(error: BaseException) -> Failure:
     shown = "".join(traceback.format_exception(error))
     kind = type(error)
-    type_name = kind.__qualname__ if kind.__module__ == "builtins" else (
-        f"{kind.__module__}.{kind.__qualname__}"
+    type_name = (
+        kind.__qualname__
+        if kind.__module__ == "builtins"
+        else (f"{kind.__module__}.{kind.__qualname__}")
     )
     try:
         pickled = dumps(error)

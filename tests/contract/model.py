@@ -147,9 +147,7 @@ def check(
     _check_times(made, report, policy, workers)
 
 
-def _check_times(
-    made: list[Plan], report: RunReport, policy: FailurePolicy, workers: int
-) -> None:
+def _check_times(made: list[Plan], report: RunReport, policy: FailurePolicy, workers: int) -> None:
     records = [report.tasks[_name(index)] for index in range(len(made))]
     for plan, record in zip(made, records, strict=True):
         for attempt in record.attempts:

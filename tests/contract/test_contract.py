@@ -30,8 +30,8 @@ from executors import (
 def diamond() -> Graph:
     """::
 
-        top -> left  -> bottom
-            -> right ->
+    top -> left  -> bottom
+        -> right ->
     """
     return Graph(
         [
@@ -84,7 +84,11 @@ def test_large_values_pass(backend: Backend) -> None:
         [
             Task("make", lambda: b"x" * size),
             *(Task(f"pass{i}", lambda data: data + b"y", needs=("make",)) for i in range(3)),
-            Task("count", lambda *many: [len(data) for data in many], needs=("pass0", "pass1", "pass2")),
+            Task(
+                "count",
+                lambda *many: [len(data) for data in many],
+                needs=("pass0", "pass1", "pass2"),
+            ),
         ]
     )
     assert run(graph, backend).values == {"count": [size + 1] * 3}
@@ -141,7 +145,7 @@ def test_a_task_that_overruns_its_timeout_fails(backend: Backend) -> None:
 def test_the_most_urgent_ready_task_goes_first(backend: Backend) -> None:
     """::
 
-        short, short2 ...    and   long0 -> long1 -> long2
+    short, short2 ...    and   long0 -> long1 -> long2
     """
     chain = [Task("long0", lambda: None)]
     chain += [Task(f"long{i}", lambda _: None, needs=(f"long{i - 1}",)) for i in (1, 2)]

@@ -81,8 +81,8 @@ def test_only_tasks_make_a_graph() -> None:
 def test_metrics_of_a_known_graph() -> None:
     """::
 
-        a -> b -> d
-        a -> c -> d      e
+    a -> b -> d
+    a -> c -> d      e
     """
     graph = Graph([task("a"), task("b", "a"), task("c", "a"), task("d", "b", "c"), task("e")])
     assert (len(graph), graph.edges, graph.depth, graph.width) == (5, 4, 3, 2)

@@ -29,7 +29,11 @@ def task(name: str, *needs: str, **options: Any) -> Task:
 
 
 def finish(
-    session: Session, call: Call, now_s: float, value: Any = None, error: BaseException | None = None
+    session: Session,
+    call: Call,
+    now_s: float,
+    value: Any = None,
+    error: BaseException | None = None,
 ) -> None:
     session.finish(Attempt(call, "w", now_s, now_s, value, error), now_s)
 

@@ -1,0 +1,73 @@
+"""What a result depends on: the machine, the versions, the limits on this process."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import sysconfig
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from executors.cpus import cpu_budget
+
+BLAS_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "BLIS_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMEXPR_NUM_THREADS",
+)
+PACKAGES = ("executor-bench", "cloudpickle", "matplotlib", "numpy", "psutil", "zenml")
+
+
+def limit_blas_threads(threads: int) -> None:
+    """Limits the threads of BLAS libraries in this process and its children.
+
+    They read these variables when they are loaded, so call it before numpy is imported.
+    With one a worker, workers and BLAS threads do not compete for the same CPUs.
+    """
+    for name in BLAS_VARIABLES:
+        os.environ[name] = str(threads)
+
+
+def describe_machine() -> dict[str, Any]:
+    """Machine, limits, load and BLAS settings, as the header of a results file has them."""
+    budget = cpu_budget()
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "cpu": _cpu_model(),
+        "cpus": {**asdict(budget), "usable": budget.usable},
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "blas_threads": {name: os.environ.get(name) for name in BLAS_VARIABLES},
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, whether or not they are loaded."""
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    found = {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "gil": "on" if gil else "off",
+        "abi": str(sysconfig.get_config_var("SOABI")),
+    }
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"

@@ -1,0 +1,88 @@
+"""A log file for runs: written between them, safe to share between processes.
+
+Actions in worker processes log as usual; their records come back with the outcomes and are
+handled here. So one process writes, but others may write to the same file:
+concurrent-log-handler takes a lock for each record. That costs 26 to 95 us a record, so a run's
+records are held in memory and written when it is over.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from executors.graph import Graph
+from executors.observers import Observer
+from executors.records import Attempt, RunReport, describe
+
+logger = logging.getLogger("executors.runs")
+
+MAX_BYTES = 10_000_000  # of one file, before it is rotated
+BACKUPS = 3
+HELD_RECORDS = 100_000  # beyond this they are written even while tasks run
+FORMAT = (
+    "%(asctime)s.%(msecs)03d %(levelname)-7s %(processName)s/%(threadName)s %(name)s: %(message)s"
+)
+
+
+class RunLog(Observer):
+    """Writes what was held when a run is over, and logs the run itself.
+
+    Each run is logged at INFO, each failed attempt at WARNING, every other attempt at DEBUG.
+    """
+
+    def __init__(self, held: logging.handlers.MemoryHandler) -> None:
+        self._held = held
+
+    def run_started(self, graph: Graph, backend: str, workers: int) -> None:
+        logger.info("run of %d tasks on %s with %d workers", len(graph), backend, workers)
+
+    def task_ended(self, attempt: Attempt) -> None:
+        if attempt.error is not None:
+            error = describe(attempt.error)
+            logger.warning("task %r failed on %s: %s", attempt.name, attempt.worker, error)
+        elif logger.isEnabledFor(logging.DEBUG):
+            logger.debug(
+                "task %r took %.6f s on %s", attempt.name, attempt.duration_s, attempt.worker
+            )
+
+    def run_ended(self, report: RunReport) -> None:
+        logger.info("run took %.6f s; stopped by: %s", report.makespan_s, report.stop_reason)
+        self._held.flush()
+
+
+@contextmanager
+def log_to_file(path: Path, level: int = logging.INFO) -> Iterator[RunLog]:
+    """Sends all log records of at least `level` to a file while the context lasts.
+
+    Pass what it yields to `run` as an observer. Enter it before the backend, as workers take
+    over the levels that are set when they start.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    from concurrent_log_handler import ConcurrentRotatingFileHandler
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("ab"):
+        pass  # fails now rather than at the first record
+    file = ConcurrentRotatingFileHandler(
+        str(path), maxBytes=MAX_BYTES, backupCount=BACKUPS, keep_file_open=True
+    )
+    file.setFormatter(logging.Formatter(FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
+    held = logging.handlers.MemoryHandler(HELD_RECORDS, logging.CRITICAL + 1, file)
+    held.setLevel(level)
+    root = logging.getLogger()
+    before = root.level
+    root.setLevel(min(level, before))
+    root.addHandler(held)
+    try:
+        yield RunLog(held)
+    finally:
+        root.removeHandler(held)
+        root.setLevel(before)
+        held.close()
+        file.close()

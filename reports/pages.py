@@ -1,0 +1,218 @@
+"""The report page: plain Markdown that GitHub, MkDocs and Sphinx (MyST) all render."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from bench.results import FILE_NAME, Results
+from bench.statistics import Estimate, Group, Row, finding, summarise
+from executors.backends import BASELINE
+from reports.plots import draw_cores_busy, draw_speedup
+
+PAGE_NAME = "report.md"
+
+
+def write_report(results: Results, folder: Path) -> Path:
+    """Draws the figures and writes the page; the same results give the same bytes.
+
+    Args:
+        results: as `bench.results.read_results` gives them.
+        folder: made if it is missing; figures and page in it are replaced.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    groups = summarise(results)
+    cpus = int(results.header["cpus"])
+    parts = [_opening(groups, results, cpus)]
+    for shape in dict.fromkeys(group.shape for group in groups):
+        same = [group for group in groups if group.shape == shape]
+        slug = re.sub(r"[^a-z0-9]+", "-", shape)
+        draw_speedup(same, cpus, folder, f"speedup-{slug}")
+        draw_cores_busy(same, results, folder, f"cores-busy-{slug}")
+        parts.append(_shape(shape, slug, same, results.header["shapes"][shape], cpus))
+    parts += [_method(results, cpus), _machine(results), _reproduction(results)]
+    page = folder / PAGE_NAME
+    page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    return page
+
+
+def _opening(groups: Sequence[Group], results: Results, cpus: int) -> str:
+    lines = ["# Which executor, and how many workers?", f"**{finding(groups, cpus)}**"]
+    if not results.is_complete:
+        made, planned = len(results.measurements), results.header["planned"]
+        lines.append(f"The run was interrupted: {made} of {planned} measurements were made.")
+    lines.append(_recommendation(groups))
+    return "\n\n".join(lines)
+
+
+def _recommendation(groups: Sequence[Group]) -> str:
+    """For each shape and kernel the fewest workers that are surely within 5 % of the fastest."""
+    rows = []
+    for group in groups:
+        pick = group.pick
+        rival = group.rival
+        other = (
+            "" if rival is None else f"{_name(rival)}: {rival.slowdown.value:.2f} times the time"
+        )
+        rows.append([group.shape, group.kernel, _name(pick), _interval(pick.speedup), other])
+    titles = [
+        "shape",
+        "tasks",
+        "pick",
+        "speedup (95 % interval)",
+        "next backend, beside the fastest",
+    ]
+    return _table(titles, rows)
+
+
+def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any], cpus: int) -> str:
+    parts = [
+        f"## {shape}",
+        f"{sizes['tasks']} tasks, {sizes['edges']} edges, depth {sizes['depth']},"
+        f" width {sizes['width']}, average parallelism {sizes['average_parallelism']:g}.",
+        f"![{_speedup_text(groups)}](speedup-{slug}.svg)",
+    ]
+    titles = [
+        "backend",
+        "workers",
+        "median time",
+        "speedup (95 % interval)",
+        "cores busy",
+        "utilisation",
+        "with cold start",
+        "memory",
+    ]
+    for group in groups:
+        parts.append(f"### {shape}, {group.kernel}")
+        parts.append(
+            f"Work {_time(group.work_s)}, critical path {_time(group.span_s)}: no number of"
+            f" workers can be more than {group.bound(float('inf')):.2f} times as fast as one."
+        )
+        parts.append(_table(titles, [_cells(row) for row in group.rows], right_from=1))
+    parts.append(f"### {shape}, cores busy over time")
+    parts.append(f"![{_busy_text(groups, cpus)}](cores-busy-{slug}.svg)")
+    return "\n\n".join(parts)
+
+
+def _cells(row: Row) -> list[str]:
+    return [
+        row.case.backend,
+        str(row.case.workers),
+        _time(row.median_s),
+        _interval(row.speedup),
+        f"{row.cores_busy:.2f}",
+        f"{100 * row.utilisation:.0f} %",
+        _time(row.cold_s),
+        f"{row.memory_bytes / 1e6:.0f} MB",
+    ]
+
+
+def _speedup_text(groups: Sequence[Group]) -> str:
+    """Alternative text: what the figure shows, for who cannot see it."""
+    best = "; ".join(
+        f"{group.kernel}: best pick {_name(group.pick)}, {group.pick.speedup.value:.2f} times"
+        for group in groups
+    )
+    return f"Speedup of {groups[0].shape} against max_workers. {best}."
+
+
+def _busy_text(groups: Sequence[Group], cpus: int) -> str:
+    rows = "; ".join(
+        f"{group.kernel}: "
+        + ", ".join(
+            f"{row.cores_busy:.2f} on {_name(row)}"
+            for row in group.rows
+            if row.case.workers == cpus or row.case.backend == BASELINE
+        )
+        for group in groups
+    )
+    return f"Cores busy over the time of a run of {groups[0].shape}. On average {rows}."
+
+
+def _method(results: Results, cpus: int) -> str:
+    config = results.header["config"]
+    return f"""## How it was measured
+
+- Speedup is the median wall time of the sequential backend over that of the case, with workers
+  that are up and warm. The band is its 95 % bootstrap interval, a dot is one run, and the star is
+  the pick: the fewest workers whose interval is within 5 % of the fastest case.
+- {config["blocks"]} blocks; each has every case once, in random order (seed {config["seed"]}).
+- The bound of the graph is T1 / max(T1 / p, Tinf), from the sequential runs' own task times: T1 is
+  their sum, Tinf the critical path. The vertical band is at the CPU count, {cpus}.
+- Cores busy and utilisation come from the CPU clocks of the whole process tree, read from another
+  process. Utilisation is CPU time over workers x wall time. Memory is the sum of resident sizes,
+  in which pages that processes share count in each.
+- With cold start: wall time and the start of the pool together."""
+
+
+def _machine(results: Results) -> str:
+    machine, versions = results.header["machine"], results.header["versions"]
+    limits = ", ".join(
+        f"{key} {value}" for key, value in machine["cpus"].items() if value is not None
+    )
+    blas = {value for value in machine["blas_threads"].values() if value is not None}
+    created = datetime.fromtimestamp(results.header["created_s"], UTC)
+    kernels = ", ".join(
+        f"{name}: {kernel['units']:g}" for name, kernel in results.header["kernels"].items()
+    )
+    rows = [
+        ["measured", f"{created:%Y-%m-%d %H:%M} UTC"],
+        ["system", f"{machine['system']}, {machine['architecture']}"],
+        ["CPU", str(machine["cpu"])],
+        ["CPUs", limits],
+        ["memory", f"{machine['memory_bytes'] / 1e9:.1f} GB"],
+        ["load before", f"{machine['load_1min']:g}"],
+        ["BLAS threads a worker", ", ".join(sorted(blas)) or "not limited"],
+        ["kernels, units of work a task", kernels],
+        *([name, str(value)] for name, value in versions.items()),
+    ]
+    return "## Machine\n\n" + _table(["what", "value"], rows)
+
+
+def _reproduction(results: Results) -> str:
+    return f"""## How to reproduce
+
+```console
+$ {results.header["config"]["command"]}
+```
+
+Every sample is in [{FILE_NAME}]({FILE_NAME}); `bench report {FILE_NAME}` draws this page from it."""
+
+
+def _name(row: Row) -> str:
+    return (
+        row.case.backend
+        if row.case.backend == BASELINE
+        else (f"{row.case.backend} with {row.case.workers}")
+    )
+
+
+def _interval(estimate: Estimate) -> str:
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.value:.2f} (too few samples)"
+    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
+
+
+def _time(seconds: float) -> str:
+    if seconds >= 1:
+        return f"{seconds:.3g} s"
+    if seconds >= 1e-3:
+        return f"{1e3 * seconds:.3g} ms"
+    return f"{1e6 * seconds:.3g} us"
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], right_from: int = 99) -> str:
+    rules = ["---:" if index >= right_from else "---" for index in range(len(titles))]
+    lines = [titles, rules, *rows]
+    return "\n".join(
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
+    )

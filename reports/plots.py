@@ -1,0 +1,201 @@
+"""Figures: speedup against max_workers, and cores busy over time.
+
+Small multiples, one panel a kernel. The same results give the same bytes: no dates, a fixed salt
+for the ids in SVG, and no state of pyplot.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from bench.results import Measurement, Results
+from bench.statistics import Floats, Group, Row
+from executors.backends import BASELINE
+
+# Okabe and Ito's palette, which colour-blind readers can tell apart; dashes and markers as well.
+STYLES = {
+    "threads": ("#0072B2", "o", "-"),
+    "processes": ("#D55E00", "s", "--"),
+    BASELINE: ("#444444", "D", "-"),
+}
+MORE_STYLES = [
+    ("#009E73", "^", "-."),
+    ("#CC79A7", "v", ":"),
+    ("#56B4E9", "P", "-"),
+    ("#E69F00", "X", "--"),
+]
+MUTED = "#777777"
+SPEEDUP_TICKS = [*(2**power * part for power in range(-9, 13) for part in (1, 1.5))]
+MAX_TICKS = 7
+BINS = 24  # of a curve over time
+MIN_BIN_S = 0.005
+PANEL_INCHES = (3.4, 3.0)
+SETTINGS = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "executor-bench",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "savefig.facecolor": "white",
+}
+
+
+def draw_speedup(groups: Sequence[Group], cpus: int, folder: Path, name: str) -> None:
+    """Speedup against max_workers for the kernels of one shape, as SVG and PNG.
+
+    Each panel has the median and its 95 % band, every sample as a dot, the ideal line, the bound
+    of the graph itself, the CPU count, and a star at the pick.
+    """
+    with mpl.rc_context(SETTINGS):
+        figure, panels = _panels(len(groups))
+        for axes, group in zip(panels, groups, strict=True):
+            _speedup_panel(axes, group, cpus)
+        panels[0].set_ylabel("speedup over sequential")
+        figure.suptitle(f"Speedup of {groups[0].shape}", x=0.02, ha="left", fontweight="bold")
+        _save(figure, panels, folder / name)
+
+
+def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
+    counts = sorted({row.case.workers for row in group.rows} | {1})
+    fine = np.geomspace(1, max(counts), 200)
+    axes.plot(fine, fine, color=MUTED, linestyle=":", linewidth=1, label="ideal")
+    bound = [group.bound(workers) for workers in fine]
+    axes.plot(fine, bound, color=MUTED, linewidth=1, label="bound of the graph")
+    axes.axvline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
+    for backend, rows in _by_backend(group.rows).items():
+        if backend != BASELINE:
+            _curve(axes, group, rows, backend)
+    if group.pick.case.backend != BASELINE:
+        star = {"marker": "*", "markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
+        at = [group.pick.case.workers], [group.pick.speedup.value]
+        axes.plot(*at, linestyle="none", zorder=5, label="pick", **star)
+    axes.set_title(group.kernel, loc="left")
+    axes.set_xscale("log", base=2)
+    axes.set_xticks(counts, [str(count) for count in counts])
+    axes.set_xlabel("max_workers")
+    values = [row.speedup.value for row in group.rows]
+    highest = max(*values, group.bound(max(counts)))
+    axes.set_yscale("log", base=2)
+    axes.set_ylim(min(0.8, 0.9 * min(values)), 1.2 * highest)
+    ticks = [tick for tick in SPEEDUP_TICKS if tick <= 1.2 * highest]
+    axes.set_yticks(ticks[-MAX_TICKS:], [f"{tick:g}" for tick in ticks[-MAX_TICKS:]])
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_minor_locator(NullLocator())
+
+
+def _curve(axes: Axes, group: Group, rows: Sequence[Row], backend: str) -> None:
+    colour, marker, dashes = _style(backend)
+    workers = [row.case.workers for row in rows]
+    values = [row.speedup.value for row in rows]
+    axes.plot(
+        workers, values, color=colour, marker=marker, markersize=5, linestyle=dashes, label=backend
+    )
+    if all(row.speedup.is_certain for row in rows):
+        lows = [row.speedup.low for row in rows]
+        highs = [row.speedup.high for row in rows]
+        axes.fill_between(workers, lows, highs, color=colour, alpha=0.2, linewidth=0)  # type: ignore[arg-type]
+    baseline_s = next(row.median_s for row in group.rows if row.case.backend == BASELINE)
+    for row in rows:
+        dots = [baseline_s / wall_s for wall_s in row.wall_s]
+        axes.plot([row.case.workers] * len(dots), dots, ".", color=colour, alpha=0.45, markersize=4)
+
+
+def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, name: str) -> None:
+    """Cores busy over the time of a run for the kernels of one shape, as SVG and PNG.
+
+    A curve is the mean of all runs of a case, stretched to their median length: one run is
+    sampled too coarsely, as the system accounts CPU time in steps of some milliseconds. Of each
+    backend the case is shown whose workers are as many as the CPUs, or nearest to that.
+    """
+    cpus = int(results.header["cpus"])
+    with mpl.rc_context(SETTINGS):
+        figure, panels = _panels(len(groups))
+        for axes, group in zip(panels, groups, strict=True):
+            axes.axhline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
+            for backend, rows in _by_backend(group.rows).items():
+                row = min(rows, key=lambda row: (abs(row.case.workers - cpus), row.case.workers))
+                made = [each for each in results.measurements if each.case == row.case]
+                _busy_curve(axes, row, made)
+            axes.set_title(group.kernel, loc="left")
+            axes.set_xlabel("ms since the start")
+            axes.set_xlim(left=0)
+            axes.set_ylim(0, cpus + 0.6)
+        panels[0].set_ylabel("cores busy")
+        title = f"Cores busy in {groups[0].shape}"
+        figure.suptitle(title, x=0.02, ha="left", fontweight="bold")
+        _save(figure, panels, folder / name)
+
+
+def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement]) -> None:
+    bins = int(min(BINS, max(1, row.median_s / MIN_BIN_S)))
+    edges = np.linspace(0, 1, bins + 1)
+    used_s = [_cpu_until(made, edges * made.wall_s) / made.wall_s for made in measurements]
+    cores = np.diff(np.mean(used_s, axis=0)) * bins
+    colour, _, dashes = _style(row.case.backend)
+    label = _label(row)
+    times_ms = 1e3 * row.median_s * edges
+    axes.stairs(cores, times_ms, color=colour, linestyle=dashes, baseline=None, label=label)
+
+
+def _cpu_until(made: Measurement, times_s: Floats) -> Floats:
+    """CPU seconds used up to each time of a run, between its samples in proportion."""
+    at_s = np.array([0.0, *(at_s for at_s, _ in made.busy)])
+    cores = np.array([cores for _, cores in made.busy])
+    used_s = np.concatenate([[0.0], np.cumsum(cores * np.diff(at_s))])
+    return np.interp(times_s, at_s, used_s)
+
+
+def _label(row: Row) -> str:
+    backend, workers = row.case.backend, row.case.workers
+    return backend if backend == BASELINE else f"{backend}, {workers} worker" + "s" * (workers > 1)
+
+
+def _by_backend(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for row in rows:
+        found.setdefault(row.case.backend, []).append(row)
+    return found
+
+
+def _style(backend: str) -> tuple[str, str, str]:
+    return STYLES.get(backend) or MORE_STYLES[sum(backend.encode()) % len(MORE_STYLES)]
+
+
+def _panels(count: int) -> tuple[Figure, list[Axes]]:
+    """Panels in rows of three, with room for a title above and a legend below."""
+    columns = min(3, count)
+    rows = -(-count // columns)
+    figure = Figure(
+        figsize=(PANEL_INCHES[0] * columns + 0.4, PANEL_INCHES[1] * rows + 0.9),
+        layout="constrained",
+    )
+    grid = figure.subplots(rows, columns, squeeze=False)
+    panels: list[Axes] = list(grid.flat)
+    for unused in panels[count:]:
+        unused.set_visible(False)
+    return figure, panels[:count]
+
+
+def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+    legend: dict[str, Any] = {}
+    for axes in panels:
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
+            legend.setdefault(label, handle)
+    columns = min(len(legend), 3 * len(panels))
+    figure.legend(
+        legend.values(), legend.keys(), loc="outside lower center", ncols=columns, frameon=False
+    )
+    figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
+    FigureCanvasAgg(figure)
+    figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None})
