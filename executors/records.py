@@ -141,6 +141,7 @@ class RunReport:
         started_s: when the backend began to drive.
         ended_s: when nothing was running any more and nothing more would start.
         stop_reason: why the run was stopped early (a failure, a signal, a cancel), or None.
+        counts: how many tasks ended with each status; statuses of none are left out.
         tasks: a record for each task, by name.
         values: the kept values, by task name.
     """
@@ -151,6 +152,7 @@ class RunReport:
     started_s: float
     ended_s: float
     stop_reason: str | None
+    counts: Mapping[Status, int]
     tasks: Mapping[str, TaskRecord]
     values: Mapping[str, Any]
 
@@ -161,11 +163,13 @@ class RunReport:
     @property
     def succeeded(self) -> bool:
         """Every task succeeded."""
-        return all(record.status is Status.SUCCEEDED for record in self.tasks.values())
+        return self.counts.get(Status.SUCCEEDED, 0) == len(self.tasks)
 
     @property
     def failures(self) -> list[TaskRecord]:
         """Records of the tasks that failed, the earliest failure first."""
+        if not self.counts.get(Status.FAILED):
+            return []
         failed = [record for record in self.tasks.values() if record.status is Status.FAILED]
         return sorted(failed, key=lambda record: record.received_s or 0.0)
 

@@ -26,6 +26,7 @@ and for the run::
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Sequence
 from heapq import heapify, heappop, heappush
 from typing import Any
@@ -366,12 +367,17 @@ class Session:
             attempts.append(Attempt(call, worker, *span, None, error))
         return TaskRecord(
             task.name,
-            self._settled[index] or (Status.FAILED if retried_last else Status.NOT_STARTED),
+            self._status(index),
             tuple(attempts),
             self._ready_s[index],
             self._taken_s[index],
             self._received_s[index],
         )
+
+    def _status(self, index: int) -> Status:
+        """A task that was not settled never started, or failed and was not retried any more."""
+        unsettled = Status.FAILED if index in self._earlier else Status.NOT_STARTED
+        return self._settled[index] or unsettled
 
     def report(
         self,
@@ -398,9 +404,18 @@ class Session:
             started_s,
             ended_s,
             self.stop_reason,
+            self._counts(),
             Records(self),
             values,
         )
+
+    def _counts(self) -> dict[Status, int]:
+        counts = Counter(self._settled)
+        if counts.pop(None, 0):
+            counts += Counter(
+                self._status(index) for index, status in enumerate(self._settled) if status is None
+            )
+        return {status: counts[status] for status in Status if counts[status]}
 
 
 def _kept(graph: Graph, keep: str | Collection[str]) -> Collection[int]:

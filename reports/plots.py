@@ -36,8 +36,8 @@ MORE_STYLES = [
 MUTED = "#777777"
 SPEEDUP_TICKS = [*(2**power * part for power in range(-9, 13) for part in (1, 1.5))]
 MAX_TICKS = 7
-BINS = 24  # of a curve over time
-MIN_BIN_S = 0.005
+BINS = 20  # of a curve over time
+MIN_BIN_S = 0.01
 PANEL_INCHES = (3.4, 3.0)
 SETTINGS = {
     "svg.fonttype": "none",
@@ -87,9 +87,10 @@ def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
     values = [row.speedup.value for row in group.rows]
     highest = max(*values, group.bound(max(counts)))
     axes.set_yscale("log", base=2)
-    axes.set_ylim(min(0.8, 0.9 * min(values)), 1.2 * highest)
-    ticks = [tick for tick in SPEEDUP_TICKS if tick <= 1.2 * highest]
-    axes.set_yticks(ticks[-MAX_TICKS:], [f"{tick:g}" for tick in ticks[-MAX_TICKS:]])
+    low, high = min(0.8, 0.9 * min(values)), 1.2 * highest
+    ticks = [tick for tick in SPEEDUP_TICKS if low <= tick <= high][-MAX_TICKS:]
+    axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.set_ylim(low, high)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(NullLocator())
 

@@ -4,9 +4,10 @@
 
     drive:  take -> pickle -> socket -> worker: action -> socket -> finish -> take ...
 
-Each worker is a fresh interpreter (`worker.py`) in a process group of its own, with one socket
-pair for messages and one pipe, its lifeline, that ends it with this process. A worker has one
-call at a time: when it dies, that call fails and nothing else is lost.
+Each worker is a fresh interpreter (`worker.py`) in a process group of its own, with a socket
+pair for messages, a pipe, its lifeline, that ends it with this process, and a shared cell in
+which it counts the calls that it has begun. It has one call at a time: when it dies, that call
+fails, or, if it had not begun, goes to another worker. Nothing else is lost.
 
 State of a worker: starting (no READY yet), idle (in `_idle`), busy (`call` is set), dead (left
 `_workers`). Whatever kills one, `_bury` is where it ends.
@@ -15,6 +16,7 @@ State of a worker: starting (no READY yet), idle (in `_idle`), busy (`call` is s
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import pickle
 import resource
@@ -30,6 +32,7 @@ from typing import Any, ClassVar
 from executors.backends.base import Backend
 from executors.backends.wire import (
     CACHED_BYTES,
+    CELL,
     ERROR,
     READY,
     REPLY,
@@ -39,6 +42,7 @@ from executors.backends.wire import (
     Packed,
     Setup,
     dumps_by_value,
+    shared_cell,
 )
 from executors.errors import (
     BackendError,
@@ -52,7 +56,7 @@ from executors.records import Attempt, Call, describe
 from executors.session import Session
 
 START_TIMEOUT_S = 60.0
-START_TRIES = 3  # workers that die at start-up, one after the other, before the run ends
+START_TRIES = 5  # workers that die at start-up, one after the other, before the run ends
 EXIT_GRACE_S = 1.0
 WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
 WORKER_DESCRIPTORS = 3
@@ -73,11 +77,14 @@ class _Worker:
         self.unread = bytearray()
         self.socket, theirs = socket.socketpair()
         lifeline, self._lifeline = os.pipe()
+        self._sent = 0  # calls
+        cell = shared_cell()
+        self._begun = mmap.mmap(cell, CELL.size)
+        inherited = (theirs.fileno(), lifeline, cell)
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "executors.backends.worker"]
-                + [str(theirs.fileno()), str(lifeline)],
-                pass_fds=(theirs.fileno(), lifeline),
+                [sys.executable, "-m", "executors.backends.worker", *map(str, inherited)],
+                pass_fds=inherited,
                 stdin=subprocess.DEVNULL,
                 process_group=0,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(_path())},
@@ -89,16 +96,29 @@ class _Worker:
         finally:
             theirs.close()
             os.close(lifeline)
+            os.close(cell)
         self.socket.setblocking(False)
         self.exit_fd = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else -1
 
-    def send(self, data: bytes) -> None:
-        """Sends as much as goes now; the rest waits in `unsent`.
+    def order(self, call: Call, message: bytes, now_s: float) -> None:
+        """Gives it a call.
 
         Raises:
             OSError: the worker is gone.
         """
-        self.unsent = memoryview(data)
+        self.send(message)
+        self._sent += 1
+        self.call = call
+        self.taken_s = now_s
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether it has begun its call, as far as it got to say so; it may be dead by now."""
+        return bool(CELL.unpack_from(self._begun)[0] == self._sent)
+
+    def send(self, message: bytes) -> None:
+        """Sends as much as goes now; the rest waits in `unsent`."""
+        self.unsent = memoryview(SIZE.pack(len(message)) + message)
         self.send_more()
 
     def send_more(self) -> None:
@@ -144,6 +164,7 @@ class _Worker:
     def release(self) -> None:
         """Closes what the parent holds of it."""
         self.socket.close()
+        self._begun.close()
         os.close(self._lifeline)
         if self.exit_fd >= 0:
             os.close(self.exit_fd)
@@ -245,9 +266,8 @@ class Processes(Backend):
         if worker.exit_fd >= 0:
             self._selector.register(worker.exit_fd, selectors.EVENT_READ, worker)
         setup = Setup(list(_path()), os.environ.get("PYTHONPATH"), _log_levels())
-        message = pickle.dumps(setup)
         try:
-            worker.send(SIZE.pack(len(message)) + message)
+            worker.send(pickle.dumps(setup))
         except OSError:
             pass  # it died at once: the selector will say so
 
@@ -306,13 +326,11 @@ class Processes(Backend):
             session.finish(Attempt(call, worker.name, now_s, now_s, None, error), now_s)
             return
         try:
-            worker.send(SIZE.pack(len(message)) + message)
+            worker.order(call, message, now_s)
         except OSError:
             session.put_back(call, now_s)
             self._bury(session, worker)
             return
-        worker.call = call
-        worker.taken_s = now_s
         self._watch_writes(worker)
         session.started(call, now_s)
 
@@ -402,6 +420,7 @@ class Processes(Backend):
         """
         worker.kill()
         status = worker.process.wait()
+        has_begun = worker.has_begun
         self._forget(worker)
         if not worker.is_ready:
             self._failed_starts += 1
@@ -413,7 +432,7 @@ class Processes(Backend):
         call = worker.call
         if session is not None and call is not None:
             now_s = monotonic()
-            if worker.unsent:  # it cannot have begun
+            if not has_begun:
                 session.put_back(call, now_s)
             else:
                 died = WorkerDied(f"task {call.task.name!r}: its worker {worker!r} {_how(status)}")

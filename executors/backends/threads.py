@@ -209,7 +209,7 @@ class Threads(Backend):
 
     def _let_go(self, is_more: bool) -> None:
         """After the lock was released: nothing that came meanwhile may lie there unseen."""
-        if is_more:
+        if is_more and (self._sleepers or self._vacancies):
             self._rouse()
         if self._inbox:
             self._next(None)

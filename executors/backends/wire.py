@@ -13,14 +13,17 @@ bytes on to the readers and unpickles only what the report keeps.
 
 from __future__ import annotations
 
+import os
 import pickle
 import struct
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 SIZE = struct.Struct("<Q")
 REPLY = struct.Struct("<BQQdd")
+CELL = struct.Struct("<Q")  # in shared memory: how many calls a worker has begun
 READY, VALUE, ERROR = range(3)  # kinds of replies
 
 CACHED_BYTES = 1 << 16  # pickled actions up to this size are kept: tasks often share one
@@ -59,6 +62,17 @@ class Packed:
 
     payload: bytes
     value: Any = None
+
+
+def shared_cell() -> int:
+    """A descriptor of memory for one CELL, without a name, so that nothing of it can be left."""
+    if hasattr(os, "memfd_create"):
+        cell = os.memfd_create("executors")
+    else:
+        with tempfile.TemporaryFile() as file:
+            cell = os.dup(file.fileno())
+    os.ftruncate(cell, CELL.size)
+    return cell
 
 
 def dumps(thing: Any) -> bytes:

@@ -1,6 +1,6 @@
-"""The worker process: `python -m executors.backends.worker SOCKET LIFELINE`.
+"""The worker process: `python -m executors.backends.worker SOCKET LIFELINE CELL`.
 
-Both arguments are numbers of inherited descriptors. The user's `__main__` is never imported:
+The arguments are numbers of inherited descriptors. The user's `__main__` is never imported:
 scripts without a guard, notebooks and `python -c` work, because actions come by value.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import logging
 import logging.handlers
+import mmap
 import os
 import pickle
 import select
@@ -18,12 +19,14 @@ import sys
 import threading
 import traceback
 from functools import lru_cache
+from itertools import count
 from time import monotonic
 from typing import Any
 
 from executors.backends.base import without_frames
 from executors.backends.wire import (
     CACHED_BYTES,
+    CELL,
     ERROR,
     NO_RECORDS,
     READY,
@@ -48,13 +51,19 @@ def main() -> None:
     os.set_inheritable(lifeline, False)
     die_with_parent(lifeline)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide
+    begun = mmap.mmap(int(sys.argv[3]), CELL.size)
+    os.close(int(sys.argv[3]))
     message = _receive(channel)
     if message is None:
         return  # the parent has closed the pool
     records = _set_up(pickle.loads(message))
     try:
         channel.sendall(REPLY.pack(READY, 0, 0, 0.0, 0.0))
-        while (message := _receive(channel)) is not None:
+        for number in count(1):
+            message = _receive(channel)
+            if message is None:
+                break
+            CELL.pack_into(begun, 0, number)
             channel.sendall(_carry_out(pickle.loads(message), records))
             del message
     except ConnectionError:

@@ -1,0 +1,127 @@
+"""Ctrl-C and SIGTERM, sent to real scripts at awkward moments."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from executors import backend_names
+
+SCRIPT = textwrap.dedent("""
+    import json, sys, time
+    from executors import Graph, Observer, Task, load_backend, run
+
+    class Told(Observer):
+        ended = False
+        def run_ended(self, report):
+            self.ended = True
+
+    def nap():
+        try:
+            time.sleep(30)
+        except KeyboardInterrupt:
+            raise
+
+    graph = Graph([Task(f"t{i}", nap) for i in range(6)])
+    told = Told()
+    with load_backend(sys.argv[1], 2) as backend:
+        print("ready", flush=True)
+        try:
+            run(graph, backend, observers=[told])
+        except (KeyboardInterrupt, SystemExit) as error:
+            report = error.report
+            print(json.dumps({
+                "error": repr(error),
+                "reason": report.stop_reason,
+                "counts": report.counts,
+                "ended": told.ended,
+            }), flush=True)
+            sys.exit(getattr(error, "code", 130))
+""")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("backend", backend_names())
+def test_a_signal_stops_the_run_and_is_raised_with_the_report(
+    backend: str, number: signal.Signals
+) -> None:
+    script = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, backend], stdout=subprocess.PIPE, text=True
+    )
+    assert script.stdout is not None
+    assert script.stdout.readline() == "ready\n"
+    time.sleep(0.3)  # tasks run; earlier, the signal would find none
+    script.send_signal(number)
+    output, _ = script.communicate(timeout=20)
+    said = json.loads(output)
+    wanted = ("KeyboardInterrupt()", 130) if number is signal.SIGINT else ("SystemExit(143)", 143)
+    assert (said["error"], script.returncode) == wanted
+    assert said["reason"] == f"received {number.name}"
+    assert said["ended"]
+    stopped = 1 if backend == "sequential" else 2
+    assert said["counts"] == {"stopped": stopped, "not_started": 6 - stopped}
+
+
+@pytest.mark.parametrize("backend", backend_names())
+def test_a_second_ctrl_c_is_not_waited_for(backend: str) -> None:
+    stubborn = SCRIPT.replace("            raise\n", "            time.sleep(30)\n")
+    script = subprocess.Popen(
+        [sys.executable, "-c", stubborn, backend],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert script.stdout is not None
+    script.stdout.readline()
+    time.sleep(0.3)
+    start_s = time.monotonic()
+    script.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    script.send_signal(signal.SIGINT)
+    script.communicate(timeout=20)
+    assert time.monotonic() - start_s < 15
+    assert script.returncode != 0
+
+
+@pytest.mark.parametrize("backend", backend_names())
+def test_ctrl_c_at_any_moment_ends_the_script_and_its_workers(
+    backend: str, tmp_path: Path
+) -> None:
+    """Short tasks, so that the signal meets the scheduler itself, at ten random moments."""
+    script = textwrap.dedent("""
+        import sys
+        from executors import Graph, Task, load_backend, run
+        tasks = [Task("t0", int)]
+        tasks += [Task(f"t{i}", lambda _: None, (f"t{i - 1}",)) for i in range(1, 3000)]
+        graph = Graph(tasks)
+        with load_backend(sys.argv[1], 2) as backend:
+            print("ready", flush=True)
+            while True:
+                run(graph, backend)
+    """)
+    moments = random.Random(1)
+    for _ in range(4):
+        process = subprocess.Popen(
+            [sys.executable, "-c", script, backend],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert process.stdout is not None
+        process.stdout.readline()
+        children = psutil.Process(process.pid).children()
+        time.sleep(moments.uniform(0, 0.3))
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        assert process.returncode == -signal.SIGINT, errors
+        assert errors.rstrip().endswith("KeyboardInterrupt"), errors
+        assert not psutil.wait_procs(children, timeout=5)[1]

@@ -1,0 +1,150 @@
+"""What only threads can do wrong: not stop, lose a wake-up, keep a value."""
+
+from __future__ import annotations
+
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+
+from executors import (
+    CONTINUE_ON_FAILURE,
+    BackendError,
+    Graph,
+    Status,
+    Task,
+    TaskStopped,
+    TaskTimeout,
+    run,
+)
+from executors.backends import threads as module
+from executors.backends.threads import Threads
+
+
+def test_a_chain_never_changes_threads() -> None:
+    graph = Graph(
+        [
+            Task("t0", threading.get_ident),
+            *(Task(f"t{i}", lambda _: threading.get_ident(), (f"t{i - 1}",)) for i in range(1, 50)),
+        ]
+    )
+    with Threads(4) as pool:
+        assert len(set(run(graph, pool, keep="all").values.values())) == 1
+
+
+def test_all_workers_run_at_once() -> None:
+    barrier = threading.Barrier(8)
+    graph = Graph([Task(f"t{i}", lambda: barrier.wait(20)) for i in range(24)])
+    with Threads(8) as pool:
+        for _ in range(20):
+            assert run(graph, pool).succeeded
+
+
+def test_no_wake_up_is_lost_in_many_short_waves() -> None:
+    """Each wave needs all four threads at once; a thread left asleep would break the barrier."""
+    barrier = threading.Barrier(4)
+    tasks: list[Task] = []
+    for wave in range(100):
+        needs = tuple(f"t{wave - 1}.{i}" for i in range(4)) if wave else ()
+        tasks += [Task(f"t{wave}.{i}", lambda *_: barrier.wait(20), needs) for i in range(4)]
+    with Threads(4) as pool:
+        assert run(Graph(tasks), pool).succeeded
+
+
+def test_threads_are_started_when_needed_and_kept() -> None:
+    before = threading.active_count()
+    with Threads(500) as pool:
+        run(Graph([Task("t", lambda: None)]), pool)
+        assert threading.active_count() == before + 1
+        run(Graph([Task(f"t{i}", lambda: time.sleep(0.01)) for i in range(3)]), pool)
+        assert threading.active_count() <= before + 3
+    assert threading.active_count() == before
+
+
+def test_a_timeout_frees_its_place_though_the_thread_runs_on() -> None:
+    release = threading.Event()
+    graph = Graph(
+        [
+            Task("stuck", lambda: release.wait(30), timeout_s=0.1, cost_s=9),
+            *(Task(f"t{i}", lambda: i) for i in range(5)),
+        ]
+    )
+    with Threads(1) as pool:
+        report = run(graph, pool, policy=CONTINUE_ON_FAILURE)
+        error = report.tasks["stuck"].error
+        assert isinstance(error, TaskTimeout)
+        assert "cannot be stopped" in str(error)
+        assert report.counts == {Status.SUCCEEDED: 5, Status.FAILED: 1}
+        release.set()  # its late result is dropped
+        assert run(Graph([Task("next", lambda: 1)]), pool).values == {"next": 1}
+
+
+def test_fail_fast_gives_running_tasks_a_grace_and_then_leaves_them() -> None:
+    release = threading.Event()
+
+    def fail() -> None:
+        time.sleep(0.05)
+        raise ValueError
+
+    graph = Graph(
+        [
+            Task("stuck", lambda: release.wait(30)),
+            Task("short", lambda: time.sleep(0.15)),
+            Task("fail", fail),
+        ]
+    )
+    with Threads(3, grace_s=0.5) as pool:
+        report = run(graph, pool)
+    assert isinstance(report.tasks["stuck"].error, TaskStopped)
+    assert report.tasks["stuck"].status is Status.STOPPED
+    assert report.tasks["short"].status is Status.SUCCEEDED
+    assert report.tasks["fail"].status is Status.FAILED
+    release.set()
+
+
+class Big:
+    """A value that can be watched."""
+
+
+def test_idle_threads_pin_no_values() -> None:
+    watched: list[weakref.ref[Big]] = []
+
+    def make() -> Big:
+        big = Big()
+        watched.append(weakref.ref(big))
+        return big
+
+    graph = Graph(
+        [
+            *(Task(f"make{i}", make) for i in range(6)),
+            Task("end", lambda *_: None, tuple(f"make{i}" for i in range(6))),
+        ]
+    )
+    with Threads(3) as pool:
+        run(graph, pool)
+        gc.collect()
+        assert len(watched) == 6
+        assert not [ref for ref in watched if ref() is not None]
+
+
+def test_errors_show_the_frames_of_the_action_only() -> None:
+    def broken() -> None:
+        raise ValueError
+
+    with Threads(1) as pool:
+        error = run(Graph([Task("t", broken)]), pool).tasks["t"].error
+    assert error is not None
+    assert error.__traceback__ is not None
+    assert error.__traceback__.tb_frame.f_code is broken.__code__
+
+
+def test_when_no_thread_can_be_started_the_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with Threads(2) as pool:
+        monkeypatch.setattr(module.threading.Thread, "start", refuse)
+        with pytest.raises(BackendError, match="no thread could be started"):
+            run(Graph([Task("t", lambda: None)]), pool)
