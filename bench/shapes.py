@@ -1,8 +1,8 @@
 """The standard DAG shapes: who needs whom, with nothing said of what a task does.
 
-A shape is a function that takes sizes and returns the needs of each task by name, in an order
-in which needs come first. Decorated with `shape`, it is in the command line, in `bench list`
-and in the tests. See docs/add-a-shape.md.
+A shape is a generator that takes sizes and yields the name of each task with those that it needs,
+in an order in which needs come first. Decorated with `shape`, it is in the command line, in
+`bench list` and in the tests. See docs/add-a-shape.md.
 """
 
 from __future__ import annotations
@@ -10,12 +10,15 @@ from __future__ import annotations
 import inspect
 import math
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bench import BenchError
 
-Needs = dict[str, tuple[str, ...]]
+Tasks = Iterator[tuple[str, tuple[str, ...]]]
+
+MAX_TASKS = 1_000_000
+MAX_EDGES = 5_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,13 +28,13 @@ class Shape:
     Attributes:
         name: as on the command line.
         summary: one line.
-        build: makes the needs from the parameters.
+        build: yields the tasks from the parameters.
         defaults: parameters and their default sizes.
     """
 
     name: str
     summary: str
-    build: Callable[..., Needs]
+    build: Callable[..., Tasks]
     defaults: dict[str, int | float]
 
 
@@ -40,16 +43,16 @@ class SizedShape:
     """One graph of a family; its text is what the command line takes."""
 
     text: str
-    needs: Needs
+    needs: dict[str, tuple[str, ...]]
 
 
 SHAPES: dict[str, Shape] = {}
 
 
-def shape(name: str) -> Callable[[Callable[..., Needs]], Callable[..., Needs]]:
+def shape(name: str) -> Callable[[Callable[..., Tasks]], Callable[..., Tasks]]:
     """Registers a shape; the first line of the docstring is its summary."""
 
-    def register(build: Callable[..., Needs]) -> Callable[..., Needs]:
+    def register(build: Callable[..., Tasks]) -> Callable[..., Tasks]:
         parameters = inspect.signature(build).parameters.values()
         defaults = {parameter.name: parameter.default for parameter in parameters}
         summary = (inspect.getdoc(build) or "").splitlines()[0]
@@ -77,23 +80,32 @@ def sized(spec: str) -> SizedShape:
             raise BenchError(f"shape {name!r} has no parameter {key!r}; it has: {known}")
         sizes[key] = _size(name, key, text, family.defaults[key])
     shown = [f"{key}={value}" for key, value in sizes.items() if value != family.defaults[key]]
-    return SizedShape(":".join([name, *shown]), family.build(**sizes))
-
-
-MAX_TASKS = 1_000_000
+    needs: dict[str, tuple[str, ...]] = {}
+    edges = 0
+    for task, needed in family.build(**sizes):
+        needs[task] = needed
+        edges += len(needed)
+        if len(needs) > MAX_TASKS or edges > MAX_EDGES:
+            raise BenchError(
+                f"shape {spec!r} has more than {MAX_TASKS:,} tasks or {MAX_EDGES:,} edges;"
+                " give smaller sizes"
+            )
+    return SizedShape(":".join([name, *shown]), needs)
 
 
 def _size(name: str, key: str, text: str, default: int | float) -> int | float:
-    wanted = "a whole number of at least 1" if isinstance(default, int) else "a number above 0"
+    """A parameter's value; sizes are counted from 1, a seed may be 0, a fraction is above 0."""
+    least = 0 if key == "seed" else 1
+    wanted = f"a whole number of at least {least}" if isinstance(default, int) else "above 0"
     try:
         value = type(default)(text)
     except ValueError:
-        value = type(default)(-1)
-    least_ok = value >= (0 if key == "seed" else 1) if isinstance(default, int) else value > 0
-    if not least_ok or not math.isfinite(value):
+        value = math.nan
+    is_fine = value >= least if isinstance(default, int) else 0 < value < math.inf
+    if not is_fine:
         raise BenchError(f"shape {name!r}: {key} must be {wanted}, not {text!r}")
     if isinstance(default, int) and key != "seed" and value > MAX_TASKS:
-        raise BenchError(f"shape {name!r}: {key}={text} is more than {MAX_TASKS} tasks")
+        raise BenchError(f"shape {name!r}: {key} must be at most {MAX_TASKS:,}, not {text}")
     return value
 
 
@@ -101,205 +113,184 @@ def _names(prefix: str, count: int) -> tuple[str, ...]:
     return tuple(f"{prefix}{index}" for index in range(count))
 
 
+def _each(names: tuple[str, ...], *needs: str) -> Tasks:
+    """Tasks that all need the same."""
+    for name in names:
+        yield name, needs
+
+
 @shape("independent")
-def independent(width: int = 16) -> Needs:
+def independent(width: int = 16) -> Tasks:
     """`width` tasks that need nothing (Task Bench: trivial)"""
-    return dict.fromkeys(_names("task", width), ())
+    yield from _each(_names("task", width))
 
 
 @shape("chain")
-def chain(length: int = 10) -> Needs:
+def chain(length: int = 10) -> Tasks:
     """One after the other: nothing to gain"""
-    names = _names("task", length)
-    return {name: names[index - 1 : index] if index else () for index, name in enumerate(names)}
+    for index in range(length):
+        yield f"task{index}", (f"task{index - 1}",) if index else ()
 
 
 @shape("fan-in")
-def fan_in(width: int = 8) -> Needs:
+def fan_in(width: int = 8) -> Tasks:
     """`width` side by side, then one that needs all"""
     parts = _names("part", width)
-    return {**dict.fromkeys(parts, ()), "join": parts}
+    yield from _each(parts)
+    yield "join", parts
 
 
 @shape("fan-out")
-def fan_out(width: int = 8) -> Needs:
+def fan_out(width: int = 8) -> Tasks:
     """One, then `width` side by side that need it"""
-    return {"split": (), **dict.fromkeys(_names("part", width), ("split",))}
+    yield "split", ()
+    yield from _each(_names("part", width), "split")
 
 
 @shape("diamond")
-def diamond(width: int = 2) -> Needs:
+def diamond(width: int = 2) -> Tasks:
     """One, `width` side by side, one that needs all"""
     parts = _names("part", width)
-    return {"split": (), **dict.fromkeys(parts, ("split",)), "join": parts}
+    yield "split", ()
+    yield from _each(parts, "split")
+    yield "join", parts
 
 
 @shape("diamond-chain")
-def diamond_chain(count: int = 3, width: int = 4) -> Needs:
+def diamond_chain(count: int = 3, width: int = 4) -> Tasks:
     """`count` diamonds, the end of each being the start of the next"""
-    needs: Needs = {"join0": ()}
+    yield "join0", ()
     for step in range(count):
         parts = _names(f"part{step}.", width)
-        needs |= dict.fromkeys(parts, (f"join{step}",))
-        needs[f"join{step + 1}"] = parts
-    return needs
+        yield from _each(parts, f"join{step}")
+        yield f"join{step + 1}", parts
 
 
 @shape("parallel-chains")
-def parallel_chains(chains: int = 4, length: int = 5) -> Needs:
+def parallel_chains(chains: int = 4, length: int = 5) -> Tasks:
     """`chains` chains side by side (Task Bench: no_comm)"""
-    return {
-        f"chain{chain}.{step}": (f"chain{chain}.{step - 1}",) if step else ()
-        for step in range(length)
-        for chain in range(chains)
-    }
+    for step in range(length):
+        for index in range(chains):
+            yield f"chain{index}.{step}", (f"chain{index}.{step - 1}",) if step else ()
 
 
 @shape("tree-out")
-def tree_out(branching: int = 2, depth: int = 4) -> Needs:
+def tree_out(branching: int = 2, depth: int = 4) -> Tasks:
     """Each task has `branching` children, `depth` times (Task Bench: tree)"""
-    needs: Needs = {"node0.0": ()}
+    yield "node0.0", ()
     for level in range(1, depth + 1):
         for index in range(branching**level):
-            needs[f"node{level}.{index}"] = (f"node{level - 1}.{index // branching}",)
-    return needs
+            yield f"node{level}.{index}", (f"node{level - 1}.{index // branching}",)
 
 
 @shape("tree-in")
-def tree_in(branching: int = 2, depth: int = 4) -> Needs:
+def tree_in(branching: int = 2, depth: int = 4) -> Tasks:
     """A reduction: `branching` results become one, `depth` times"""
-    needs: Needs = dict.fromkeys(_names(f"node{depth}.", branching**depth), ())
-    for level in reversed(range(depth)):
+    for level in reversed(range(depth + 1)):
         for index in range(branching**level):
-            below = range(index * branching, (index + 1) * branching)
-            needs[f"node{level}.{index}"] = tuple(f"node{level + 1}.{each}" for each in below)
-    return needs
+            below = range(index * branching, (index + 1) * branching) if level < depth else ()
+            yield f"node{level}.{index}", tuple(f"node{level + 1}.{each}" for each in below)
 
 
 @shape("stencil")
-def stencil(steps: int = 6, width: int = 8) -> Needs:
+def stencil(steps: int = 6, width: int = 8) -> Tasks:
     """Each task needs itself and its neighbours of the step before (Task Bench: stencil_1d)"""
-    return {
-        f"cell{step}.{x}": tuple(
-            f"cell{step - 1}.{near}" for near in range(max(0, x - 1), min(width, x + 2))
-        )
-        if step
-        else ()
-        for step in range(steps)
-        for x in range(width)
-    }
+    for step in range(steps):
+        for x in range(width):
+            near = range(max(0, x - 1), min(width, x + 2)) if step else ()
+            yield f"cell{step}.{x}", tuple(f"cell{step - 1}.{each}" for each in near)
 
 
 @shape("butterfly")
-def butterfly(stages: int = 3) -> Needs:
+def butterfly(stages: int = 3) -> Tasks:
     """The FFT's exchange: `stages` rounds between 2^stages points"""
-    return {
-        f"point{stage}.{x}": (
-            (f"point{stage - 1}.{x}", f"point{stage - 1}.{x ^ (1 << (stage - 1))}") if stage else ()
-        )
-        for stage in range(stages + 1)
-        for x in range(2**stages)
-    }
+    for stage in range(stages + 1):
+        for x in range(2**stages):
+            pair = (x, x ^ (1 << (stage - 1))) if stage else ()
+            yield f"point{stage}.{x}", tuple(f"point{stage - 1}.{each}" for each in pair)
 
 
 @shape("all-to-all")
-def all_to_all(steps: int = 4, width: int = 6) -> Needs:
+def all_to_all(steps: int = 4, width: int = 6) -> Tasks:
     """Each task needs every task of the step before (Task Bench: all_to_all)"""
-    return {
-        f"cell{step}.{x}": _names(f"cell{step - 1}.", width) if step else ()
-        for step in range(steps)
-        for x in range(width)
-    }
+    for step in range(steps):
+        before = _names(f"cell{step - 1}.", width) if step else ()
+        yield from _each(_names(f"cell{step}.", width), *before)
 
 
 @shape("wavefront")
-def wavefront(size: int = 6) -> Needs:
+def wavefront(size: int = 6) -> Tasks:
     """A square in which each task needs its left and upper neighbour (Task Bench: dom)"""
-    return {
-        f"cell{row}.{column}": (
-            *((f"cell{row - 1}.{column}",) if row else ()),
-            *((f"cell{row}.{column - 1}",) if column else ()),
-        )
-        for row in range(size)
-        for column in range(size)
-    }
+    for row in range(size):
+        for column in range(size):
+            upper = (f"cell{row - 1}.{column}",) if row else ()
+            left = (f"cell{row}.{column - 1}",) if column else ()
+            yield f"cell{row}.{column}", upper + left
 
 
 @shape("mapreduce")
-def mapreduce(maps: int = 8, reduces: int = 4) -> Needs:
+def mapreduce(maps: int = 8, reduces: int = 4) -> Tasks:
     """Split, `maps` tasks, `reduces` that need all of them, merge (Estee)"""
     mapped, reduced = _names("map", maps), _names("reduce", reduces)
-    return {
-        "split": (),
-        **dict.fromkeys(mapped, ("split",)),
-        **dict.fromkeys(reduced, mapped),
-        "merge": reduced,
-    }
+    yield "split", ()
+    yield from _each(mapped, "split")
+    yield from _each(reduced, *mapped)
+    yield "merge", reduced
 
 
 @shape("cross-validation")
-def cross_validation(folds: int = 5, params: int = 3) -> Needs:
-    """Load, split into folds, fit and score each with each parameter, select (Estee: crossv)"""
-    needs: Needs = {"load": (), **dict.fromkeys(_names("fold", folds), ("load",))}
-    scores = []
+def cross_validation(folds: int = 5, params: int = 3) -> Tasks:
+    """Load, split, fit and score each fold with each parameter, select (Estee: crossv)"""
+    yield "load", ()
+    yield from _each(_names("fold", folds), "load")
     for param in range(params):
         for fold in range(folds):
-            needs[f"fit{param}.{fold}"] = (f"fold{fold}",)
-            needs[f"score{param}.{fold}"] = (f"fit{param}.{fold}",)
-        scores.append(f"mean{param}")
-        needs[scores[-1]] = _names(f"score{param}.", folds)
-    needs["select"] = tuple(scores)
-    return needs
+            yield f"fit{param}.{fold}", (f"fold{fold}",)
+            yield f"score{param}.{fold}", (f"fit{param}.{fold}",)
+        yield f"mean{param}", _names(f"score{param}.", folds)
+    yield "select", _names("mean", params)
 
 
 @shape("cholesky")
-def cholesky(tiles: int = 5) -> Needs:
-    """Tiled Cholesky factorisation: potrf, trsm, syrk and gemm on `tiles` x `tiles` tiles
+def cholesky(tiles: int = 5) -> Tasks:
+    """Tiled Cholesky factorisation: potrf, trsm, syrk and gemm on a square of `tiles`
 
-    Right-looking variant; see Buttari et al. 2009, "A class of parallel tiled linear algebra
-    algorithms for multicore architectures". Each tile's last writer is who is needed.
+    The right-looking variant; see Buttari et al. 2009, "A class of parallel tiled linear algebra
+    algorithms for multicore architectures". A task needs the last writer of each tile it touches.
     """
-    needs: Needs = {}
-    writer: dict[tuple[int, int], str] = {}
-
-    def add(name: str, tile: tuple[int, int], reads: list[tuple[int, int]]) -> None:
-        needs[name] = tuple(writer[each] for each in [*reads, tile] if each in writer)
-        writer[tile] = name
-
     for k in range(tiles):
-        add(f"potrf{k}", (k, k), [])
+        yield f"potrf{k}", (f"syrk{k}.{k - 1}",) if k else ()
         for i in range(k + 1, tiles):
-            add(f"trsm{i}.{k}", (i, k), [(k, k)])
+            written = (f"gemm{i}.{k}.{k - 1}",) if k else ()
+            yield f"trsm{i}.{k}", (f"potrf{k}", *written)
         for i in range(k + 1, tiles):
-            add(f"syrk{i}.{k}", (i, i), [(i, k)])
+            written = (f"syrk{i}.{k - 1}",) if k else ()
+            yield f"syrk{i}.{k}", (f"trsm{i}.{k}", *written)
             for j in range(k + 1, i):
-                add(f"gemm{i}.{j}.{k}", (i, j), [(i, k), (j, k)])
-    return needs
+                written = (f"gemm{i}.{j}.{k - 1}",) if k else ()
+                yield f"gemm{i}.{j}.{k}", (f"trsm{i}.{k}", f"trsm{j}.{k}", *written)
 
 
 @shape("random-layered")
 def random_layered(
     seed: int = 0, tasks: int = 40, fat: float = 0.5, density: float = 0.5, jump: int = 1
-) -> Needs:
-    """Random levels of about e^(fat ln tasks) tasks that need some of the last `jump` levels
+) -> Tasks:
+    """Levels of about e^(fat ln tasks) tasks that need some of the last `jump` levels
 
     After DAGGEN: `density` is the part of the possible needs that exist.
     """
-    random_ = random.Random(seed)
+    choice = random.Random(seed)
     mean = max(1.0, math.exp(fat * math.log(tasks)))
-    levels: list[list[str]] = []
-    needs: Needs = {}
-    while len(needs) < tasks:
-        size = min(tasks - len(needs), max(1, round(mean * random_.uniform(0.5, 1.5))))
-        above = levels[-1] if levels else []
-        reachable = [name for level in levels[-jump:] for name in level]
-        level = [f"task{len(levels)}.{index}" for index in range(size)]
+    levels: list[tuple[str, ...]] = []
+    left = tasks
+    while left:
+        size = min(left, max(1, round(mean * choice.uniform(0.5, 1.5))))
+        left -= size
+        level = _names(f"task{len(levels)}.", size)
+        reachable = [name for above in levels[-jump:] for name in above]
         for name in level:
-            if above:
-                first = random_.choice(above)  # so that the level is where it should be
-                rest = [near for near in reachable if near != first]
-                needs[name] = (first, *(near for near in rest if random_.random() < density))
-            else:
-                needs[name] = ()
+            # One need is of the level right above, so that this one is where it should be.
+            needs = {choice.choice(levels[-1])} if levels else set()
+            needs |= {each for each in reachable if choice.random() < density}
+            yield name, tuple(each for each in reachable if each in needs)
         levels.append(level)
-    return needs

@@ -50,7 +50,8 @@ class RunLog(Observer):
             )
 
     def run_ended(self, report: RunReport) -> None:
-        logger.info("run took %.6f s; stopped by: %s", report.makespan_s, report.stop_reason)
+        early = f"; stopped early: {report.stop_reason}" if report.stop_reason else ""
+        logger.info("run took %.6f s%s", report.makespan_s, early)
         self._held.flush()
 
 

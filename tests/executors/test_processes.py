@@ -90,7 +90,9 @@ def test_a_worker_that_is_killed_while_idle_is_replaced_unnoticed() -> None:
 
 def test_workers_killed_at_random_fail_only_what_they_ran() -> None:
     """A killer beside the run; every task has an outcome, and it is the right one."""
-    graph = Graph([Task(f"t{i}", lambda i=i: time.sleep(0.002) or i, retries=50) for i in range(300)])
+    graph = Graph(
+        [Task(f"t{i}", lambda i=i: time.sleep(0.002) or i, retries=50) for i in range(300)]
+    )
     with Processes(3) as pool:
         over = threading.Event()
         moments = random.Random(3)

@@ -93,9 +93,7 @@ def test_a_second_ctrl_c_is_not_waited_for(backend: str) -> None:
 
 
 @pytest.mark.parametrize("backend", backend_names())
-def test_ctrl_c_at_any_moment_ends_the_script_and_its_workers(
-    backend: str, tmp_path: Path
-) -> None:
+def test_ctrl_c_at_any_moment_ends_the_script_and_its_workers(backend: str, tmp_path: Path) -> None:
     """Short tasks, so that the signal meets the scheduler itself, at ten random moments."""
     script = textwrap.dedent("""
         import sys
