@@ -175,14 +175,14 @@ def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
 
 
 _FIELDS = {field.name: field.type for field in fields(Measurement)}
-_NUMBERS = {"int": int, "float": (int, float), "str": str}
+_NUMBERS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
 
 
 def _measurement(path: Path, number: int, line: dict[str, Any]) -> Measurement:
     try:
         for name, kind in _FIELDS.items():
             value = line[name]
-            if isinstance(value, bool) or not isinstance(value, _NUMBERS.get(str(kind), list)):
+            if isinstance(value, bool) or not isinstance(value, _NUMBERS.get(str(kind), (list,))):
                 raise TypeError(f"{name} is {value!r}")
         line["busy"] = [(float(at_s), float(cores)) for at_s, cores in line["busy"]]
         made = Measurement(**{name: line[name] for name in _FIELDS})

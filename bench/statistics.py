@@ -86,7 +86,7 @@ class Group:
 
 
 def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Estimate:
-    """median(above) / median(below) with its bootstrap interval; the same input, the same output."""
+    """median(above) / median(below) with its interval; the same input gives the same output."""
     value = float(np.median(above) / np.median(below))
     if min(len(above), len(below)) < MIN_SAMPLES:
         return Estimate(value, None, None)

@@ -173,7 +173,7 @@ def _spin(units: float, count: int) -> float:
 
 @contextmanager
 def two_processes() -> Iterator[Callable[[float, int], float]]:
-    """Measures the ceiling: two independent processes, each with half of the tasks, no scheduler."""
+    """Measures the ceiling: two independent processes with half of the tasks each."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
         for future in [pool.submit(_spin, 1000, 10) for _ in range(8)]:
             future.result()
@@ -219,9 +219,8 @@ def metg() -> Iterator[Row]:
             efficiency: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
             for length_us in LENGTHS_US:
                 steps = max(20, min(200, round(60_000 / length_us / 8)))
-                graph = graph_of(
-                    f"stencil:steps={steps}:width=8", Work("native-cpu", length_us * one_us)
-                )
+                work = Work("native-cpu", length_us * one_us)
+                graph = graph_of(f"stencil:steps={steps}:width=8", work)
                 peers = Dask(graph)
                 peak_s = independent(length_us * one_us, len(graph))
                 for name, contestant in (
@@ -229,7 +228,7 @@ def metg() -> Iterator[Row]:
                     ("dask.threaded", lambda peers=peers: peers.threaded(2)),
                 ):
                     start_s = perf_counter()
-                    contestant()  # type: ignore[no-untyped-call]
+                    contestant()
                     efficiency[name].append((length_us, peak_s / (perf_counter() - start_s)))
             for name, points in efficiency.items():
                 found[name].append(_crossing(points, 0.75))

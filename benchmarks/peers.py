@@ -12,14 +12,14 @@ from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPool
 from types import TracebackType
 from typing import Any, Self
 
-import dask
+import dask.local
 import dask.threaded
 
 from executors import Graph
 
 
 class Dask:
-    """`dask.get` and `dask.threaded.get` on a graph as dask wants it."""
+    """`dask.get` (the synchronous scheduler) and `dask.threaded.get`, on a graph as they want it."""
 
     def __init__(self, graph: Graph) -> None:
         self._tasks = {task.name: (task.action, *task.needs) for task in graph.tasks}
@@ -27,7 +27,7 @@ class Dask:
         self._sinks = [task.name for task in graph.tasks if task.name not in needed]
 
     def synchronous(self) -> None:
-        dask.get(self._tasks, self._sinks)
+        dask.local.get_sync(self._tasks, self._sinks)
 
     def threaded(self, workers: int) -> None:
         dask.threaded.get(self._tasks, self._sinks, num_workers=workers)

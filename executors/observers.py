@@ -108,7 +108,7 @@ class Announcer:
                 event = events.popleft()
                 for observer in self._observers:
                     try:
-                        if type(event) is Call:
+                        if isinstance(event, Call):
                             observer.task_started(event)
                         else:
                             observer.task_ended(event)

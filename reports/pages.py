@@ -185,7 +185,7 @@ def _reproduction(results: Results) -> str:
 $ {results.header["config"]["command"]}
 ```
 
-Every sample is in [{FILE_NAME}]({FILE_NAME}); `bench report {FILE_NAME}` draws this page from it."""
+Every sample is in [{FILE_NAME}]({FILE_NAME}), from which `bench report` draws this page again."""
 
 
 def _name(row: Row) -> str:

@@ -39,7 +39,7 @@ MAX_TICKS = 7
 BINS = 20  # of a curve over time
 MIN_BIN_S = 0.01
 PANEL_INCHES = (3.4, 3.0)
-SETTINGS = {
+SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "executor-bench",
     "font.family": "DejaVu Sans",
@@ -77,7 +77,12 @@ def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
         if backend != BASELINE:
             _curve(axes, group, rows, backend)
     if group.pick.case.backend != BASELINE:
-        star = {"marker": "*", "markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
+        star: dict[str, Any] = {
+            "marker": "*",
+            "markersize": 15,
+            "color": "#F0E442",
+            "markeredgecolor": "black",
+        }
         at = [group.pick.case.workers], [group.pick.speedup.value]
         axes.plot(*at, linestyle="none", zorder=5, label="pick", **star)
     axes.set_title(group.kernel, loc="left")
@@ -124,7 +129,7 @@ def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, nam
         figure, panels = _panels(len(groups))
         for axes, group in zip(panels, groups, strict=True):
             axes.axhline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
-            for backend, rows in _by_backend(group.rows).items():
+            for rows in _by_backend(group.rows).values():
                 row = min(rows, key=lambda row: (abs(row.case.workers - cpus), row.case.workers))
                 made = [each for each in results.measurements if each.case == row.case]
                 _busy_curve(axes, row, made)
@@ -154,7 +159,8 @@ def _cpu_until(made: Measurement, times_s: Floats) -> Floats:
     at_s = np.array([0.0, *(at_s for at_s, _ in made.busy)])
     cores = np.array([cores for _, cores in made.busy])
     used_s = np.concatenate([[0.0], np.cumsum(cores * np.diff(at_s))])
-    return np.interp(times_s, at_s, used_s)
+    until_s: Floats = np.interp(times_s, at_s, used_s)
+    return until_s
 
 
 def _label(row: Row) -> str:

@@ -23,9 +23,7 @@ ALLOWED = {
 def imports(file: Path) -> Iterator[tuple[str, bool]]:
     """(module, whether it is imported when the file is) of a source file."""
     tree = ast.parse(file.read_text())
-    top = set()
-    for node in tree.body:
-        top |= {id(node)}
+    top = {id(statement) for statement in tree.body}
     for node in ast.walk(tree):
         names = []
         if isinstance(node, ast.Import):

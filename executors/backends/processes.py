@@ -26,6 +26,7 @@ import socket
 import subprocess
 import sys
 from itertools import count
+from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
 
@@ -61,7 +62,8 @@ EXIT_GRACE_S = 1.0
 WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
 WORKER_DESCRIPTORS = 3
 SPARE_DESCRIPTORS = 64
-CHUNK = 1 << 20
+CHUNK = 1 << 14  # of a reply; most are short, and room for more would cost them 15 us
+LONG_CHUNK = 1 << 20
 
 
 class _Worker:
@@ -130,14 +132,16 @@ class _Worker:
 
     def receive(self, to_the_end: bool = False) -> tuple[int, bytes, bytes, float, float] | None:
         """The reply, when all of it is here: kind, outcome, records, start and end."""
+        size = LONG_CHUNK if self.unread else CHUNK
         try:
             while True:
-                data = self.socket.recv(CHUNK)
+                data = self.socket.recv(size)
                 self.unread += data
                 if not data:
                     self.has_hung_up = True
-                if not data or (len(data) < CHUNK and not to_the_end):
+                if not data or (len(data) < size and not to_the_end):
                     break
+                size = LONG_CHUNK
         except BlockingIOError:
             pass
         except ConnectionError:
@@ -349,7 +353,8 @@ class Processes(Backend):
             if len(action) <= CACHED_BYTES:
                 self._actions[id(task.action)] = action
         arguments = [call.values[need].payload for need in call.needs]
-        return pickle.dumps(Order(task.name, task.needs, action, arguments), protocol=5)
+        order: Order = (task.name, task.needs, action, arguments)
+        return pickle.dumps(order, protocol=5)
 
     def _watch_writes(self, worker: _Worker) -> None:
         """Asks to be told when the rest of a message can be sent; messages are mostly short."""
@@ -380,8 +385,9 @@ class Processes(Backend):
             worker.is_ready = True
             self._failed_starts = 0
             return
-        for record in pickle.loads(records):
-            logging.getLogger(record.name).handle(record)
+        if records:
+            for record in pickle.loads(records):
+                logging.getLogger(record.name).handle(record)
         call, worker.call = worker.call, None
         if session is None or call is None:
             return
@@ -457,7 +463,7 @@ class Processes(Backend):
 
 
 def _path() -> list[str]:
-    return [entry or os.getcwd() for entry in sys.path]
+    return [entry or str(Path.cwd()) for entry in sys.path]
 
 
 def _log_levels() -> dict[str, int]:

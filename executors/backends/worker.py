@@ -28,7 +28,6 @@ from executors.backends.wire import (
     CACHED_BYTES,
     CELL,
     ERROR,
-    NO_RECORDS,
     READY,
     REPLY,
     SIZE,
@@ -139,52 +138,55 @@ def _read(channel: socket.socket, size: int) -> bytearray | None:
 
 def _carry_out(order: Order, recorder: _Recorder) -> bytes:
     """Makes the attempt; the reply, with what was logged."""
+    task, needs, pickled_action, pickled_arguments = order
     started_s = ended_s = monotonic()
     try:
-        action = _unpickled(order, "action", order.action)
+        action = _unpickled(task, "action", pickled_action, is_action=True)
         arguments = [
-            _unpickled(order, f"argument, the value of {need!r},", data)
-            for need, data in zip(order.needs, order.arguments, strict=True)
+            _unpickled(task, f"argument, the value of {need!r},", data)
+            for need, data in zip(needs, pickled_arguments, strict=True)
         ]
         started_s = monotonic()
         try:
             value = action(*arguments)
         finally:
             ended_s = monotonic()
-        kind, payload = VALUE, _pickled(order, value)
+        kind, payload = VALUE, _pickled(task, value)
     except BaseException as error:
         kind, payload = ERROR, dumps(_failure(without_frames(error, 1)))
     finally:
-        action = arguments = value = None  # nothing outlives its call
+        action = value = None  # nothing outlives its call
+        arguments = []
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
         except (OSError, ValueError):
             pass  # closed, or its reader is gone
-    records = NO_RECORDS
+    records = b""
     if recorder.records:
         records = dumps(recorder.records)
         recorder.records.clear()
     return REPLY.pack(kind, len(payload), len(records), started_s, ended_s) + payload + records
 
 
-def _unpickled(order: Order, what: str, data: bytes) -> Any:
+def _unpickled(task: str, what: str, data: bytes, is_action: bool = False) -> Any:
     try:
-        is_short_action = data is order.action and len(data) <= CACHED_BYTES
-        return _loads_action(data) if is_short_action else pickle.loads(data)
+        if is_action and len(data) <= CACHED_BYTES:
+            return _loads_action(data)
+        return pickle.loads(data)
     except Exception as error:
         raise NotPicklable(
-            f"task {order.task!r}: its {what} cannot be unpickled in the worker process:"
+            f"task {task!r}: its {what} cannot be unpickled in the worker process:"
             f" {describe(error)}"
         ) from error
 
 
-def _pickled(order: Order, value: Any) -> bytes:
+def _pickled(task: str, value: Any) -> bytes:
     try:
         return dumps(value)
     except Exception as error:
         raise NotPicklable(
-            f"task {order.task!r}: its value, of type {type(value).__name__}, cannot be pickled:"
+            f"task {task!r}: its value, of type {type(value).__name__}, cannot be pickled:"
             f" {describe(error)}; return plain data, or use the threads backend"
         ) from error
 

@@ -111,7 +111,7 @@ def test_ranks_are_a_topological_order_even_with_costs_of_zero(data: st.DataObje
     shuffled = data.draw(st.permutations(tasks))
     graph = Graph(shuffled)
     assert list(graph.tasks) == shuffled
-    for rank, needs in enumerate(graph.needs):
-        assert all(need < rank for need in needs)
-        assert [graph.ranked[need].name for need in needs] == list(graph.ranked[rank].needs)
-        assert all(rank in graph.dependents[need] for need in needs)
+    for rank, ranks in enumerate(graph.needs):
+        assert all(need < rank for need in ranks)
+        assert [graph.ranked[need].name for need in ranks] == list(graph.ranked[rank].needs)
+        assert all(rank in graph.dependents[need] for need in ranks)

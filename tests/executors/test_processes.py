@@ -70,7 +70,7 @@ def test_a_task_whose_worker_died_is_retried(pool: Processes, tmp_path: Path) ->
 
     def dies_once() -> int:
         if not os.path.exists(mark):  # noqa: PTH110
-            open(mark, "w").close()  # noqa: PTH123, SIM115
+            open(mark, "w").close()  # noqa: PTH123
             os.kill(os.getpid(), signal.SIGKILL)
         return 5
 
@@ -88,11 +88,17 @@ def test_a_worker_that_is_killed_while_idle_is_replaced_unnoticed() -> None:
         assert all(len(record.attempts) == 1 for record in report.tasks.values())
 
 
+def nap(value: int) -> Any:
+    def action() -> int:
+        time.sleep(0.002)
+        return value
+
+    return action
+
+
 def test_workers_killed_at_random_fail_only_what_they_ran() -> None:
     """A killer beside the run; every task has an outcome, and it is the right one."""
-    graph = Graph(
-        [Task(f"t{i}", lambda i=i: time.sleep(0.002) or i, retries=50) for i in range(300)]
-    )
+    graph = Graph([Task(f"t{i}", nap(i), retries=50) for i in range(300)])
     with Processes(3) as pool:
         over = threading.Event()
         moments = random.Random(3)

@@ -19,7 +19,6 @@ from executors import (
     TaskTimeout,
     run,
 )
-from executors.backends import threads as module
 from executors.backends.threads import Threads
 
 
@@ -68,7 +67,7 @@ def test_a_timeout_frees_its_place_though_the_thread_runs_on() -> None:
     graph = Graph(
         [
             Task("stuck", lambda: release.wait(30), timeout_s=0.1, cost_s=9),
-            *(Task(f"t{i}", lambda: i) for i in range(5)),
+            *(Task(f"t{i}", int) for i in range(5)),
         ]
     )
     with Threads(1) as pool:
@@ -145,6 +144,6 @@ def test_when_no_thread_can_be_started_the_run_says_so(monkeypatch: pytest.Monke
         raise RuntimeError("can't start new thread")
 
     with Threads(2) as pool:
-        monkeypatch.setattr(module.threading.Thread, "start", refuse)
+        monkeypatch.setattr(threading.Thread, "start", refuse)
         with pytest.raises(BackendError, match="no thread could be started"):
             run(Graph([Task("t", lambda: None)]), pool)

@@ -1,0 +1,6 @@
+"""Sphinx, only to show that the pages render there too; see the docs session of noxfile.py."""
+
+project = "executor-bench"
+extensions = ["myst_parser"]
+html_theme = "alabaster"
+exclude_patterns = ["_build"]

@@ -1,0 +1,101 @@
+"""Checks and builds: `nox` runs lint, typecheck and tests; `nox -l` lists the rest."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import nox
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+nox.options.sessions = ["lint", "typecheck", "tests"]
+nox.options.reuse_existing_virtualenvs = True
+nox.options.default_venv_backend = "venv"
+
+
+def group(name: str) -> tuple[str, ...]:
+    return nox.project.dependency_groups(PROJECT, name)
+
+
+def starts(python: str, version: str) -> bool:
+    """Whether this is a working interpreter of that version; a shim of pyenv may not be."""
+    show = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
+    try:
+        done = subprocess.run([python, "-c", show], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    return done.stdout.strip() == version
+
+
+def put_on_path(version: str) -> bool:
+    """Makes `pythonX.Y` start, with one of pyenv's interpreters if need be."""
+    name = f"python{version}"
+    if (found := shutil.which(name)) and starts(found, version):
+        return True
+    home = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    for folder in sorted(home.glob(f"versions/{version}*/bin"), reverse=True):
+        if starts(str(folder / name), version):
+            os.environ["PATH"] = f"{folder}{os.pathsep}{os.environ['PATH']}"
+            return True
+    return False
+
+
+SUPPORTED = nox.project.python_versions(PROJECT)
+PYTHONS = [version for version in SUPPORTED if put_on_path(version)]
+
+
+@nox.session
+def lint(session: nox.Session) -> None:
+    """Style: ruff, check and format."""
+    session.install(*group("lint"))
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session
+def typecheck(session: nox.Session) -> None:
+    """Types: mypy --strict."""
+    session.install(".", *group("typecheck"))
+    session.run("mypy")
+
+
+@nox.session(python=PYTHONS)
+def tests(session: nox.Session) -> None:
+    """Tests with coverage, on each supported Python that is here."""
+    for version in SUPPORTED:
+        if version not in PYTHONS:
+            session.log(f"Python {version} was not found: not tested")
+    session.install(".", *group("tests"))
+    with session.chdir(session.create_tmp()):
+        session.run("bench", "list", silent=True)  # the installed one, not the sources here
+    options = session.posargs or ["--cov", "--cov-report=term:skip-covered"]
+    data = Path(session.create_tmp()) / "coverage"
+    session.run("python", "-m", "pytest", *options, env={"COVERAGE_FILE": str(data)})
+
+
+@nox.session
+def docs(session: nox.Session) -> None:
+    """Builds the documentation with MkDocs and with Sphinx; warnings are errors."""
+    session.install(*group("docs"))
+    made = Path(session.create_tmp())
+    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(made / "mkdocs"))
+    session.run("sphinx-build", "-W", "-q", "-b", "html", "docs", str(made / "sphinx"))
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """What the schedulers cost beside dask and concurrent.futures; takes some minutes."""
+    session.install(".", *group("peers"))
+    session.run("python", "-m", "benchmarks.overhead", *session.posargs)
+
+
+@nox.session
+def example_report(session: nox.Session) -> None:
+    """Measures the main job on this machine into docs/reports/fan-in-diamond."""
+    session.install(".")
+    folder = Path("docs/reports/fan-in-diamond")
+    shutil.rmtree(folder, ignore_errors=True)
+    session.run("bench", "run", "--shapes", "fan-in,diamond", "-o", str(folder))

@@ -1,0 +1,130 @@
+"""Statistics against known truths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bench.results import read_results
+from bench.statistics import finding, ratio_of_medians, summarise
+from tests.bench.made import TYPICAL, write
+
+
+def test_the_ratio_of_medians_and_its_interval_are_reproducible() -> None:
+    above, below = [2.0, 2.1, 1.9, 2.0, 2.2], [1.0, 1.1, 0.9, 1.0, 1.0]
+    first = ratio_of_medians(above, below)
+    assert first == ratio_of_medians(above, below)
+    assert first.value == 2.0
+    assert first.low is not None
+    assert first.high is not None
+    assert first.low < 2.0 < first.high
+
+
+def test_few_samples_get_no_interval() -> None:
+    assert ratio_of_medians([1.0] * 4, [1.0] * 9).low is None
+    assert not ratio_of_medians([1.0] * 4, [1.0] * 9).is_certain
+
+
+@pytest.mark.parametrize("size", [5, 7, 10, 20])
+def test_the_interval_covers_the_truth_as_often_as_it_says(size: int) -> None:
+    """Noise of 3 % with a tail of 5 % slow samples; the truth is a ratio of 1.5."""
+    random = np.random.default_rng(size)
+
+    def samples(middle: float) -> list[float]:
+        noise = random.lognormal(0, 0.03, size)
+        slow = np.where(random.random(size) < 0.05, 1.3, 1.0)
+        return list(middle * noise * slow)
+
+    trials = 400
+    covered = 0
+    for _ in range(trials):
+        estimate = ratio_of_medians(samples(1.5), samples(1.0))
+        assert estimate.low is not None
+        assert estimate.high is not None
+        covered += estimate.low <= 1.5 <= estimate.high
+    assert 0.91 <= covered / trials <= 0.995  # 95 % is 0.95 +- 0.02 in 400 trials
+
+
+def test_speedups_are_against_the_baseline_of_the_same_shape_and_kernel(tmp_path: Path) -> None:
+    groups = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
+    assert [(group.shape, group.kernel) for group in groups] == [
+        ("fan-in", "sleep:20ms"),
+        ("fan-in", "python-cpu:20ms"),
+        ("chain", "sleep:20ms"),
+        ("chain", "python-cpu:20ms"),
+    ]
+    for group in groups:
+        baseline_s = TYPICAL[group.shape, group.kernel, "sequential", 1]
+        for row in group.rows:
+            case = row.case
+            wall_s = TYPICAL[case.shape, case.kernel, case.backend, case.workers]
+            assert row.speedup.value == pytest.approx(baseline_s / wall_s, rel=0.01)
+            assert row.utilisation == pytest.approx(0.5 / case.workers, rel=0.01)
+            assert row.cold_s == pytest.approx(wall_s + 0.01, rel=0.01)
+
+
+def test_the_pick_is_the_fewest_workers_that_are_surely_near_the_best(tmp_path: Path) -> None:
+    groups = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
+    picks = [(group.pick.case.backend, group.pick.case.workers) for group in groups]
+    assert picks == [("threads", 8), ("processes", 2), ("sequential", 1), ("sequential", 1)]
+    rivals = [group.rival and group.rival.case.backend for group in groups]
+    assert rivals == ["processes", "threads", "threads", "processes"]
+
+
+def test_fewer_workers_win_where_more_gain_less_than_5_percent(tmp_path: Path) -> None:
+    times = {
+        ("fan-in", "noop", "sequential", 1): 1.0,
+        ("fan-in", "noop", "threads", 2): 0.51,
+        ("fan-in", "noop", "threads", 4): 0.5,
+    }
+    (group,) = summarise(read_results(write(tmp_path, times, noise=0.002)))
+    assert group.pick.case.workers == 2
+    times["fan-in", "noop", "threads", 4] = 0.4
+    (group,) = summarise(read_results(write(tmp_path / "b", times, noise=0.002)))
+    assert group.pick.case.workers == 4
+
+
+def test_what_is_not_sure_is_not_picked(tmp_path: Path) -> None:
+    """2 % slower in the median, but with noise of 30 % nobody knows."""
+    times = {
+        ("fan-in", "noop", "sequential", 1): 1.0,
+        ("fan-in", "noop", "threads", 2): 0.51,
+        ("fan-in", "noop", "threads", 4): 0.5,
+    }
+    (group,) = summarise(read_results(write(tmp_path, times, noise=0.3)))
+    fastest = min(group.rows, key=lambda row: row.median_s)
+    assert group.pick is fastest
+
+
+def test_the_bound_is_the_workers_or_work_over_span(tmp_path: Path) -> None:
+    group = summarise(read_results(write(tmp_path, TYPICAL)))[0]
+    assert (group.work_s, group.span_s) == (0.18, 0.04)
+    assert group.bound(2) == 2
+    assert group.bound(99) == pytest.approx(4.5)
+
+
+def test_the_finding_names_the_pick_of_each_kernel(tmp_path: Path) -> None:
+    groups = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
+    said = finding(groups, 2)
+    assert said.startswith(
+        "On 2 CPUs, sleep:20ms tasks are fastest on threads with 8 workers: 4.39"
+    )
+    assert "python-cpu:20ms tasks are fastest on processes with 2 workers: 1.6" in said
+    assert "and processes do as well" in said
+    assert said.count(".") > 0
+    assert said.endswith(".")
+
+
+def test_the_finding_says_when_nothing_is_gained_or_known(tmp_path: Path) -> None:
+    chain = {case: wall_s for case, wall_s in TYPICAL.items() if case[0] == "chain"}
+    said = finding(summarise(read_results(write(tmp_path, chain, blocks=3))), 1)
+    assert "On 1 CPU, sleep:20ms tasks gain nothing from more workers" in said
+    assert "fewer than 5 blocks" in said
+    assert "Nothing can be said yet" in finding([], 2)
+
+
+def test_cases_without_their_baseline_are_left_out(tmp_path: Path) -> None:
+    times = {("fan-in", "noop", "threads", 2): 1.0}
+    assert summarise(read_results(write(tmp_path, times))) == []

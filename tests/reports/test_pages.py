@@ -1,0 +1,100 @@
+"""The page and its figures, from results whose truth is known."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+from markdown_it import MarkdownIt
+
+from bench.results import read_results
+from reports import write_report
+from tests.bench.made import TYPICAL, write
+
+
+@pytest.fixture
+def page(tmp_path: Path) -> Path:
+    return write_report(read_results(write(tmp_path, TYPICAL, noise=0.001)), tmp_path / "out")
+
+
+def test_every_link_and_image_of_the_page_exists(page: Path) -> None:
+    (page.parent / "results.jsonl").touch()  # bench run puts it there
+    targets = re.findall(r"\]\(([^)]+)\)", page.read_text())
+    assert len(targets) == 5
+    for target in targets:
+        assert (page.parent / target).exists()
+
+
+def test_the_page_is_plain_markdown_that_tables_parse_in(page: Path) -> None:
+    text = page.read_text()
+    tokens = MarkdownIt("commonmark").enable("table").parse(text)
+    kinds = [token.type for token in tokens]
+    assert "html_block" not in kinds
+    assert kinds.count("table_open") == 1 + 4 + 1
+    headings = [tokens[at + 1].content for at, kind in enumerate(kinds) if kind == "heading_open"]
+    assert headings[0] == "Which executor, and how many workers?"
+    assert len(headings) == len(set(headings))
+    for row in text.splitlines():
+        if row.startswith("|"):
+            assert not re.search(r"\bnan\b|\binf\b", row)
+
+
+def test_the_finding_comes_first_and_the_tables_have_the_figures(page: Path) -> None:
+    text = page.read_text()
+    assert text.index("**On 2 CPUs, sleep:20ms tasks are fastest on threads") < text.index("|")
+    assert re.search(r"\| threads \| 8 \| 4[01](\.\d)? ms \| 4\.39 \(4\.3\d to 4\.4\d\) \|", text)
+    assert "no number of workers can be more than 4.50 times as fast as one" in text
+    assert "interrupted" not in text
+
+
+def test_figures_are_valid_and_keep_their_text(page: Path) -> None:
+    for name in ("speedup-fan-in", "cores-busy-fan-in", "speedup-chain", "cores-busy-chain"):
+        root = ET.parse(page.parent / f"{name}.svg").getroot()
+        words = " ".join(
+            "".join(text.itertext()) for text in root.iter() if text.tag.endswith("}text")
+        )
+        assert "sleep:20ms" in words
+        assert "threads" in words
+        assert (page.parent / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    speedup = (page.parent / "speedup-fan-in.svg").read_text()
+    for words in ("max_workers", "ideal", "bound of the graph", "CPUs", "pick"):
+        assert words in speedup
+
+
+def test_alternative_texts_state_the_finding(page: Path) -> None:
+    (speedup, *_) = re.findall(r"!\[([^]]+)\]", page.read_text())
+    assert "threads with 8" in speedup
+    assert "4.39 times" in speedup
+
+
+def test_results_of_a_few_blocks_say_that_they_are_unsure(tmp_path: Path) -> None:
+    text = write_report(read_results(write(tmp_path, TYPICAL, blocks=2)), tmp_path).read_text()
+    assert "fewer than 5 blocks" in text
+    assert "too few samples" in text
+
+
+def test_results_without_measurements_make_a_page_that_says_so(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL, blocks=0, planned=84)
+    text = write_report(read_results(path), tmp_path / "out").read_text()
+    assert "Nothing can be said yet" in text
+    assert "0 of 84 measurements" in text
+
+
+def test_a_backend_that_is_not_ours_is_drawn_too(tmp_path: Path) -> None:
+    times = {**TYPICAL, ("fan-in", "sleep:20ms", "dask-threads", 2): 0.11}
+    page = write_report(read_results(write(tmp_path, times)), tmp_path / "out")
+    assert "dask-threads" in page.read_text()
+    assert "dask-threads" in (page.parent / "speedup-fan-in.svg").read_text()
+
+
+def test_many_kernels_wrap_into_rows(tmp_path: Path) -> None:
+    times = {
+        ("fan-in", f"sleep:{length}ms", backend, 1): 0.1
+        for length in range(1, 6)
+        for backend in ("sequential", "threads")
+    }
+    page = write_report(read_results(write(tmp_path, times)), tmp_path / "out")
+    root = ET.parse(page.parent / "speedup-fan-in.svg").getroot()
+    assert float(root.attrib["height"].removesuffix("pt")) > 400

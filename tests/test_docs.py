@@ -1,0 +1,86 @@
+"""What the documentation shows, run as it stands there."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+from markdown_it import MarkdownIt
+
+from bench.cli import main
+from bench.results import read_results
+from reports import write_report
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+EXAMPLE = ROOT / "docs" / "reports" / "fan-in-diamond"
+
+
+def blocks(page: Path, language: str) -> list[str]:
+    tokens = MarkdownIt().parse(page.read_text())
+    return [token.content for token in tokens if token.type == "fence" and token.info == language]
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=named)
+def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {"__name__": "example"}
+    for number, block in enumerate(blocks(page, "python")):
+        exec(compile(block, f"{named(page)}[{number}]", "exec"), names)
+
+
+def commands() -> list[str]:
+    lines = [
+        line for page in PAGES for block in blocks(page, "console") for line in block.splitlines()
+    ]
+    found = [line[2:] for line in lines if line.startswith("$ ")]
+    return [part for line in found for part in line.split(" && ") if part.startswith("bench ")]
+
+
+@pytest.mark.parametrize("command", commands())
+def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = shlex.split(command)[1:]
+    if arguments[0] == "run":
+        arguments += ["--blocks", "1"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("page", [*PAGES, EXAMPLE / "report.md"], ids=named)
+def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#]+)\)", page.read_text()):
+        if "://" not in target:
+            assert (page.parent / target).exists(), target
+
+
+def test_every_option_is_in_the_documentation() -> None:
+    text = " ".join(page.read_text() for page in PAGES)
+    options = {option for name in ("run", "report") for option in _options(name)}
+    assert len(options) > 8
+    short = {"--output": "`-o`", "--quiet": "`-q`"}
+    assert not [option for option in options if short.get(option, option) not in text]
+
+
+def _options(command: str) -> list[str]:
+    output = CliRunner().invoke(main, [command, "--help"]).output
+    return [option for option in re.findall(r"(--[a-z-]+)", output) if option != "--help"]
+
+
+def test_the_example_report_is_what_its_results_say(tmp_path: Path) -> None:
+    page = write_report(read_results(EXAMPLE), tmp_path)
+    assert page.read_text() == (EXAMPLE / "report.md").read_text()
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    project = (ROOT / "pyproject.toml").read_text()
+    (version,) = re.findall(r'^version = "(.+)"', project, re.MULTILINE)
+    assert f"## {version}" in (ROOT / "CHANGELOG.md").read_text()
