@@ -19,7 +19,7 @@ from executors import Graph
 
 
 class Dask:
-    """`dask.get` (the synchronous scheduler) and `dask.threaded.get`, on a graph as they want it."""
+    """`dask.get` (the synchronous one) and `dask.threaded.get`, on a graph as they want it."""
 
     def __init__(self, graph: Graph) -> None:
         self._tasks = {task.name: (task.action, *task.needs) for task in graph.tasks}
