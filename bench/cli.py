@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -45,7 +45,15 @@ def _clear_errors() -> Iterator[None]:
         sys.exit(INTERRUPTED)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class _Commands(click.Group):
+    """Commands whose errors are told clearly, wherever they come from."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _clear_errors():
+            return super().invoke(ctx)
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="executor-bench")
 def main() -> None:
     """Threads or processes, and how many workers? Measures the same DAG on every backend."""
@@ -133,13 +141,11 @@ def run(
     from bench.plan import plan
     from executors import usable_cpus
 
-    with _clear_errors():
-        cpus = usable_cpus()
-        planned = plan(shapes, kernels, backends, max_workers, blocks, seed, cpus)
-        folder = output or _new_folder()
-        limit_blas_threads(blas_threads)
-        status = _measure(planned, folder, log_file, log_level, quiet)
-        _report(folder, folder, quiet)
+    planned = plan(shapes, kernels, backends, max_workers, blocks, seed, usable_cpus())
+    folder = output or _new_folder()
+    limit_blas_threads(blas_threads)
+    status = _measure(planned, folder, log_file, log_level, quiet)
+    _report(folder, folder, quiet)
     sys.exit(status)
 
 
@@ -242,9 +248,8 @@ def report(results: Path, output: Path | None, quiet: bool) -> None:
 
     The same file gives the same bytes.
     """
-    with _clear_errors():
-        folder = output or (results if results.is_dir() else results.parent)
-        _report(results, folder, quiet)
+    folder = output or (results if results.is_dir() else results.parent)
+    _report(results, folder, quiet)
 
 
 @main.command("list")
@@ -255,22 +260,19 @@ def list_() -> None:
     from executors.backends import backend_class, backend_names
     from executors.graph import Graph, Task
 
-    with _clear_errors():
+    click.echo(f"{'shape':<18}{'tasks':>6}{'edges':>6}{'depth':>6}{'width':>6}{'avg. par.':>10}")
+    for name, shape in SHAPES.items():
+        graph = Graph(Task(task, print, needs) for task, needs in sized(name).needs.items())
         click.echo(
-            f"{'shape':<18}{'tasks':>6}{'edges':>6}{'depth':>6}{'width':>6}{'avg. par.':>10}"
+            f"{name:<18}{len(graph):>6}{graph.edges:>6}{graph.depth:>6}{graph.width:>6}"
+            f"{graph.average_parallelism:>10.2f}"
         )
-        for name, shape in SHAPES.items():
-            graph = Graph(Task(task, print, needs) for task, needs in sized(name).needs.items())
-            click.echo(
-                f"{name:<18}{len(graph):>6}{graph.edges:>6}{graph.depth:>6}{graph.width:>6}"
-                f"{graph.average_parallelism:>10.2f}"
-            )
-            defaults = "".join(f":{key}={value}" for key, value in shape.defaults.items())
-            click.echo(f"  {defaults}  {shape.summary}")
-        click.echo("\nkernel      with a length, as sleep:20ms")
-        for name, kernel in KERNELS.items():
-            click.echo(f"{name:<12}{kernel.summary}")
-        click.echo("\nbackend")
-        for name in backend_names():
-            reason = backend_class(name).unavailable()
-            click.echo(f"{name:<12}" + (f"not here: {reason}" if reason else "available"))
+        defaults = "".join(f":{key}={value}" for key, value in shape.defaults.items())
+        click.echo(f"  {defaults}  {shape.summary}")
+    click.echo("\nkernel      with a length, as sleep:20ms")
+    for name, kernel in KERNELS.items():
+        click.echo(f"{name:<12}{kernel.summary}")
+    click.echo("\nbackend")
+    for name in backend_names():
+        reason = backend_class(name).unavailable()
+        click.echo(f"{name:<12}" + (f"not here: {reason}" if reason else "available"))

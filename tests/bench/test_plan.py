@@ -52,8 +52,10 @@ def test_the_baseline_is_always_measured_once() -> None:
 def test_every_block_has_every_case_once_in_a_random_seeded_order() -> None:
     planned = made()
     orders = []
+    pool_orders = set()
     for block in range(5):
         pools = list(planned.block(block))
+        pool_orders.add(tuple(pool for pool, _ in pools))
         assert len({pool for pool, _ in pools}) == len(pools)
         cases = [case for _, cases in pools for case in cases]
         assert all((case.backend, case.workers) == pool for pool, own in pools for case in own)
@@ -61,6 +63,7 @@ def test_every_block_has_every_case_once_in_a_random_seeded_order() -> None:
         assert cases == [case for _, own in made().block(block) for case in own]
         orders.append(cases)
     assert len({tuple(order) for order in orders}) == 5
+    assert len(pool_orders) == 5
     assert orders[0] != [case for _, own in made(seed=1).block(0) for case in own]
 
 

@@ -217,6 +217,12 @@ def test_a_value_lives_until_a_failed_reader_needs_no_retry() -> None:
     assert session.over
 
 
+def test_a_value_that_nobody_reads_or_keeps_is_dropped_at_once() -> None:
+    session = Session(Graph([task("a")]), keep="none")
+    finish(session, take(session), 1.0, "value")
+    assert session.values == [None]
+
+
 def test_tasks_that_never_run_do_not_keep_values() -> None:
     graph = Graph([task("a"), task("bad"), task("b", "a", "bad")])
     session = Session(graph, policy=CONTINUE_ON_FAILURE)

@@ -92,6 +92,30 @@ def test_a_second_ctrl_c_is_not_waited_for(backend: str) -> None:
     assert script.returncode != 0
 
 
+def test_a_second_ctrl_c_does_not_wait_for_the_grace_of_threads() -> None:
+    script = textwrap.dedent("""
+        import time
+        from executors import Graph, Task, run
+        from executors.backends.threads import Threads
+        with Threads(2, grace_s=60) as backend:
+            print("ready", flush=True)
+            run(Graph([Task("t", lambda: time.sleep(60))]), backend)
+    """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    for _ in range(2):
+        time.sleep(0.5)
+        process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == -signal.SIGINT
+
+
 @pytest.mark.parametrize("backend", backend_names())
 def test_ctrl_c_at_any_moment_ends_the_script_and_its_workers(backend: str, tmp_path: Path) -> None:
     """Short tasks, so that the signal meets the scheduler itself, at ten random moments."""

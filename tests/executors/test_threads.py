@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import sys
 import threading
 import time
 import weakref
+from collections.abc import Iterator
 
 import pytest
 
@@ -41,6 +43,33 @@ def test_all_workers_run_at_once() -> None:
             assert run(graph, pool).succeeded
 
 
+@pytest.fixture(params=[0.005, 1e-6], ids=["usual", "hectic"])
+def switch_interval(request: pytest.FixtureRequest) -> Iterator[None]:
+    """The interpreter's thread switch; when hectic, threads meet each other inside the lock."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(request.param)
+    yield
+    sys.setswitchinterval(before)
+
+
+@pytest.mark.usefixtures("switch_interval")
+def test_no_outcome_is_left_lying_in_many_short_runs() -> None:
+    """The last task outlives the others, whose outcomes must not wait for it to be seen."""
+    release = threading.Event()
+    graph = Graph(
+        [
+            *(Task(f"t{i}", int) for i in range(30)),
+            Task("last", lambda *_: release.set(), tuple(f"t{i}" for i in range(30))),
+            Task("long", lambda: release.wait(20), cost_s=99),
+        ]
+    )
+    with Threads(3) as pool:
+        for _ in range(200):
+            release.clear()
+            assert run(graph, pool).values["long"] is True
+
+
+@pytest.mark.usefixtures("switch_interval")
 def test_no_wake_up_is_lost_in_many_short_waves() -> None:
     """Each wave needs all four threads at once; a thread left asleep would break the barrier."""
     barrier = threading.Barrier(4)
@@ -126,6 +155,20 @@ def test_idle_threads_pin_no_values() -> None:
         gc.collect()
         assert len(watched) == 6
         assert not [ref for ref in watched if ref() is not None]
+
+
+def test_idle_threads_pin_no_errors_and_what_those_hold() -> None:
+    watched: list[weakref.ref[Big]] = []
+
+    def fail() -> None:
+        big = Big()
+        watched.append(weakref.ref(big))
+        raise ValueError
+
+    with Threads(3) as pool:
+        run(Graph([Task("t", fail)]), pool)
+        gc.collect()
+        assert [ref() for ref in watched] == [None]
 
 
 def test_errors_show_the_frames_of_the_action_only() -> None:
