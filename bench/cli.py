@@ -141,7 +141,8 @@ def run(
     from bench.plan import plan
     from executors import usable_cpus
 
-    planned = plan(shapes, kernels, backends, max_workers, blocks, seed, usable_cpus())
+    cpus = usable_cpus()
+    planned = plan(shapes, kernels, backends, max_workers, blocks, seed, cpus, blas_threads)
     folder = output or _new_folder()
     limit_blas_threads(blas_threads)
     status = _measure(planned, folder, log_file, log_level, quiet)
@@ -154,12 +155,13 @@ def _measure(
 ) -> int:
     """Measures what is planned; the exit code, which tells whether that is complete."""
     from bench.harness import measure, prepare
-    from bench.results import ResultsWriter
+    from bench.results import ResultsWriter, check_folder
     from executors import RunFailed
     from executors.logs import log_to_file
 
-    signal.signal(signal.SIGTERM, _terminate)
+    check_folder(folder)
     with ExitStack() as stack:
+        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _terminate))
         logs = []
         if log_file is not None:
             level = logging.getLevelNamesMapping()[log_level.upper()]

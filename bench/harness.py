@@ -8,16 +8,16 @@ from dataclasses import asdict, dataclass
 from time import monotonic, time
 from typing import Any
 
+from bench import BenchError
 from bench.kernels import Work, calibrate
 from bench.machine import describe_machine, describe_versions
 from bench.plan import Case, Plan
 from bench.results import Measurement, ResultsWriter
 from bench.sampler import Sample, Sampler
 from executors import Backend, Graph, Observer, RunReport, Task, load_backend, run
-from executors.backends import BASELINE
 
 WARM_UP_S = 0.002  # length of a warm-up task
-POOL_START_S = {"processes": 0.06}  # a worker, for the estimate only
+POOL_S = 0.03  # a case's part of starting and warming up a pool, for the estimate
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +80,8 @@ class Bench:
         waits = any(
             kernel.kernel.waits for kernel in self.plan.kernels if kernel.text == case.kernel
         )
-        cpus = case.workers if waits else min(case.workers, self._cpus)
-        start_s = POOL_START_S.get(case.backend, 0.0) * case.workers / len(self.graphs)
-        return max(graph.work_s() / cpus, graph.span_s()) + start_s + 0.01
-
-    @property
-    def _cpus(self) -> int:
-        return max(case.workers for case in self.plan.cases if case.backend != BASELINE)
+        at_once = case.workers if waits else min(case.workers, self.plan.cpus)
+        return max(graph.work_s() / at_once, graph.span_s()) + POOL_S
 
 
 def prepare(plan: Plan) -> Bench:
@@ -139,16 +134,29 @@ def _warm_up(pool: Backend, actions: set[Work]) -> None:
         run(Graph(tasks), pool).raise_for_failures()
 
 
+class _Sampling(Observer):
+    """Ends a sample with the run, before other observers hear of the end and write their logs."""
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+        self.sample: Sample | None = None
+
+    def run_ended(self, report: RunReport) -> None:
+        self.sample = self._sampler.end()
+
+
 def _timed(
     graph: Graph, pool: Backend, sampler: Sampler, observers: Sequence[Observer]
 ) -> tuple[float, RunReport, Sample]:
+    sampling = _Sampling(sampler)
     gc.collect()  # what earlier runs left is not this one's to clean
     sampler.begin()
     start_s = monotonic()
-    report = run(graph, pool, observers=observers, keep="none")
-    sample = sampler.end()
+    report = run(graph, pool, observers=[sampling, *observers], keep="none")
     report.raise_for_failures()
-    return start_s, report, sample
+    if sampling.sample is None:
+        raise BenchError("the process that samples CPU time ended; is its memory limited?")
+    return start_s, report, sampling.sample
 
 
 def _measurement(

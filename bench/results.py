@@ -7,6 +7,7 @@ are intact. Figures and pages are drawn from this file alone.
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -27,12 +28,12 @@ class Measurement:
 
     Attributes:
         block: number of the block, from 0.
-        wall_s: from the call of `run` to its return: what a user waits.
+        wall_s: from the call of `run` until nothing runs any more.
         makespan_s: from the first task's turn to the last task's end.
         start_s: how long its pool took to start; the run itself found the pool warm.
         work_s: the sum of the tasks' measured times.
         span_s: the longest path through the graph in the tasks' measured times.
-        cpu_s: CPU time of all processes of the tree during the run.
+        cpu_s: CPU time of all processes of the tree in that time.
         busy: (seconds since the start, cores busy since the point before) over the run.
         memory_bytes: largest sum of resident sizes seen (shared pages count in each process).
     """
@@ -80,6 +81,26 @@ class Results:
         return len(self.measurements) >= int(self.header["planned"])
 
 
+def check_folder(folder: Path) -> None:
+    """Makes the folder, if need be.
+
+    Raises:
+        BenchError: it has results already, or cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise BenchError(
+            f"cannot write results to {folder}: {error.strerror}; name another folder with -o"
+        ) from error
+    if (folder / FILE_NAME).exists():
+        raise BenchError(
+            f"{folder / FILE_NAME} exists already and stays as it is; name another folder with -o"
+        )
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise BenchError(f"cannot write to {folder}; name another folder with -o")
+
+
 class ResultsWriter:
     """Appends to a new results file.
 
@@ -89,17 +110,12 @@ class ResultsWriter:
 
     def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
         self.path = folder / FILE_NAME
+        check_folder(folder)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
             self._file = os.open(self.path, flags, 0o644)
-        except FileExistsError:
-            raise BenchError(
-                f"{self.path if folder.is_dir() else folder} exists already and stays as it is;"
-                " name another folder with -o"
-            ) from None
         except OSError as error:
-            raise BenchError(f"cannot write results to {folder}: {error.strerror}") from error
+            raise BenchError(f"cannot write {self.path}: {error.strerror}") from error
         self._append({"schema": SCHEMA, **header})
 
     def append(self, measurement: Measurement) -> None:
@@ -152,16 +168,57 @@ def read_results(path: Path) -> Results:
             f"{path}, line 1: no header of schema {SCHEMA}, but {str(header.get('schema'))[:20]};"
             " is it a results file of this version?"
         )
-    missing = [
-        key for key in ("planned", "cpus", "shapes", "machine", "config") if key not in header
-    ]
-    if missing:
-        raise BenchError(f"{path}, line 1: the header lacks {', '.join(missing)}")
+    try:
+        _check_form(header, HEADER_FORM, "the header")
+        for shape in header["config"]["shapes"]:
+            _check_form(header["shapes"].get(shape), SHAPE_FORM, f"shape {shape!r}")
+        for name, kernel in header["kernels"].items():
+            _check_form(kernel, {"units": (int, float)}, f"kernel {name!r}")
+    except TypeError as error:
+        raise BenchError(f"{path}, line 1: {error}") from None
     measurements = tuple(
         _measurement(path, number, _parsed(path, number, line))
         for number, line in enumerate(lines[1:], 2)
     )
     return Results(header, measurements, tuple(warnings))
+
+
+NUMBER = (int, float)
+HEADER_FORM = {
+    "planned": int,
+    "cpus": int,
+    "created_s": NUMBER,
+    "config": {"command": str, "shapes": list, "kernels": list, "blocks": int, "seed": int},
+    "shapes": {},
+    "kernels": {},
+    "machine": {
+        "system": str,
+        "architecture": str,
+        "cpu": str,
+        "cpus": {},
+        "memory_bytes": NUMBER,
+        "load_1min": NUMBER,
+        "blas_threads": {},
+    },
+    "versions": {},
+}
+SHAPE_FORM = dict.fromkeys(("tasks", "edges", "depth", "width", "average_parallelism"), NUMBER)
+
+
+def _check_form(value: Any, form: Any, place: str) -> None:
+    """Checks keys and types as far as the form names them.
+
+    Raises:
+        TypeError: says what is missing or wrong, and where.
+    """
+    kinds = dict if isinstance(form, dict) else form
+    if not isinstance(value, kinds) or isinstance(value, bool):
+        raise TypeError(f"{place} is {str(value)[:40]!r}, which it cannot be")
+    if isinstance(form, dict):
+        for key, inner in form.items():
+            if key not in value:
+                raise TypeError(f"{place} lacks {key!r}")
+            _check_form(value[key], inner, f"{key!r} of {place}")
 
 
 def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -174,22 +231,17 @@ def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
     return value
 
 
-_FIELDS = {field.name: field.type for field in fields(Measurement)}
-_NUMBERS: dict[str, tuple[type, ...]] = {"int": (int,), "float": (int, float), "str": (str,)}
+_KINDS = {"int": int, "float": NUMBER, "str": str}
+MEASUREMENT_FORM = {field.name: _KINDS.get(str(field.type), list) for field in fields(Measurement)}
 
 
 def _measurement(path: Path, number: int, line: dict[str, Any]) -> Measurement:
     try:
-        for name, kind in _FIELDS.items():
-            value = line[name]
-            if isinstance(value, bool) or not isinstance(value, _NUMBERS.get(str(kind), (list,))):
-                raise TypeError(f"{name} is {value!r}")
+        _check_form(line, MEASUREMENT_FORM, "the measurement")
         line["busy"] = [(float(at_s), float(cores)) for at_s, cores in line["busy"]]
-        made = Measurement(**{name: line[name] for name in _FIELDS})
-        if made.workers < 1 or not made.wall_s > 0:
+        made = Measurement(**{name: line[name] for name in MEASUREMENT_FORM})
+        if made.workers < 1 or not 0 < made.wall_s < math.inf:
             raise ValueError("workers and wall_s must be above 0")
-    except KeyError as error:
-        raise BenchError(f"{path}, line {number}: the measurement lacks {error}") from None
+        return made
     except (TypeError, ValueError) as error:
-        raise BenchError(f"{path}, line {number}: not a measurement ({error})") from None
-    return made
+        raise BenchError(f"{path}, line {number}: {error}") from None

@@ -94,14 +94,18 @@ def sized(spec: str) -> SizedShape:
 
 
 def _size(name: str, key: str, text: str, default: int | float) -> int | float:
-    """A parameter's value; sizes are counted from 1, a seed may be 0, a fraction is above 0."""
+    """A parameter's value; sizes are counted from 1, a seed may be 0, a part is in (0, 1]."""
     least = 0 if key == "seed" else 1
-    wanted = f"a whole number of at least {least}" if isinstance(default, int) else "above 0"
+    wanted = (
+        f"a whole number of at least {least}"
+        if isinstance(default, int)
+        else "above 0 and at most 1"
+    )
     try:
         value = type(default)(text)
     except ValueError:
         value = math.nan
-    is_fine = value >= least if isinstance(default, int) else 0 < value < math.inf
+    is_fine = value >= least if isinstance(default, int) else 0 < value <= 1
     if not is_fine:
         raise BenchError(f"shape {name!r}: {key} must be {wanted}, not {text!r}")
     if isinstance(default, int) and key != "seed" and value > MAX_TASKS:

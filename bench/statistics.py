@@ -17,6 +17,8 @@ from bench.plan import Case
 from bench.results import Measurement, Results
 from executors.backends import BASELINE
 
+__all__ = ["BASELINE", "Estimate", "Floats", "Group", "Row", "finding", "summarise"]
+
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 MIN_SAMPLES = 5
@@ -47,7 +49,7 @@ class Row:
         slowdown: median time over that of the fastest case; 1 for the fastest.
         wall_s: all samples, in the order in which they were made.
         utilisation: median CPU time over workers x wall.
-        cold_s: median of wall time and pool start together.
+        with_start_s: median of the pool's start and the run together.
     """
 
     case: Case
@@ -55,7 +57,7 @@ class Row:
     slowdown: Estimate
     wall_s: tuple[float, ...]
     median_s: float
-    cold_s: float
+    with_start_s: float
     cores_busy: float
     utilisation: float
     memory_bytes: float
@@ -87,6 +89,8 @@ class Group:
 
 def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Estimate:
     """median(above) / median(below) with its interval; the same input gives the same output."""
+    if above is below:
+        return Estimate(1.0, 1.0, 1.0)
     value = float(np.median(above) / np.median(below))
     if min(len(above), len(below)) < MIN_SAMPLES:
         return Estimate(value, None, None)
@@ -195,10 +199,11 @@ def _clause(kernel: str, group: Group) -> str:
     if pick.speedup.low is not None and pick.speedup.high is not None:
         interval = f" ({pick.speedup.low:.2f} to {pick.speedup.high:.2f})"
     tie = ""
-    if group.rival is not None and group.rival.slowdown.value <= 1 + WORTH:
-        tie = f", and {group.rival.case.backend} do as well"
+    rival = group.rival
+    if rival is not None and rival.slowdown.high is not None and rival.slowdown.high <= 1 + WORTH:
+        tie = f", and {rival.case.backend} with {rival.case.workers} does as well"
     workers = f"{pick.case.workers} worker{'s' if pick.case.workers > 1 else ''}"
     return (
-        f"{kernel} tasks are fastest on {pick.case.backend} with {workers}:"
+        f"run {kernel} tasks on {pick.case.backend} with {workers}:"
         f" {pick.speedup.value:.2f} times sequential{interval} for {group.shape}{tie}"
     )

@@ -33,7 +33,7 @@ class Observer:
         """The first tasks are about to start."""
 
     def task_started(self, call: Call) -> None:
-        """An attempt began."""
+        """An attempt began; told again if its worker died before it really could."""
 
     def task_ended(self, attempt: Attempt) -> None:
         """An attempt ended; it carries its error, if any, but never its value."""
@@ -104,6 +104,7 @@ class Announcer:
         event: Call | Attempt | None
         events = self._events
         while True:
+            closing = self._closing  # read first: what was posted before it is delivered
             while events:
                 event = events.popleft()
                 for observer in self._observers:
@@ -112,10 +113,10 @@ class Announcer:
                             observer.task_started(event)
                         else:
                             observer.task_ended(event)
-                    except Exception:
+                    except BaseException:  # SystemExit too: it must not silence the others
                         self._drop(observer)
             event = None  # an idle thread pins nothing
-            if self._closing:
+            if closing:
                 return
             self._asleep = True
             if not events and not self._closing:

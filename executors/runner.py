@@ -55,9 +55,8 @@ def run(
         raise GraphError(f"run needs a Graph, not {graph!r}")
     if not isinstance(backend, Backend):
         raise BackendError(f"run needs a Backend, as load_backend() gives, not {backend!r}")
-    if backend.is_driving:
-        raise BackendError("this backend is running another graph; load a second one")
     with ExitStack() as stack:
+        stack.enter_context(backend.reserved())
         if not backend.is_open:
             stack.enter_context(backend)
         announcer = Announcer(observers)
@@ -67,7 +66,6 @@ def run(
         signals = stack.enter_context(_Signals(session, backend))
         stack.enter_context(_cancelled_by(cancel, session, backend))
         announcer.open(graph, backend.name, backend.workers)
-        backend.is_driving = True
         started_s = monotonic()
         try:
             backend.drive(session)
@@ -75,8 +73,6 @@ def run(
         except BaseException:
             announcer.drain()
             raise
-        finally:
-            backend.is_driving = False
         report = session.report(backend.name, started_s, ended_s, backend.unwrap)
         announcer.close(report)
     signals.raise_for(report)
@@ -112,7 +108,10 @@ class _Signals:
         self._before.clear()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        outer = getattr(self._before.get(number), "__self__", None)
         self._restore()
+        if isinstance(outer, _Signals):  # this run is inside an action of another one
+            outer._receive(number, None)
         self._received = number
         name = signal.Signals(number).name
         self._session.stop(f"received {name}")
@@ -148,18 +147,22 @@ def _cancelled_by(
     if cancel is None:
         yield
         return
-    ended = threading.Event()
+    if cancel.is_set():
+        session.stop("cancelled")
+    has_ended = False
+    lock = threading.Lock()  # so that a run that has ended is not woken
 
     def watch() -> None:
-        while not cancel.wait(CANCEL_POLL_S):
-            if ended.is_set():
-                return
-        session.stop("cancelled")
-        backend.wake()
+        while not cancel.wait(CANCEL_POLL_S) and not has_ended:
+            pass
+        with lock:
+            if not has_ended:
+                session.stop("cancelled")
+                backend.wake()
 
-    watcher = threading.Thread(target=watch, name="cancel", daemon=True)
-    watcher.start()
+    threading.Thread(target=watch, name="cancel", daemon=True).start()
     try:
         yield
     finally:
-        ended.set()
+        with lock:
+            has_ended = True

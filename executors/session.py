@@ -32,7 +32,7 @@ from heapq import heapify, heappop, heappush
 from typing import Any
 
 from executors.errors import ActionInterrupted, GraphError, TaskStopped
-from executors.graph import Graph
+from executors.graph import Graph, Task
 from executors.policy import FAIL_FAST, FailurePolicy
 from executors.records import Attempt, Call, Records, RunReport, Status, TaskRecord
 
@@ -214,12 +214,12 @@ class Session:
         self._ended_s[index] = attempt.ended_s
         self._received_s[index] = now_s
         self._worker[index] = attempt.worker
+        value, attempt.value = attempt.value, None
         if attempt.error is None:
             self._settled[index] = Status.SUCCEEDED
             self._unsettled -= 1
             if self._readers[index]:
-                self.values[index] = attempt.value
-            attempt.value = None
+                self.values[index] = value
             missing = self._missing
             for dependent in self.graph.dependents[index]:
                 left = missing[dependent] - 1
@@ -271,16 +271,14 @@ class Session:
     def _failed(self, attempt: Attempt, error: BaseException, now_s: float) -> None:
         call = attempt.call
         index, task = call.index, call.task
-        stopped = isinstance(error, (TaskStopped, ActionInterrupted))
+        stopped = self.stopping and isinstance(error, (TaskStopped, ActionInterrupted))
         if call.number <= task.retries and not stopped and not self._closed:
-            delay_s = task.retry_delay_s * task.retry_backoff ** (call.number - 1)
             self._earlier.setdefault(index, []).append(attempt)
-            heappush(self._delayed, (now_s + delay_s, index))
+            heappush(self._delayed, (now_s + _retry_delay_s(task, call.number), index))
             return
         self._errors[index] = error
         if stopped:
             self._settle(index, Status.STOPPED)
-            self.stop(f"task {task.name!r} was stopped")
             return
         self._settle(index, Status.FAILED)
         blocked = list(self.graph.dependents[index])
@@ -323,7 +321,8 @@ class Session:
         """The queue of the most urgent task that fits, or None.
 
         Tasks that wait for slots or for their lane are passed by less urgent ones that fit,
-        but by at most as many as there are workers: then what runs drains until they fit.
+        but between two starts from a queue by at most as many as there are workers: then what
+        runs drains until its head fits.
         """
         waiting = [queue for queue in self._queues if queue.heap]
         for queue in sorted(waiting, key=lambda queue: queue.heap[0]):
@@ -416,6 +415,19 @@ class Session:
                 self._status(index) for index, status in enumerate(self._settled) if status is None
             )
         return {status: counts[status] for status in Status if counts[status]}
+
+
+LONGEST_DELAY_S = 1e8  # three years
+
+
+def _retry_delay_s(task: Task, failures: int) -> float:
+    if not task.retry_delay_s:
+        return 0.0
+    try:
+        delay_s = task.retry_delay_s * task.retry_backoff ** (failures - 1)
+    except OverflowError:
+        return LONGEST_DELAY_S
+    return min(delay_s, LONGEST_DELAY_S)
 
 
 def _kept(graph: Graph, keep: str | Collection[str]) -> Collection[int]:

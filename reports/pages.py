@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.results import FILE_NAME, Results
-from bench.statistics import Estimate, Group, Row, finding, summarise
-from executors.backends import BASELINE
+from bench.statistics import BASELINE, Estimate, Group, Row, finding, summarise
 from reports.plots import draw_cores_busy, draw_speedup
 
 PAGE_NAME = "report.md"
@@ -88,7 +87,7 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
         "speedup (95 % interval)",
         "cores busy",
         "utilisation",
-        "with cold start",
+        "with pool start",
         "memory",
     ]
     for group in groups:
@@ -111,7 +110,7 @@ def _cells(row: Row) -> list[str]:
         _interval(row.speedup),
         f"{row.cores_busy:.2f}",
         f"{100 * row.utilisation:.0f} %",
-        _time(row.cold_s),
+        _time(row.with_start_s),
         f"{row.memory_bytes / 1e6:.0f} MB",
     ]
 
@@ -151,7 +150,7 @@ def _method(results: Results, cpus: int) -> str:
 - Cores busy and utilisation come from the CPU clocks of the whole process tree, read from another
   process. Utilisation is CPU time over workers x wall time. Memory is the sum of resident sizes,
   in which pages that processes share count in each.
-- With cold start: wall time and the start of the pool together."""
+- With pool start: the start of the pool and the run together; threads start when first needed."""
 
 
 def _machine(results: Results) -> str:
@@ -185,7 +184,7 @@ def _reproduction(results: Results) -> str:
 $ {results.header["config"]["command"]}
 ```
 
-Every sample is in [{FILE_NAME}]({FILE_NAME}), from which `bench report` draws this page again."""
+Every sample is in `{FILE_NAME}`, from which `bench report` draws this page again."""
 
 
 def _name(row: Row) -> str:

@@ -18,8 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from bench.results import Measurement, Results
-from bench.statistics import Floats, Group, Row
-from executors.backends import BASELINE
+from bench.statistics import BASELINE, Floats, Group, Row
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; dashes and markers as well.
 STYLES = {

@@ -16,7 +16,7 @@ OURS = ("executors", "bench", "reports")
 ALLOWED = {
     "executors": {"executors"},
     "bench": {"bench", "executors"},
-    "reports": {"reports", "bench", "executors"},
+    "reports": {"reports", "bench"},
 }
 
 

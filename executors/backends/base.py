@@ -6,8 +6,10 @@ and gives the outcomes back. Two methods make a backend, `drive` and `wake`.
 
 from __future__ import annotations
 
+import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from time import monotonic
 from types import TracebackType
 from typing import Any, ClassVar, Self
@@ -37,7 +39,26 @@ class Backend(ABC):
     def __init__(self, workers: int | None = None) -> None:
         self.workers = usable_cpus() if workers is None else checked_workers(workers)
         self.is_open = False
-        self.is_driving = False
+        self._driving = threading.Lock()
+
+    @property
+    def is_driving(self) -> bool:
+        """A run is under way."""
+        return self._driving.locked()
+
+    @contextmanager
+    def reserved(self) -> Iterator[None]:
+        """For one run at a time.
+
+        Raises:
+            BackendError: another run has it.
+        """
+        if not self._driving.acquire(blocking=False):
+            raise BackendError("this backend is running another graph; load a second one")
+        try:
+            yield
+        finally:
+            self._driving.release()
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -45,6 +66,8 @@ class Backend(ABC):
         return None
 
     def __enter__(self) -> Self:
+        if self.is_open:
+            raise BackendError("this backend is entered already; load a second one")
         self.open()
         self.is_open = True
         return self

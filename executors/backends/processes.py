@@ -32,7 +32,6 @@ from typing import Any, ClassVar
 
 from executors.backends.base import Backend
 from executors.backends.wire import (
-    CACHED_BYTES,
     CELL,
     ERROR,
     READY,
@@ -53,6 +52,7 @@ from executors.errors import (
     TaskTimeout,
     WorkerDied,
 )
+from executors.interpreter import import_path, module_command, module_environment
 from executors.records import Attempt, Call, describe
 from executors.session import Session
 
@@ -60,8 +60,10 @@ START_TIMEOUT_S = 60.0
 START_TRIES = 5  # workers that die at start-up, one after the other, before the run ends
 EXIT_GRACE_S = 1.0
 WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
-WORKER_DESCRIPTORS = 3
+WORKER_DESCRIPTORS = 4
+LONGEST_WAIT_S = 3600.0  # epoll takes no more than some weeks
 SPARE_DESCRIPTORS = 64
+CACHED_BYTES = 1 << 16  # pickled actions up to this size are kept: tasks often share one
 CHUNK = 1 << 14  # of a reply; most are short, and room for more would cost them 15 us
 LONG_CHUNK = 1 << 20
 
@@ -73,6 +75,7 @@ class _Worker:
         self.name = f"process-{number}"
         self.is_ready = False
         self.has_hung_up = False
+        self.hired_s = monotonic()
         self.call: Call | None = None
         self.taken_s = 0.0
         self.unsent = memoryview(b"")
@@ -85,11 +88,11 @@ class _Worker:
         inherited = (theirs.fileno(), lifeline, cell)
         try:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "executors.backends.worker", *map(str, inherited)],
+                module_command("executors.backends.worker", *inherited),
                 pass_fds=inherited,
                 stdin=subprocess.DEVNULL,
                 process_group=0,
-                env={**os.environ, "PYTHONPATH": os.pathsep.join(_path())},
+                env=module_environment(),
             )
         except BaseException:
             self.socket.close()
@@ -103,15 +106,11 @@ class _Worker:
         self.exit_fd = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else -1
 
     def order(self, call: Call, message: bytes, now_s: float) -> None:
-        """Gives it a call.
-
-        Raises:
-            OSError: the worker is gone.
-        """
-        self.send(message)
+        """Gives it a call."""
         self._sent += 1
         self.call = call
         self.taken_s = now_s
+        self.send(message)
 
     @property
     def has_begun(self) -> bool:
@@ -129,6 +128,8 @@ class _Worker:
                 self.unsent = self.unsent[self.socket.send(self.unsent) :]
         except BlockingIOError:
             pass
+        except OSError:  # it is gone: reading will tell
+            self.unsent = memoryview(b"")
 
     def receive(self, to_the_end: bool = False) -> tuple[int, bytes, bytes, float, float] | None:
         """The reply, when all of it is here: kind, outcome, records, start and end."""
@@ -158,6 +159,12 @@ class _Worker:
         self.unread = bytearray()
         return kind, outcome, records, started_s, ended_s
 
+    def wait_for_exit(self, timeout_s: float = EXIT_GRACE_S) -> None:
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            pass
+
     def kill(self) -> None:
         """Kills the process and all that it started."""
         try:
@@ -180,20 +187,22 @@ class _Worker:
 class Processes(Backend):
     """Worker processes: python code runs in parallel, at the price of pickling.
 
-    Actions may be lambdas and closures. Values are pickled by the worker that made them and
-    unpickled by each reader. A worker that is killed, exits or crashes fails only the task it
-    was running, with `WorkerDied`, and is replaced. A task that overruns its `timeout_s` is
-    killed with its worker, as is whatever runs when the run is stopped.
+    Actions may be lambdas and closures; each attempt gets a copy of its own. Values are pickled by
+    the worker that made them and unpickled by each reader. A worker that is killed, exits or
+    crashes fails only the task it was running, with `WorkerDied`, and is replaced. A task that
+    overruns its `timeout_s` is killed with its worker, as is whatever runs when the run is stopped.
     """
 
     name: ClassVar[str] = "processes"
 
     def __init__(self, workers: int | None = None) -> None:
         super().__init__(workers)
+        _check_room(self.workers)
         self._numbers = count()
         self._selector: selectors.BaseSelector
         self._workers: set[_Worker] = set()
         self._idle: list[_Worker] = []
+        self._starting = 0  # workers that are not ready yet
         self._failed_starts = 0
         self._actions: dict[int, bytes] = {}  # pickled actions of the run, by id
         self._waker, self._woken = -1, -1  # a pipe: a signal must get us out of select
@@ -212,9 +221,8 @@ class Processes(Backend):
         """Starts all workers at once and waits until each says that it is ready.
 
         Raises:
-            BackendError: there is no room for so many, or they do not start.
+            BackendError: they do not start.
         """
-        _check_room(self.workers)
         self._failed_starts = 0
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = os.pipe()
@@ -224,25 +232,23 @@ class Processes(Backend):
         try:
             for _ in range(self.workers):
                 self._hire()
-            give_up_s = monotonic() + START_TIMEOUT_S
             while len(self._idle) < self.workers:
-                if monotonic() > give_up_s:
-                    raise BackendError(f"workers were not ready after {START_TIMEOUT_S:g} s")
-                self._react(None, give_up_s - monotonic())
+                self._react(None, self._check_starts())
         except BaseException:
             self._kill_all()
             self.close()
             raise
 
     def close(self) -> None:
-        for worker in self._workers:
-            worker.socket.shutdown(socket.SHUT_RDWR)  # an idle worker ends at that
-        give_up_s = monotonic() + EXIT_GRACE_S
+        waker, self._waker = self._waker, -1
         for worker in self._workers:
             try:
-                worker.process.wait(max(0.0, give_up_s - monotonic()))
-            except subprocess.TimeoutExpired:
-                pass
+                worker.socket.shutdown(socket.SHUT_RDWR)  # an idle worker ends at that
+            except OSError:
+                pass  # it has hung up
+        give_up_s = monotonic() + EXIT_GRACE_S
+        for worker in self._workers:
+            worker.wait_for_exit(max(0.0, give_up_s - monotonic()))
             worker.kill()  # also what its tasks left behind in its group
             worker.process.wait()
             worker.release()
@@ -250,8 +256,7 @@ class Processes(Backend):
         self._idle.clear()
         self._selector.close()
         os.close(self._woken)
-        os.close(self._waker)
-        self._waker = -1
+        os.close(waker)
 
     def wake(self) -> None:
         if self._waker >= 0:
@@ -266,14 +271,13 @@ class Processes(Backend):
         except OSError as error:
             raise BackendError(f"a worker process could not be started: {error}") from error
         self._workers.add(worker)
+        self._starting += 1
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
         if worker.exit_fd >= 0:
             self._selector.register(worker.exit_fd, selectors.EVENT_READ, worker)
-        setup = Setup(list(_path()), os.environ.get("PYTHONPATH"), _log_levels())
-        try:
-            worker.send(pickle.dumps(setup))
-        except OSError:
-            pass  # it died at once: the selector will say so
+        setup = Setup(import_path(), os.environ.get("PYTHONPATH"), _log_levels())
+        worker.send(pickle.dumps(setup))
+        self._watch_writes(worker)
 
     # -- the loop ---------------------------------------------------------------------------
 
@@ -292,16 +296,31 @@ class Processes(Backend):
                     self._dispatch(session, self._idle.pop(), taken, now_s)
                 if session.over:
                     return
-                wake_at_s = session.wake_at_s
-                timeout_s = None if wake_at_s is None else max(0.0, wake_at_s - monotonic())
-                self._react(session, timeout_s)
+                waits_s = [self._check_starts()]
+                if session.wake_at_s is not None:
+                    waits_s.append(max(0.0, session.wake_at_s - monotonic()))
+                self._react(session, min(waits_s))
         except BaseException:
             self._kill_all()
             raise
         finally:
             self._actions.clear()
 
-    def _react(self, session: Session | None, timeout_s: float | None) -> None:
+    def _check_starts(self) -> float:
+        """Seconds until a worker that is starting has taken too long; at most LONGEST_WAIT_S.
+
+        Raises:
+            BackendError: one has.
+        """
+        if self._starting == 0:
+            return LONGEST_WAIT_S
+        hired_s = min(worker.hired_s for worker in self._workers if not worker.is_ready)
+        left_s = hired_s + START_TIMEOUT_S - monotonic()
+        if left_s <= 0:
+            raise BackendError(f"a worker process was not ready after {START_TIMEOUT_S:g} s")
+        return min(left_s, LONGEST_WAIT_S)
+
+    def _react(self, session: Session | None, timeout_s: float) -> None:
         """Waits for workers, and deals with what they sent."""
         for key, events in self._selector.select(timeout_s):
             worker: _Worker | None = key.data
@@ -318,6 +337,8 @@ class Processes(Backend):
         reply = worker.receive(to_the_end=has_exited)
         if reply is not None:
             self._accept(session, worker, *reply)
+        if worker.has_hung_up and not has_exited:
+            worker.wait_for_exit()  # killed now, it would seem to have died of that
         if has_exited or worker.has_hung_up:
             self._bury(session, worker)
 
@@ -329,12 +350,7 @@ class Processes(Backend):
             session.started(call, now_s)
             session.finish(Attempt(call, worker.name, now_s, now_s, None, error), now_s)
             return
-        try:
-            worker.order(call, message, now_s)
-        except OSError:
-            session.put_back(call, now_s)
-            self._bury(session, worker)
-            return
+        worker.order(call, message, now_s)
         self._watch_writes(worker)
         session.started(call, now_s)
 
@@ -363,10 +379,7 @@ class Processes(Backend):
             self._selector.modify(worker.socket, both, worker)
 
     def _send_more(self, worker: _Worker) -> None:
-        try:
-            worker.send_more()
-        except OSError:
-            return  # it is gone; reading will tell
+        worker.send_more()
         if not worker.unsent:
             self._selector.modify(worker.socket, selectors.EVENT_READ, worker)
 
@@ -383,6 +396,7 @@ class Processes(Backend):
         self._idle.append(worker)
         if kind == READY:
             worker.is_ready = True
+            self._starting -= 1
             self._failed_starts = 0
             return
         if records:
@@ -448,6 +462,7 @@ class Processes(Backend):
 
     def _forget(self, worker: _Worker) -> None:
         self._workers.discard(worker)
+        self._starting -= not worker.is_ready
         if worker in self._idle:
             self._idle.remove(worker)
         self._selector.unregister(worker.socket)
@@ -460,10 +475,6 @@ class Processes(Backend):
             worker.kill()
             worker.process.wait()
             self._forget(worker)
-
-
-def _path() -> list[str]:
-    return [entry or str(Path.cwd()) for entry in sys.path]
 
 
 def _log_levels() -> dict[str, int]:
@@ -484,15 +495,22 @@ def _check_room(workers: int) -> None:
             f"{workers} worker processes need about {needed} open files, and the limit is {limit};"
             " use fewer workers, or raise it with: ulimit -n"
         )
-    try:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError):
-        return  # the system does not say
-    if workers * WORKER_BYTES > free:
+    free = _available_bytes()
+    if free is not None and workers * WORKER_BYTES > free:
         raise BackendError(
             f"{workers} worker processes need about {workers * WORKER_BYTES / 1e9:.1f} GB of"
             f" memory, and {free / 1e9:.1f} GB are free; use fewer workers"
         )
+
+
+def _available_bytes() -> int | None:
+    """Memory that processes can have without swapping, where the system says."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(found[0]) if found else None
 
 
 def _how(status: int) -> str:

@@ -36,20 +36,17 @@ class _Worker:
 
     Attributes:
         gate: where it sleeps while there is nothing to do.
-        is_listed: it is among the sleepers.
-        call: what it runs, since `taken_s`, or None.
-        is_abandoned: its call was given up; it ends as soon as its action returns.
+        claim: holds the call that it runs, since `taken_s`. Who pops it owns the outcome: the
+            worker when the action has returned, or the calling thread when it gives up on it.
     """
 
-    __slots__ = ("call", "gate", "is_abandoned", "is_listed", "name", "taken_s", "thread")
+    __slots__ = ("claim", "gate", "name", "taken_s", "thread")
 
     def __init__(self, name: str, pool: Threads) -> None:
         self.name = name
         self.gate = Gate()
-        self.is_listed = False
-        self.call: Call | None = None
+        self.claim: list[Call] = []
         self.taken_s = 0.0
-        self.is_abandoned = False
         self.thread = threading.Thread(target=pool._work, args=(self,), name=name, daemon=True)
 
 
@@ -79,6 +76,7 @@ class Threads(Backend):
         self._started = self.workers  # the number of the next replacement
         self._pool: dict[_Worker, None] = {}
         self._is_closing = False
+        self._crash: BaseException | None = None  # a bug, on its way to the caller
         self._caller = Gate()  # opened to wake the thread that drives
         self._caller_wakes_s: float | None = None
 
@@ -102,10 +100,13 @@ class Threads(Backend):
     # -- the calling thread -----------------------------------------------------------------
 
     def drive(self, session: Session) -> None:
+        self._inbox.clear()
         self._session = session
         stop_by_s: float | None = None
         try:
             while True:
+                if self._crash is not None:
+                    raise self._crash
                 with self._lock:
                     now_s = monotonic()
                     self._finish_inbox(session, now_s)
@@ -124,9 +125,10 @@ class Threads(Backend):
                 self._let_go(is_more)
                 self._caller.wait(None if wakes_s is None else wakes_s - monotonic())
         finally:
-            self._session = None
-            for worker in [worker for worker in list(self._pool) if worker.call is not None]:
-                self._abandon(worker)  # only when an exception broke the loop
+            self._session = self._crash = None
+            for worker in list(self._pool):  # still busy only when an exception broke the loop
+                if worker.claim:
+                    self._abandon(worker)
 
     def _give_up(self, session: Session, call: Call, now_s: float, error: TaskError) -> None:
         """Ends a call whose thread runs on.
@@ -134,33 +136,43 @@ class Threads(Backend):
         Where no worker has the call, its outcome is on the way: that one counts.
         """
         for worker in list(self._pool):
-            if worker.call is call:
-                self._abandon(worker)
+            if call in worker.claim and self._abandon(worker):
                 session.finish(
                     Attempt(call, worker.name, worker.taken_s, now_s, None, error), now_s
                 )
 
-    def _abandon(self, worker: _Worker) -> None:
-        worker.is_abandoned = True
+    def _abandon(self, worker: _Worker) -> bool:
+        """Takes a worker's call from it; False if it has just returned."""
+        try:
+            worker.claim.pop()
+        except IndexError:
+            return False
         del self._pool[worker]
         self._vacancies.append(self._started)
         self._started += 1
+        return True
 
     # -- the workers ------------------------------------------------------------------------
 
     def _work(self, worker: _Worker) -> None:
-        while not self._is_closing and not worker.is_abandoned:
-            call = self._next(worker) or self._sleep(worker)
-            while call is not None:
-                made = attempt(call, worker.name)
-                worker.call = call = None
-                if worker.is_abandoned:
-                    return
-                self._inbox.append(made)
-                del made  # a sleeping thread pins no value
-                call = self._next(worker)
+        try:
+            while not self._is_closing:
+                call = self._next(worker) or self._sleep(worker)
+                while call is not None:
+                    made = attempt(call, worker.name)
+                    call = None
+                    try:
+                        worker.claim.pop()
+                    except IndexError:
+                        return  # given up on: somebody else has this place
+                    self._inbox.append(made)
+                    del made  # a sleeping thread pins nothing
+                    call = self._next(worker)
+        except BaseException as error:
+            self._crash = error
+            self._caller.open()
 
-    def _next(self, worker: _Worker | None) -> Call | None:
+    def _next(self, worker: _Worker | None, is_listed: bool = False) -> Call | None:
         """Finishes the inbox and takes a call; None: there is none now, or the lock is taken."""
         call = None
         is_more = False
@@ -171,31 +183,23 @@ class Threads(Backend):
                     now_s = monotonic()
                     self._finish_inbox(session, now_s)
                     if worker is not None:
-                        call = self._take(session, worker, now_s)
+                        call = session.take(now_s)
+                        if call is not None:
+                            worker.claim.append(call)
+                            worker.taken_s = now_s
+                            session.started(call, now_s)
                     self._tell_caller(session)
                     is_more = session.startable > 0
             finally:
                 self._lock.release()
+            if is_listed and call is not None and worker is not None:
+                self._unlist(worker)  # before another is woken, or it might be this one
             self._let_go(is_more)
         return call
 
     def _finish_inbox(self, session: Session, now_s: float) -> None:
         while self._inbox:
             session.finish(self._inbox.popleft(), now_s)
-
-    def _take(self, session: Session, worker: _Worker, now_s: float) -> Call | None:
-        call = session.take(now_s)
-        if call is not None:
-            worker.call = call
-            worker.taken_s = now_s
-            if worker.is_listed:
-                worker.is_listed = False
-                try:
-                    self._sleepers.remove(worker)
-                except ValueError:
-                    pass  # somebody is just waking it: it will find its gate open once
-            session.started(call, now_s)
-        return call
 
     def _tell_caller(self, session: Session) -> None:
         """Wakes the calling thread when only it can go on, or when it would sleep too long."""
@@ -217,12 +221,9 @@ class Threads(Backend):
     def _rouse(self) -> None:
         """Wakes a sleeper, or starts a thread; the woken one wakes the next."""
         try:
-            worker = self._sleepers.pop()
+            self._sleepers.pop().gate.open()
         except IndexError:
             self._recruit()
-        else:
-            worker.is_listed = False
-            worker.gate.open()
 
     def _recruit(self) -> None:
         try:
@@ -242,13 +243,19 @@ class Threads(Backend):
 
     def _sleep(self, worker: _Worker) -> Call | None:
         """Sleeps until there may be work; returns a call that came in the meantime."""
-        if not worker.is_listed:
-            worker.is_listed = True
-            self._sleepers.append(worker)
-        call = self._next(worker)  # what came before it was on the list woke nobody
-        if call is None and not self._is_closing:
-            worker.gate.wait()
+        self._sleepers.append(worker)
+        call = self._next(worker, is_listed=True)  # what came before the append woke nobody
+        if call is None:
+            if not self._is_closing:
+                worker.gate.wait()
+            self._unlist(worker)
         return call
+
+    def _unlist(self, worker: _Worker) -> None:
+        try:
+            self._sleepers.remove(worker)
+        except ValueError:
+            pass  # somebody is waking it: it may find its gate open once without a reason
 
 
 def _timed_out(call: Call) -> TaskTimeout:

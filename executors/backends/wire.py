@@ -26,7 +26,6 @@ REPLY = struct.Struct("<BQQdd")
 CELL = struct.Struct("<Q")  # in shared memory: how many calls a worker has begun
 READY, VALUE, ERROR = range(3)  # kinds of replies
 
-CACHED_BYTES = 1 << 16  # pickled actions up to this size are kept: tasks often share one
 
 # One call: the task's name and those of its needs (for messages), its action and arguments
 # (pickled). A plain tuple, as a class would cost each call another 4 us.

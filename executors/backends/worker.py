@@ -18,14 +18,12 @@ import socket
 import sys
 import threading
 import traceback
-from functools import lru_cache
 from itertools import count
 from time import monotonic
 from typing import Any
 
 from executors.backends.base import without_frames
 from executors.backends.wire import (
-    CACHED_BYTES,
     CELL,
     ERROR,
     READY,
@@ -40,7 +38,8 @@ from executors.backends.wire import (
 from executors.errors import NotPicklable
 from executors.records import describe
 
-_loads_action = lru_cache(maxsize=256)(pickle.loads)  # tasks often share an action
+MAX_GLOBALS = 256
+_globals: dict[bytes, Any] = {}  # actions that are functions of a module, by their pickles
 
 
 def main() -> None:
@@ -52,19 +51,25 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide
     begun = mmap.mmap(int(sys.argv[3]), CELL.size)
     os.close(int(sys.argv[3]))
-    message = _receive(channel)
+    size = _read(channel, SIZE.size)
+    message = _read(channel, SIZE.unpack(size)[0]) if size else None
     if message is None:
         return  # the parent has closed the pool
     records = _set_up(pickle.loads(message))
     try:
         channel.sendall(REPLY.pack(READY, 0, 0, 0.0, 0.0))
         for number in count(1):
-            message = _receive(channel)
+            size = _read(channel, SIZE.size)
+            if size is None:
+                break
+            CELL.pack_into(begun, 0, number)  # receiving may be what kills us
+            message = _read(channel, SIZE.unpack(size)[0])
             if message is None:
                 break
-            CELL.pack_into(begun, 0, number)
-            channel.sendall(_carry_out(pickle.loads(message), records))
-            del message
+            order: Order = pickle.loads(message)
+            del message  # it may be large, and the action needs the room
+            channel.sendall(_carry_out(order, records))
+            del order
     except ConnectionError:
         pass  # the parent has closed the pool
 
@@ -119,13 +124,8 @@ class _Recorder(logging.handlers.QueueHandler):
         self.records.append(record)
 
 
-def _receive(channel: socket.socket) -> bytearray | None:
-    """The next message, or None when the parent has hung up."""
-    head = _read(channel, SIZE.size)
-    return _read(channel, SIZE.unpack(head)[0]) if head else None
-
-
 def _read(channel: socket.socket, size: int) -> bytearray | None:
+    """So many bytes, or None when the parent has hung up."""
     data = bytearray(size)
     view = memoryview(data)
     while view:
@@ -160,8 +160,8 @@ def _carry_out(order: Order, recorder: _Recorder) -> bytes:
     for stream in (sys.stdout, sys.stderr):
         try:
             stream.flush()
-        except (OSError, ValueError):
-            pass  # closed, or its reader is gone
+        except Exception:
+            pass  # closed, gone, or something else that the action put there
     records = b""
     if recorder.records:
         records = dumps(recorder.records)
@@ -171,14 +171,24 @@ def _carry_out(order: Order, recorder: _Recorder) -> bytes:
 
 def _unpickled(task: str, what: str, data: bytes, is_action: bool = False) -> Any:
     try:
-        if is_action and len(data) <= CACHED_BYTES:
-            return _loads_action(data)
-        return pickle.loads(data)
+        if is_action and data in _globals:
+            return _globals[data]
+        loaded = pickle.loads(data)
+        if is_action and _is_global(loaded) and len(_globals) < MAX_GLOBALS:
+            _globals[data] = loaded
+        return loaded
     except Exception as error:
         raise NotPicklable(
             f"task {task!r}: its {what} cannot be unpickled in the worker process:"
             f" {describe(error)}"
         ) from error
+
+
+def _is_global(action: Any) -> bool:
+    """Whether it came as a name, so that every load gives the same object anyway."""
+    module = sys.modules.get(getattr(action, "__module__", None) or "")
+    name = getattr(action, "__qualname__", None)
+    return isinstance(name, str) and getattr(module, name, None) is action
 
 
 def _pickled(task: str, value: Any) -> bytes:

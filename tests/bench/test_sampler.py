@@ -33,6 +33,15 @@ def test_the_cpu_time_of_this_process_is_counted() -> None:
     assert sample.memory_bytes > 5_000_000
 
 
+def test_memory_that_is_held_for_a_moment_is_seen() -> None:
+    with Sampler() as sampler:
+        sampler.begin()
+        held = b"x" * 300_000_000
+        time.sleep(0.5)
+        del held
+        assert sampler.end().memory_bytes > 300_000_000
+
+
 def test_sleeping_is_not_busy() -> None:
     with Sampler() as sampler:
         sampler.begin()

@@ -119,8 +119,9 @@ def test_the_text_of_a_shape_has_what_differs_from_the_defaults() -> None:
         ("fan-in:width=2000000", "width must be at most 1,000,000"),
         ("tree-in:depth=40", "more than 1,000,000 tasks"),
         ("all-to-all:width=100000", "more than"),
-        ("random-layered:fat=nan", "fat must be above 0, not 'nan'"),
+        ("random-layered:fat=nan", "fat must be above 0 and at most 1, not 'nan'"),
         ("random-layered:seed=-1", "seed must be a whole number of at least 0"),
+        ("random-layered:fat=300", "fat must be above 0 and at most 1"),
         ("butterfly:stages=50", "more than"),
     ],
 )

@@ -20,8 +20,10 @@ from executors import (
     Observer,
     RunFailed,
     RunReport,
+    Session,
     Status,
     Task,
+    TaskStopped,
     TaskTimeout,
     run,
 )
@@ -155,6 +157,53 @@ def test_the_most_urgent_ready_task_goes_first(backend: Backend) -> None:
     assert taken["long0"] <= min(taken[f"short{i}"] for i in range(4))
 
 
+def test_retries_that_wait_hold_no_worker(backend: Backend) -> None:
+    """As many waiting retries as workers, and others that must not wait for them."""
+
+    def fail() -> None:
+        raise ValueError
+
+    flaky = [
+        Task(f"flaky{i}", fail, retries=1, retry_delay_s=0.5, cost_s=9)
+        for i in range(backend.workers)
+    ]
+    others = [Task(f"other{i}", lambda: None, cost_s=1) for i in range(6)]
+    report = run(Graph([*flaky, *others]), backend, policy=CONTINUE_ON_FAILURE)
+    retried_s = min(report.tasks[task.name].attempts[1].started_s for task in flaky)
+    assert all(report.tasks[task.name].attempts[0].ended_s < retried_s for task in others)
+
+
+def test_endless_backoff_and_far_timeouts_do_no_harm(backend: Backend) -> None:
+    def fail() -> None:
+        raise ValueError
+
+    graph = Graph(
+        [
+            Task("fail", fail, retries=1100, retry_backoff=2.0),
+            Task("late", lambda: 1, timeout_s=1e9, retries=1, retry_delay_s=1e9),
+        ]
+    )
+    report = run(graph, backend, policy=CONTINUE_ON_FAILURE)
+    assert len(report.tasks["fail"].attempts) == 1101
+    assert report.values == {"late": 1}
+
+
+def test_cancel_before_the_start_starts_nothing(backend: Backend) -> None:
+    cancel = threading.Event()
+    cancel.set()
+    report = run(diamond(), backend, cancel=cancel)
+    assert report.counts == {Status.NOT_STARTED: 4}
+
+
+def test_an_action_that_raises_the_schedulers_own_errors_just_fails(backend: Backend) -> None:
+    def fail() -> None:
+        raise TaskStopped("not really")
+
+    graph = Graph([Task("t", fail), Task("other", lambda: 1)])
+    report = run(graph, backend, policy=CONTINUE_ON_FAILURE)
+    assert report.counts == {Status.SUCCEEDED: 1, Status.FAILED: 1}
+
+
 def test_cancel_stops_the_run(backend: Backend) -> None:
     cancel = threading.Event()
     graph = Graph([Task(f"t{i}", lambda: time.sleep(0.02)) for i in range(500)])
@@ -214,7 +263,7 @@ def test_an_observer_that_raises_is_logged_and_dropped(
 
         def task_ended(self, attempt: Attempt) -> None:
             self.heard += 1
-            raise RuntimeError("observer bug")
+            raise SystemExit("observer bug")
 
     broken, listener = Broken(), Listener()
     assert run(diamond(), backend, observers=[broken, listener]).succeeded
@@ -224,20 +273,27 @@ def test_an_observer_that_raises_is_logged_and_dropped(
     assert "observer bug" in caplog.text
 
 
-def test_a_blocked_observer_does_not_stop_the_workers(backend: Backend) -> None:
+def test_a_blocked_observer_does_not_stop_the_workers(
+    backend: Backend, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The observer blocks until the backend has driven the whole run."""
+    driven = threading.Event()
+    drive = backend.drive
+
+    def drive_and_tell(session: Session) -> None:
+        drive(session)
+        driven.set()
 
     class Blocked(Observer):
-        saw_the_end = False
+        saw_the_end = True
 
         def task_started(self, call: Call) -> None:
-            give_up_s = time.monotonic() + 20
-            while backend.is_driving and time.monotonic() < give_up_s:
-                time.sleep(0.001)
-            self.saw_the_end = not backend.is_driving
+            self.saw_the_end = self.saw_the_end and driven.wait(20)
 
+    monkeypatch.setattr(backend, "drive", drive_and_tell)
     blocked = Blocked()
     run(diamond(), backend, observers=[blocked])
+    assert driven.is_set()
     assert blocked.saw_the_end
 
 
@@ -274,15 +330,16 @@ def test_a_backend_serves_one_run_at_a_time(backend: Backend) -> None:
     class Nested(Observer):
         error: BaseException | None = None
 
-        def task_started(self, call: Call) -> None:
-            try:
+        def run_started(self, graph: Graph, name: str, workers: int) -> None:
+            with pytest.raises(BackendError, match="is running another graph") as raised:
                 run(diamond(), backend)
-            except BackendError as error:
-                self.error = error
+            self.error = raised.value
 
     nested = Nested()
-    run(diamond(), backend, observers=[nested])
-    assert nested.error is None or "another graph" in str(nested.error)
+    assert run(diamond(), backend, observers=[nested]).succeeded
+    assert nested.error is not None
+    with pytest.raises(BackendError, match="is entered already"), backend:
+        raise AssertionError("entered twice")
 
 
 def test_slots_and_lanes_keep_tasks_apart(backend: Backend) -> None:

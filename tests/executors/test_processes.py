@@ -65,6 +65,64 @@ def test_an_exit_of_the_worker_is_named_with_its_code(pool: Processes) -> None:
     assert "exited with code 7" in str(error)
 
 
+def test_a_worker_that_dies_while_it_receives_fails_the_task_not_the_next_worker() -> None:
+    """The argument does not fit into the memory that the reader's worker may have."""
+
+    def limit(_: bytes) -> None:
+        import resource
+
+        resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))
+
+    graph = Graph(
+        [
+            Task("make", lambda: b"x" * 2**28),
+            Task("limit", limit, needs=("make",)),
+            Task("read", lambda data, _: len(data), needs=("make", "limit")),
+        ]
+    )
+    with Processes(1) as small:
+        report = run(graph, small)
+    assert isinstance(report.tasks["read"].error, WorkerDied)
+    assert "exited with code 1" in str(report.tasks["read"].error)
+
+
+@pytest.mark.parametrize("what", ["sys.stdout = None", "sys.stdout.close()", "os.close(1)"])
+def test_an_action_may_spoil_its_standard_output(pool: Processes, what: str) -> None:
+    assert outcome(pool, lambda: exec(f"import os, sys; {what}")) is None
+
+
+def test_packages_in_the_current_folder_hide_nothing(tmp_path: Path) -> None:
+    for name in ("executors", "bench"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("raise ImportError('not this one')")
+    root = str(Path(module.__file__).parents[2])
+    script = f"import sys; sys.path[:1] = [{root!r}]\n" + SCRIPT
+    assert python("-c", script, cwd=tmp_path).stdout == "True 8\n"
+
+
+def test_a_setup_larger_than_the_sockets_buffer_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "path", [*sys.path, "/" + "x" * 1_000_000])
+    with Processes(1) as pool:
+        assert run(Graph([Task("t", lambda: 1)]), pool).values == {"t": 1}
+
+
+def test_an_action_changes_only_its_own_copy(pool: Processes) -> None:
+    def counter() -> Any:
+        calls = 0
+
+        def count() -> int:
+            nonlocal calls
+            calls += 1
+            return calls
+
+        return count
+
+    action = counter()
+    for _ in range(3):
+        report = run(Graph([Task(f"t{i}", action) for i in range(4)]), pool)
+        assert set(report.values.values()) == {1}
+
+
 def test_a_task_whose_worker_died_is_retried(pool: Processes, tmp_path: Path) -> None:
     mark = str(tmp_path / "mark")
 
@@ -270,7 +328,7 @@ def test_workers_that_do_not_start_are_an_error_not_a_loop(
 
 def test_more_workers_than_there_is_room_for_are_refused() -> None:
     with pytest.raises(BackendError, match="use fewer workers"):
-        Processes(100_000_000).open()
+        load_backend("processes", 100_000_000)
 
 
 def test_a_worker_that_hangs_at_its_start_is_given_up(

@@ -27,6 +27,7 @@ SCRIPT = textwrap.dedent("""
 
     def nap():
         try:
+            print("running", flush=True)
             time.sleep(30)
         except KeyboardInterrupt:
             raise
@@ -58,8 +59,10 @@ def test_a_signal_stops_the_run_and_is_raised_with_the_report(
         [sys.executable, "-c", SCRIPT, backend], stdout=subprocess.PIPE, text=True
     )
     assert script.stdout is not None
-    assert script.stdout.readline() == "ready\n"
-    time.sleep(0.3)  # tasks run; earlier, the signal would find none
+    stopped = 1 if backend == "sequential" else 2
+    assert [script.stdout.readline() for _ in range(1 + stopped)] == ["ready\n"] + stopped * [
+        "running\n"
+    ]
     script.send_signal(number)
     output, _ = script.communicate(timeout=20)
     said = json.loads(output)
@@ -67,7 +70,6 @@ def test_a_signal_stops_the_run_and_is_raised_with_the_report(
     assert (said["error"], script.returncode) == wanted
     assert said["reason"] == f"received {number.name}"
     assert said["ended"]
-    stopped = 1 if backend == "sequential" else 2
     assert said["counts"] == {"stopped": stopped, "not_started": 6 - stopped}
 
 
@@ -81,8 +83,7 @@ def test_a_second_ctrl_c_is_not_waited_for(backend: str) -> None:
         text=True,
     )
     assert script.stdout is not None
-    script.stdout.readline()
-    time.sleep(0.3)
+    assert [script.stdout.readline() for _ in range(2)] == ["ready\n", "running\n"]
     start_s = time.monotonic()
     script.send_signal(signal.SIGINT)
     time.sleep(0.2)
@@ -90,6 +91,30 @@ def test_a_second_ctrl_c_is_not_waited_for(backend: str) -> None:
     script.communicate(timeout=20)
     assert time.monotonic() - start_s < 15
     assert script.returncode != 0
+
+
+def test_ctrl_c_in_a_run_inside_an_action_stops_both_runs() -> None:
+    script = textwrap.dedent("""
+        import time
+        from executors import Graph, Task, load_backend, run
+        def inner():
+            graph = Graph([Task("i", lambda: print("running", flush=True) or time.sleep(30))])
+            run(graph, load_backend("threads", 1))
+        def later():
+            print("must not start", flush=True)
+        graph = Graph([Task("inner", inner, cost_s=9), Task("later", later, cost_s=1)])
+        try:
+            run(graph, load_backend("sequential"))
+        except KeyboardInterrupt as error:
+            print(error.report.stop_reason)
+    """)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=30) == ("received SIGINT\n", "")
 
 
 def test_a_second_ctrl_c_does_not_wait_for_the_grace_of_threads() -> None:
@@ -118,7 +143,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_grace_of_threads() -> None:
 
 @pytest.mark.parametrize("backend", backend_names())
 def test_ctrl_c_at_any_moment_ends_the_script_and_its_workers(backend: str, tmp_path: Path) -> None:
-    """Short tasks, so that the signal meets the scheduler itself, at ten random moments."""
+    """Short tasks, so that the signal meets the scheduler itself, at random moments."""
     script = textwrap.dedent("""
         import sys
         from executors import Graph, Task, load_backend, run

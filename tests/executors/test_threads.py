@@ -7,14 +7,18 @@ import sys
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from executors import (
     CONTINUE_ON_FAILURE,
+    Attempt,
     BackendError,
     Graph,
+    Session,
     Status,
     Task,
     TaskStopped,
@@ -112,18 +116,21 @@ def test_a_timeout_frees_its_place_though_the_thread_runs_on() -> None:
 def test_fail_fast_gives_running_tasks_a_grace_and_then_leaves_them() -> None:
     release = threading.Event()
 
+    failed = threading.Event()
+
     def fail() -> None:
         time.sleep(0.05)
+        failed.set()
         raise ValueError
 
     graph = Graph(
         [
             Task("stuck", lambda: release.wait(30)),
-            Task("short", lambda: time.sleep(0.15)),
+            Task("short", lambda: failed.wait(20)),
             Task("fail", fail),
         ]
     )
-    with Threads(3, grace_s=0.5) as pool:
+    with Threads(3, grace_s=2.0) as pool:
         report = run(graph, pool)
     assert isinstance(report.tasks["stuck"].error, TaskStopped)
     assert report.tasks["stuck"].status is Status.STOPPED
@@ -180,6 +187,49 @@ def test_errors_show_the_frames_of_the_action_only() -> None:
     assert error is not None
     assert error.__traceback__ is not None
     assert error.__traceback__.tb_frame.f_code is broken.__code__
+
+
+class SlowDeque(deque[Any]):
+    """Lets other threads in at every append."""
+
+    def append(self, item: Any) -> None:
+        super().append(item)
+        time.sleep(0.0005)
+
+
+def test_a_task_that_ends_at_its_deadline_ends_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Timeouts and returns at the same time; whoever claims the call, the pool stays whole."""
+    with Threads(3) as pool:
+        monkeypatch.setattr(pool, "_inbox", SlowDeque())
+        for _ in range(15):
+            tasks = [Task(f"t{i}", lambda: time.sleep(0.01), timeout_s=0.01) for i in range(12)]
+            report = run(Graph(tasks), pool, policy=CONTINUE_ON_FAILURE)
+            assert sum(report.counts.values()) == 12
+            assert len(pool._pool) <= 3
+        barrier = threading.Barrier(3)
+        graph = Graph([Task(f"t{i}", lambda: barrier.wait(20)) for i in range(3)])
+        assert run(graph, pool).succeeded
+
+
+def test_sleepers_are_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Threads(4) as pool:
+        monkeypatch.setattr(pool, "_sleepers", SlowDeque())
+        for _ in range(30):
+            run(Graph([Task(f"t{i}", lambda: time.sleep(0.0005)) for i in range(12)]), pool)
+            sleepers = list(pool._sleepers)
+            assert len(sleepers) == len(set(sleepers))
+        barrier = threading.Barrier(4)
+        graph = Graph([Task(f"t{i}", lambda: barrier.wait(20)) for i in range(4)])
+        assert run(graph, pool).succeeded
+
+
+def test_a_bug_in_the_scheduler_is_raised_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(self: Session, attempt: Attempt, now_s: float) -> None:
+        raise ZeroDivisionError("a bug")
+
+    monkeypatch.setattr(Session, "finish", broken)
+    with Threads(2) as pool, pytest.raises(ZeroDivisionError, match="a bug"):
+        run(Graph([Task(f"t{i}", int) for i in range(5)]), pool)
 
 
 def test_when_no_thread_can_be_started_the_run_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
