@@ -17,7 +17,7 @@ import pytest
 from executors import backend_names
 
 SCRIPT = textwrap.dedent("""
-    import json, sys, time
+    import json, os, sys, time
     from executors import Graph, Observer, Task, load_backend, run
 
     class Told(Observer):
@@ -27,7 +27,7 @@ SCRIPT = textwrap.dedent("""
 
     def nap():
         try:
-            print("running", flush=True)
+            os.write(1, b"running\\n")
             time.sleep(30)
         except KeyboardInterrupt:
             raise
