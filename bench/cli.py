@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import signal
 import sys
 import time
@@ -146,7 +147,13 @@ def run(
     folder = output or _new_folder()
     limit_blas_threads(blas_threads)
     status = _measure(planned, folder, log_file, log_level, quiet)
-    _report(folder, folder, quiet)
+    if status in (INTERRUPTED, TERMINATED):
+        click.echo("Stopped; drawing the report of what was measured.", err=True)
+    try:
+        _report(folder, folder, quiet)
+    except KeyboardInterrupt:
+        click.echo(f"Interrupted; to draw the report: bench report {folder}", err=True)
+        sys.exit(INTERRUPTED)
     sys.exit(status)
 
 
@@ -195,13 +202,16 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 
 def _new_folder() -> Path:
-    return RESULTS_HOME / time.strftime("%Y-%m-%d-%H%M%S")
+    """One named after the time, that is not there yet."""
+    now = time.strftime("%Y-%m-%d-%H%M%S")
+    names = [now, *(f"{now}-{number}" for number in range(2, 100))]
+    return next(RESULTS_HOME / name for name in names if not (RESULTS_HOME / name).exists())
 
 
 def _report(source: Path, folder: Path, quiet: bool) -> None:
     """Draws and prints what a results file says; the folder's name is the last line."""
     from bench.results import read_results
-    from bench.statistics import finding, summarise
+    from bench.statistics import caution, finding, summarise
     from reports import write_report
 
     results = read_results(source)
@@ -214,7 +224,11 @@ def _report(source: Path, folder: Path, quiet: bool) -> None:
     groups = summarise(results)
     for group in groups:
         click.echo("\n".join(_group_lines(group)) + "\n")
-    click.echo(finding(groups, int(results.header["cpus"])) + "\n")
+    width = min(100, shutil.get_terminal_size().columns)
+    click.echo(click.wrap_text(finding(groups, int(results.header["cpus"])), width) + "\n")
+    doubt = caution(results)
+    if doubt is not None:
+        click.echo(click.wrap_text(f"Warning: {doubt}", width), err=True)
     if not results.is_complete:
         made, planned = len(results.measurements), results.header["planned"]
         click.echo(f"Incomplete: {made} of {planned} measurements.\n")
@@ -223,16 +237,23 @@ def _report(source: Path, folder: Path, quiet: bool) -> None:
 
 def _group_lines(group: Group) -> list[str]:
     """One shape and kernel, in less than 60 columns; a star marks the pick."""
-    lines = [f"{group.shape}, {group.kernel} (at most {group.bound(float('inf')):.2f}x)"]
+    lines = [
+        f"{group.shape}, {group.kernel}: at most {group.bound():.2f} times",
+        "  backend    workers       time  speedup  95 % interval",
+    ]
     for row in group.rows:
         low, high = row.speedup.low, row.speedup.high
-        interval = "" if low is None else f"  {low:.2f} to {high:.2f}"
+        interval = "" if low is None else f"{low:.2f} to {high:.2f}"
         mark = "*" if row is group.pick else " "
         lines.append(
-            f"{mark} {row.case.backend:<10} {row.case.workers:>4} {1e3 * row.median_s:>9.1f} ms"
-            f" {row.speedup.value:>6.2f}x{interval}"
+            f"{mark} {row.case.backend:<10} {row.case.workers:>7} {_milliseconds(row.median_s):>10}"
+            f" {row.speedup.value:>8.2f}  {interval}".rstrip()
         )
     return lines
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.1f} ms" if seconds >= 0.01 else f"{1e3 * seconds:.3f} ms"
 
 
 @main.command()

@@ -66,6 +66,7 @@ class Sampler:
             text=True,
             bufsize=1,
             env=module_environment(),
+            process_group=0,  # Ctrl-C in the terminal is not for it
         )
         return self
 

@@ -17,12 +17,13 @@ from bench.plan import Case
 from bench.results import Measurement, Results
 from executors.backends import BASELINE
 
-__all__ = ["BASELINE", "Estimate", "Floats", "Group", "Row", "finding", "summarise"]
+__all__ = ["BASELINE", "Estimate", "Floats", "Group", "Row", "caution", "finding", "summarise"]
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 MIN_SAMPLES = 5
 WORTH = 0.05  # a difference of less than this is none
+BUSY = 0.5  # load a CPU from which on a machine is not idle
 
 Floats = npt.NDArray[np.float64]
 
@@ -68,23 +69,27 @@ class Group:
     """All cases of one shape and kernel.
 
     Attributes:
-        work_s: median sum of the task times, run sequentially.
-        span_s: median critical path of the same.
-        pick: the case with the fewest workers that is surely within 5 % of the fastest.
+        tasks, depth: of the graph, all of whose tasks have the same kernel.
+        pick: the case with the fewest workers that is surely within 5 % of the fastest, or the
+            fastest; the baseline where no case is surely faster than it.
         rival: the fastest case of another backend, or None.
     """
 
     shape: str
     kernel: str
+    tasks: int
+    depth: int
     rows: tuple[Row, ...]
-    work_s: float
-    span_s: float
     pick: Row
     rival: Row | None
 
-    def bound(self, workers: float) -> float:
-        """The largest speedup that the graph allows: T1 / max(T1 / p, Tinf) (Brent 1974)."""
-        return min(workers, self.work_s / self.span_s) if self.span_s else workers
+    def bound(self, workers: int | None = None) -> float:
+        """The largest speedup that the graph allows with equal tasks; None: workers without end.
+
+        In steps of a task, p workers need at least max(ceil(tasks / p), depth) (Brent 1974).
+        """
+        steps = self.depth if workers is None else max(-(-self.tasks // workers), self.depth)
+        return self.tasks / steps
 
 
 def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Estimate:
@@ -118,11 +123,14 @@ def summarise(results: Results) -> list[Group]:
             cases = [case for case in by_case if (case.shape, case.kernel) == (shape, kernel)]
             if any(case.backend == BASELINE for case in cases):
                 cases.sort(key=lambda case: (case.backend != BASELINE, case.backend, case.workers))
-                groups.append(_group(shape, kernel, {case: by_case[case] for case in cases}))
+                sizes = results.header["shapes"][shape]
+                groups.append(_group(shape, kernel, sizes, {case: by_case[case] for case in cases}))
     return groups
 
 
-def _group(shape: str, kernel: str, samples: dict[Case, list[Measurement]]) -> Group:
+def _group(
+    shape: str, kernel: str, sizes: dict[str, int], samples: dict[Case, list[Measurement]]
+) -> Group:
     walls = {case: [made.wall_s for made in all_made] for case, all_made in samples.items()}
     baseline = next(case for case in walls if case.backend == BASELINE)
     fastest = min(walls, key=lambda case: float(np.median(walls[case])))
@@ -143,28 +151,30 @@ def _group(shape: str, kernel: str, samples: dict[Case, list[Measurement]]) -> G
         )
     pick = _pick(rows)
     others = [row for row in rows if row.case.backend not in (pick.case.backend, BASELINE)]
-    return Group(
-        shape,
-        kernel,
-        tuple(rows),
-        _median(made.work_s for made in samples[baseline]),
-        _median(made.span_s for made in samples[baseline]),
-        pick,
-        min(others, key=lambda row: row.median_s, default=None),
-    )
+    rival = min(others, key=lambda row: row.median_s, default=None)
+    return Group(shape, kernel, sizes["tasks"], sizes["depth"], tuple(rows), pick, rival)
 
 
 def _pick(rows: Sequence[Row]) -> Row:
-    """The fewest workers whose time is surely, or without intervals probably, near the best."""
+    """The fewest workers that surely gain something and surely take no longer than the best.
 
-    def is_near(row: Row) -> bool:
-        high = row.slowdown.value if row.slowdown.high is None else row.slowdown.high
-        return high <= 1 + WORTH or row.slowdown.value == 1
+    A pool of one worker gains nothing by being a pool, so it is never picked.
+    """
+    gaining = [row for row in rows if row.case.workers > 1 and _low(row.speedup) > 1]
+    if not gaining:
+        return next(row for row in rows if row.case.backend == BASELINE)
+    best = min(gaining, key=lambda row: row.median_s)
+    near = [row for row in gaining if row is best or _high(row.slowdown) <= 1 + WORTH]
+    return min(near, key=lambda row: (row.case.workers, row.median_s))
 
-    def cost(row: Row) -> tuple[int, bool, float]:
-        return row.case.workers, row.case.backend != BASELINE, row.median_s
 
-    return min((row for row in rows if is_near(row)), key=cost)
+def _low(estimate: Estimate) -> float:
+    """The sure part of a gain; without an interval, what is left of it after 5 %."""
+    return estimate.value / (1 + WORTH) if estimate.low is None else estimate.low
+
+
+def _high(estimate: Estimate) -> float:
+    return estimate.value if estimate.high is None else estimate.high
 
 
 def _median(values: Iterable[float]) -> float:
@@ -172,38 +182,45 @@ def _median(values: Iterable[float]) -> float:
 
 
 def finding(groups: Sequence[Group], cpus: int) -> str:
-    """One sentence: for each kernel what runs it fastest, by how much, and how sure that is."""
+    """One sentence: for each kernel what to run it on, what that gains, and how sure it is."""
     clauses = []
     for kernel in dict.fromkeys(group.kernel for group in groups):
         same = [group for group in groups if group.kernel == kernel]
-        clauses.append(_clause(kernel, max(same, key=lambda group: group.pick.speedup.value)))
+        clauses.append(_clause(kernel, max(same, key=lambda group: _low(group.pick.speedup))))
     if not clauses:
         return "Nothing can be said yet: no case has been measured beside its baseline."
-    unsure = (
-        ""
-        if all(_is_certain(group) for group in groups)
-        else (f" (fewer than {MIN_SAMPLES} blocks: too few to say how sure)")
-    )
+    is_unsure = any(not row.speedup.is_certain for group in groups for row in group.rows)
+    unsure = f" (fewer than {MIN_SAMPLES} blocks: too few to say how sure)" if is_unsure else ""
     return f"On {cpus} CPU{'s' if cpus > 1 else ''}, " + "; ".join(clauses) + unsure + "."
 
 
-def _is_certain(group: Group) -> bool:
-    return all(row.speedup.is_certain for row in group.rows)
-
-
 def _clause(kernel: str, group: Group) -> str:
-    pick = group.pick
+    pick, rival = group.pick, group.rival
+    others = [row for row in group.rows if row.case.backend != BASELINE]
+    if not others:
+        return f"{kernel} tasks were run sequentially only, so there is nothing to compare"
     if pick.case.backend == BASELINE:
-        return f"{kernel} tasks gain nothing from more workers"
+        if all(_high(row.speedup) <= 1 + WORTH for row in others):
+            return f"{kernel} tasks gain nothing from more workers"
+        return f"{kernel} tasks could not be shown to gain from more workers"
     interval = ""
     if pick.speedup.low is not None and pick.speedup.high is not None:
         interval = f" ({pick.speedup.low:.2f} to {pick.speedup.high:.2f})"
     tie = ""
-    rival = group.rival
-    if rival is not None and rival.slowdown.high is not None and rival.slowdown.high <= 1 + WORTH:
-        tie = f", and {rival.case.backend} with {rival.case.workers} does as well"
-    workers = f"{pick.case.workers} worker{'s' if pick.case.workers > 1 else ''}"
+    if rival is not None and rival.slowdown.high is not None and _high(rival.slowdown) <= 1 + WORTH:
+        tie = f", as on {rival.case.backend} with {rival.case.workers}"
     return (
-        f"run {kernel} tasks on {pick.case.backend} with {workers}:"
-        f" {pick.speedup.value:.2f} times sequential{interval} for {group.shape}{tie}"
+        f"{kernel} tasks gain most on {pick.case.backend} with {pick.case.workers} workers:"
+        f" {pick.speedup.value:.2f} times as fast as sequentially{interval} in {group.shape}{tie}"
+    )
+
+
+def caution(results: Results) -> str | None:
+    """Why these figures should not be trusted too far, or None."""
+    load, cpus = results.header["machine"]["load_1min"], results.header["cpus"]
+    if load < BUSY * cpus:
+        return None
+    return (
+        f"Other work was running before (load {load:g} on {cpus} CPUs), which can hide or feign"
+        " a speedup; measure again when the machine is idle."
     )

@@ -38,7 +38,7 @@ class RunLog(Observer):
         self._held = held
 
     def run_started(self, graph: Graph, backend: str, workers: int) -> None:
-        logger.info("run of %d tasks on %s with %d workers", len(graph), backend, workers)
+        logger.info("run of %d tasks on %s, workers: %d", len(graph), backend, workers)
 
     def task_ended(self, attempt: Attempt) -> None:
         if attempt.error is not None:

@@ -129,6 +129,9 @@ class Records(Mapping[str, TaskRecord]):
     def __len__(self) -> int:
         return len(self._session.graph)
 
+    def __repr__(self) -> str:
+        return f"<records of {len(self)} tasks>"
+
 
 @dataclass(frozen=True, slots=True)
 class RunReport:

@@ -48,13 +48,15 @@ def run(
     Raises:
         KeyboardInterrupt: after SIGINT, with the report as its attribute `report`.
         SystemExit: after SIGTERM, with code 143 and the report as its attribute `report`.
-        GraphError: `graph` is no Graph, or `keep` names an unknown task.
+        GraphError: `graph` is no Graph, `policy` no policy, or `keep` names an unknown task.
         BackendError: `backend` is no Backend, or is driving another run; its workers cannot start.
     """
     if not isinstance(graph, Graph):
         raise GraphError(f"run needs a Graph, not {graph!r}")
     if not isinstance(backend, Backend):
         raise BackendError(f"run needs a Backend, as load_backend() gives, not {backend!r}")
+    if not isinstance(policy, FailurePolicy):
+        raise GraphError(f"policy must be a FailurePolicy, such as FAIL_FAST, not {policy!r}")
     with ExitStack() as stack:
         stack.enter_context(backend.reserved())
         if not backend.is_open:

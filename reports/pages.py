@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.results import FILE_NAME, Results
-from bench.statistics import BASELINE, Estimate, Group, Row, finding, summarise
-from reports.plots import draw_cores_busy, draw_speedup
+from bench.statistics import BASELINE, Estimate, Group, Row, caution, finding, summarise
+from reports.plots import SHORTEST_FOR_CPU_S, draw_cores_busy, draw_speedup
 
 PAGE_NAME = "report.md"
 
@@ -49,6 +49,9 @@ def _opening(groups: Sequence[Group], results: Results, cpus: int) -> str:
     if not results.is_complete:
         made, planned = len(results.measurements), results.header["planned"]
         lines.append(f"The run was interrupted: {made} of {planned} measurements were made.")
+    doubt = caution(results)
+    if doubt is not None:
+        lines.append(doubt)
     lines.append(_recommendation(groups))
     return "\n\n".join(lines)
 
@@ -59,16 +62,14 @@ def _recommendation(groups: Sequence[Group]) -> str:
     for group in groups:
         pick = group.pick
         rival = group.rival
-        other = (
-            "" if rival is None else f"{_name(rival)}: {rival.slowdown.value:.2f} times the time"
-        )
+        other = "" if rival is None else f"{_name(rival)}: {rival.speedup.value:.2f}"
         rows.append([group.shape, group.kernel, _name(pick), _interval(pick.speedup), other])
     titles = [
         "shape",
         "tasks",
         "pick",
         "speedup (95 % interval)",
-        "next backend, beside the fastest",
+        "speedup of another backend",
     ]
     return _table(titles, rows)
 
@@ -88,13 +89,12 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
         "cores busy",
         "utilisation",
         "with pool start",
-        "memory",
     ]
     for group in groups:
         parts.append(f"### {shape}, {group.kernel}")
         parts.append(
-            f"Work {_time(group.work_s)}, critical path {_time(group.span_s)}: no number of"
-            f" workers can be more than {group.bound(float('inf')):.2f} times as fast as one."
+            f"{group.depth} of the {group.tasks} tasks need one another in turn: with equal tasks,"
+            f" no number of workers is more than {group.bound():.2f} times as fast as one."
         )
         parts.append(_table(titles, [_cells(row) for row in group.rows], right_from=1))
     parts.append(f"### {shape}, cores busy over time")
@@ -103,15 +103,15 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
 
 
 def _cells(row: Row) -> list[str]:
+    is_long = row.median_s >= SHORTEST_FOR_CPU_S
     return [
         row.case.backend,
         str(row.case.workers),
         _time(row.median_s),
         _interval(row.speedup),
-        f"{row.cores_busy:.2f}",
-        f"{100 * row.utilisation:.0f} %",
+        f"{row.cores_busy:.2f}" if is_long else "too short",
+        f"{100 * row.utilisation:.0f} %" if is_long else "too short",
         _time(row.with_start_s),
-        f"{row.memory_bytes / 1e6:.0f} MB",
     ]
 
 
@@ -142,14 +142,16 @@ def _method(results: Results, cpus: int) -> str:
     return f"""## How it was measured
 
 - Speedup is the median wall time of the sequential backend over that of the case, with workers
-  that are up and warm. The band is its 95 % bootstrap interval, a dot is one run, and the star is
-  the pick: the fewest workers whose interval is within 5 % of the fastest case.
-- {config["blocks"]} blocks; each has every case once, in random order (seed {config["seed"]}).
-- The bound of the graph is T1 / max(T1 / p, Tinf), from the sequential runs' own task times: T1 is
-  their sum, Tinf the critical path. The vertical band is at the CPU count, {cpus}.
+  that are up and warm. The band is its 95 % bootstrap interval, and a dot is one run. The star is
+  the pick: the case with the fewest workers that is surely within 5 % of the fastest, or the
+  fastest, if it is surely faster than sequential at all.
+- {config["blocks"]} blocks were planned; each has every case once, in random order
+  (seed {config["seed"]}).
+- The bound of the graph is what p workers can reach at most when all tasks are equally long:
+  tasks / max(ceil(tasks / p), depth). The vertical band is at the CPU count, {cpus}.
 - Cores busy and utilisation come from the CPU clocks of the whole process tree, read from another
-  process. Utilisation is CPU time over workers x wall time. Memory is the sum of resident sizes,
-  in which pages that processes share count in each.
+  process. Utilisation is CPU time over workers x wall time. Runs of less than 20 ms are too short
+  for both.
 - With pool start: the start of the pool and the run together; threads start when first needed."""
 
 

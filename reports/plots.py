@@ -33,11 +33,12 @@ MORE_STYLES = [
     ("#E69F00", "X", "--"),
 ]
 MUTED = "#777777"
-SPEEDUP_TICKS = [*(2**power * part for power in range(-9, 13) for part in (1, 1.5))]
-MAX_TICKS = 7
 BINS = 20  # of a curve over time
 MIN_BIN_S = 0.01
+SHORTEST_FOR_CPU_S = 0.02  # the system accounts CPU time in steps of some milliseconds
 PANEL_INCHES = (3.4, 3.0)
+MIN_WIDTH = 5.0
+LEGEND_INCHES = 1.55  # of one entry
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "executor-bench",
@@ -60,43 +61,48 @@ def draw_speedup(groups: Sequence[Group], cpus: int, folder: Path, name: str) ->
         figure, panels = _panels(len(groups))
         for axes, group in zip(panels, groups, strict=True):
             _speedup_panel(axes, group, cpus)
-        panels[0].set_ylabel("speedup over sequential")
+        panels[0].set_ylabel("speedup over sequential (log scale)")
         figure.suptitle(f"Speedup of {groups[0].shape}", x=0.02, ha="left", fontweight="bold")
         _save(figure, panels, folder / name)
 
 
 def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
     counts = sorted({row.case.workers for row in group.rows} | {1})
-    fine = np.geomspace(1, max(counts), 200)
-    axes.plot(fine, fine, color=MUTED, linestyle=":", linewidth=1, label="ideal")
-    bound = [group.bound(workers) for workers in fine]
-    axes.plot(fine, bound, color=MUTED, linewidth=1, label="bound of the graph")
+    axes.plot(counts, counts, color=MUTED, linestyle=":", linewidth=1, label="ideal")
+    bound = [group.bound(workers) for workers in counts]
+    axes.plot(counts, bound, color=MUTED, linewidth=1, label="bound of the graph")
     axes.axvline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
     for backend, rows in _by_backend(group.rows).items():
-        if backend != BASELINE:
-            _curve(axes, group, rows, backend)
-    if group.pick.case.backend != BASELINE:
-        star: dict[str, Any] = {
-            "marker": "*",
-            "markersize": 15,
-            "color": "#F0E442",
-            "markeredgecolor": "black",
-        }
-        at = [group.pick.case.workers], [group.pick.speedup.value]
-        axes.plot(*at, linestyle="none", zorder=5, label="pick", **star)
+        _curve(axes, group, rows, backend)
+    star: dict[str, Any] = {"markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
+    at = [group.pick.case.workers], [group.pick.speedup.value]
+    axes.plot(*at, marker="*", linestyle="none", zorder=5, label="pick", alpha=0.9, **star)
     axes.set_title(group.kernel, loc="left")
+    axes.set_xlabel("max_workers (log scale)")
     axes.set_xscale("log", base=2)
-    axes.set_xticks(counts, [str(count) for count in counts])
-    axes.set_xlabel("max_workers")
-    values = [row.speedup.value for row in group.rows]
-    highest = max(*values, group.bound(max(counts)))
+    axes.set_xticks(counts, _unless_crowded(counts))
+    lows = [row.speedup.low or row.speedup.value for row in group.rows]
+    highs = [row.speedup.high or row.speedup.value for row in group.rows]
+    low, high = 0.8 * min(1, *lows), 1.25 * max(*highs, *bound)
     axes.set_yscale("log", base=2)
-    low, high = min(0.8, 0.9 * min(values)), 1.2 * highest
-    ticks = [tick for tick in SPEEDUP_TICKS if low <= tick <= high][-MAX_TICKS:]
+    octaves = [2.0**power for power in range(-12, 14)]
+    ticks = octaves if high / low > 12 else sorted([*octaves, *(1.5 * tick for tick in octaves)])
+    ticks = [tick for tick in ticks if low <= tick <= high]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylim(low, high)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_minor_locator(NullLocator())
+
+
+def _unless_crowded(counts: Sequence[int]) -> list[str]:
+    """Labels of a logarithmic axis, empty where they would touch the one before."""
+    labels: list[str] = []
+    last = 0.0
+    for count in counts:
+        is_free = count >= last * (max(counts) ** 0.1 if max(counts) > 4 else 1)
+        labels.append(str(count) if is_free else "")
+        last = count if is_free else last
+    return labels
 
 
 def _curve(axes: Axes, group: Group, rows: Sequence[Row], backend: str) -> None:
@@ -143,6 +149,9 @@ def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, nam
 
 
 def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement]) -> None:
+    if row.median_s < SHORTEST_FOR_CPU_S:
+        axes.text(0.5, 0.9, "runs too short to tell", transform=axes.transAxes, ha="center")
+        return
     bins = int(min(BINS, max(1, row.median_s / MIN_BIN_S)))
     edges = np.linspace(0, 1, bins + 1)
     used_s = [_cpu_until(made, edges * made.wall_s) / made.wall_s for made in measurements]
@@ -182,10 +191,8 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     """Panels in rows of three, with room for a title above and a legend below."""
     columns = min(3, count)
     rows = -(-count // columns)
-    figure = Figure(
-        figsize=(PANEL_INCHES[0] * columns + 0.4, PANEL_INCHES[1] * rows + 0.9),
-        layout="constrained",
-    )
+    width = max(MIN_WIDTH, PANEL_INCHES[0] * columns + 0.4)
+    figure = Figure(figsize=(width, PANEL_INCHES[1] * rows + 0.9), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     panels: list[Axes] = list(grid.flat)
     for unused in panels[count:]:
@@ -198,7 +205,7 @@ def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(label, handle)
-    columns = min(len(legend), 3 * len(panels))
+    columns = max(1, min(len(legend), int(figure.get_figwidth() / LEGEND_INCHES)))
     figure.legend(
         legend.values(), legend.keys(), loc="outside lower center", ncols=columns, frameon=False
     )

@@ -275,7 +275,7 @@ class Processes(Backend):
         self._selector.register(worker.socket, selectors.EVENT_READ, worker)
         if worker.exit_fd >= 0:
             self._selector.register(worker.exit_fd, selectors.EVENT_READ, worker)
-        setup = Setup(import_path(), os.environ.get("PYTHONPATH"), _log_levels())
+        setup = Setup(worker.name, import_path(), os.environ.get("PYTHONPATH"), _log_levels())
         worker.send(pickle.dumps(setup))
         self._watch_writes(worker)
 

@@ -35,6 +35,7 @@ Order = tuple[str, tuple[str, ...], bytes, list[bytes]]
 class Setup(NamedTuple):
     """How a worker becomes like its parent."""
 
+    name: str  # for its log records
     path: list[str]  # sys.path
     python_path: str | None  # the PYTHONPATH that the user had
     log_levels: Mapping[str, int]  # by logger name, "" is the root

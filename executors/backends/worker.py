@@ -103,7 +103,7 @@ def _set_up(setup: Setup) -> _Recorder:
         os.environ.pop("PYTHONPATH", None)
     else:
         os.environ["PYTHONPATH"] = setup.python_path
-    recorder = _Recorder()
+    recorder = _Recorder(setup.name)
     logging.getLogger().addHandler(recorder)
     for name, level in setup.log_levels.items():
         logging.getLogger(name).setLevel(level)
@@ -113,7 +113,8 @@ def _set_up(setup: Setup) -> _Recorder:
 class _Recorder(logging.handlers.QueueHandler):
     """Keeps log records for the parent, which gets them with the outcome."""
 
-    def __init__(self) -> None:
+    def __init__(self, worker: str) -> None:
+        self._worker = worker
         self.records: list[logging.LogRecord] = []
         super().__init__(self.records)  # type: ignore[arg-type]
 
@@ -121,6 +122,7 @@ class _Recorder(logging.handlers.QueueHandler):
         for key, value in vars(record).items():
             if not isinstance(value, (str, int, float, type(None))):
                 setattr(record, key, repr(value))  # `extra` may hold anything
+        record.processName = self._worker
         self.records.append(record)
 
 

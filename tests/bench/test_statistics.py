@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bench.results import read_results
-from bench.statistics import finding, ratio_of_medians, summarise
+from bench.statistics import caution, finding, ratio_of_medians, summarise
 from tests.bench.made import TYPICAL, write
 
 
@@ -101,19 +101,52 @@ def test_what_is_not_sure_is_not_picked(tmp_path: Path) -> None:
     assert group.pick is by_workers[4]
 
 
-def test_the_bound_is_the_workers_or_work_over_span(tmp_path: Path) -> None:
+def test_the_bound_is_what_equal_tasks_allow(tmp_path: Path) -> None:
     group = summarise(read_results(write(tmp_path, TYPICAL)))[0]
-    assert (group.work_s, group.span_s) == (0.18, 0.04)
-    assert group.bound(2) == 2
-    assert group.bound(99) == pytest.approx(4.5)
+    assert (group.tasks, group.depth) == (9, 2)  # fan-in of 8
+    assert [group.bound(p) for p in (1, 2, 4, 8, 99)] == [1, 1.8, 3, 4.5, 4.5]
+    assert group.bound() == 4.5
+
+
+def test_no_winner_is_named_where_none_can_be_shown(tmp_path: Path) -> None:
+    times = {
+        ("fan-in", "noop", "sequential", 1): 1.0,
+        ("fan-in", "noop", "threads", 1): 0.6,
+        ("fan-in", "noop", "threads", 2): 0.9,
+    }
+    (group,) = summarise(read_results(write(tmp_path, times, noise=0.6)))
+    assert group.pick.case.backend == "sequential"
+    assert "could not be shown to gain" in finding([group], 2)
+
+
+def test_a_pool_of_one_worker_is_never_picked(tmp_path: Path) -> None:
+    times = {
+        ("fan-in", "noop", "sequential", 1): 1.0,
+        ("fan-in", "noop", "threads", 1): 0.6,
+        ("fan-in", "noop", "threads", 2): 0.7,
+    }
+    (group,) = summarise(read_results(write(tmp_path, times, noise=0.001)))
+    assert group.pick.case.workers == 2
+
+
+def test_a_baseline_alone_is_nothing_to_compare(tmp_path: Path) -> None:
+    times = {("fan-in", "noop", "sequential", 1): 1.0}
+    assert "nothing to compare" in finding(summarise(read_results(write(tmp_path, times))), 2)
+
+
+def test_a_busy_machine_is_a_reason_for_caution(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL)
+    assert caution(read_results(path)) is None
+    path.write_text(path.read_text().replace('"load_1min": 0.1', '"load_1min": 1.5'))
+    assert "load 1.5 on 2 CPUs" in (caution(read_results(path)) or "")
 
 
 def test_the_finding_names_the_pick_of_each_kernel(tmp_path: Path) -> None:
     groups = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
     said = finding(groups, 2)
-    assert said.startswith("On 2 CPUs, run sleep:20ms tasks on threads with 8 workers: 4.39")
-    assert "run python-cpu:20ms tasks on processes with 2 workers: 1.6" in said
-    assert "and processes with 8 does as well" in said
+    assert said.startswith("On 2 CPUs, sleep:20ms tasks gain most on threads with 8 workers: 4.39")
+    assert "python-cpu:20ms tasks gain most on processes with 2 workers: 1.6" in said
+    assert ", as on processes with 8" in said
     assert said.count(".") > 0
     assert said.endswith(".")
 
