@@ -36,7 +36,8 @@ def start(*arguments: str | Path, cwd: Path) -> subprocess.Popen[str]:
 def test_run_leaves_results_figures_and_a_report(tmp_path: Path) -> None:
     process = start(*SMALL, "--shapes", "fan-in:width=2,diamond", cwd=tmp_path)
     output, errors = process.communicate(timeout=100)
-    assert (process.returncode, errors) == (0, "")
+    assert process.returncode == 0, errors
+    assert not errors or errors.startswith("Warning: Other work was running")
     (folder,) = (tmp_path / "bench-results").iterdir()
     assert {path.name for path in folder.iterdir()} == {
         "results.jsonl",
@@ -118,7 +119,7 @@ def test_what_is_refused_leaves_nothing(tmp_path: Path) -> None:
 def test_the_baseline_alone_can_be_measured(tmp_path: Path) -> None:
     result = bench(*SMALL, "--backends", "sequential", "--kernel", "noop", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
-    assert "nothing to compare" in result.output
+    assert "nothing to compare" in " ".join(result.output.split())
 
 
 @pytest.mark.parametrize("name", ["-o", "--log-file"])
