@@ -161,6 +161,7 @@ def _measure(
     planned: Plan, folder: Path, log_file: Path | None, log_level: str, quiet: bool
 ) -> int:
     """Measures what is planned; the exit code, which tells whether that is complete."""
+    from bench import BenchError
     from bench.harness import measure, prepare
     from bench.results import ResultsWriter, check_folder
     from executors import RunFailed
@@ -187,7 +188,7 @@ def _measure(
         )
         try:
             measure(bench, writer, logs, lambda case: bar.update(expected_ms[case]))
-        except RunFailed as error:
+        except (BenchError, RunFailed) as error:
             click.echo(f"Error: {error}", err=True)
             return FAILED
         except KeyboardInterrupt:

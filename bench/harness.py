@@ -155,7 +155,7 @@ def _timed(
     report = run(graph, pool, observers=[sampling, *observers], keep="none")
     report.raise_for_failures()
     if sampling.sample is None:
-        raise BenchError("the process that samples CPU time ended; is its memory limited?")
+        raise BenchError("the process that samples CPU time has ended, and the run with it")
     return start_s, report, sampling.sample
 
 

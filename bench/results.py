@@ -7,7 +7,6 @@ are intact. Figures and pages are drawn from this file alone.
 from __future__ import annotations
 
 import json
-import math
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
@@ -93,10 +92,11 @@ def check_folder(folder: Path) -> None:
         raise BenchError(
             f"cannot write results to {folder}: {error.strerror}; name another folder with -o"
         ) from error
-    if (folder / FILE_NAME).exists():
-        raise BenchError(
-            f"{folder / FILE_NAME} exists already and stays as it is; name another folder with -o"
-        )
+    for name in (FILE_NAME, "report.md"):
+        if (folder / name).exists():
+            raise BenchError(
+                f"{folder / name} exists already and stays as it is; name another folder with -o"
+            )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise BenchError(f"cannot write to {folder}; name another folder with -o")
 
@@ -170,6 +170,8 @@ def read_results(path: Path) -> Results:
         )
     try:
         _check_form(header, HEADER_FORM, "the header")
+        if not 1 <= header["cpus"] < LARGEST or not abs(header["created_s"]) < 1e11:
+            raise TypeError("cpus or created_s is out of range")
         for shape in header["config"]["shapes"]:
             _check_form(header["shapes"].get(shape), SHAPE_FORM, f"shape {shape!r}")
         for name, kernel in header["kernels"].items():
@@ -184,6 +186,7 @@ def read_results(path: Path) -> Results:
 
 
 NUMBER = (int, float)
+LARGEST = 1e15  # of anything that is measured
 HEADER_FORM = {
     "planned": int,
     "cpus": int,
@@ -224,7 +227,7 @@ def _check_form(value: Any, form: Any, place: str) -> None:
 def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BenchError(f"{path}, line {number}: not JSON ({error})") from None
     if not isinstance(value, dict):
         raise BenchError(f"{path}, line {number}: not a JSON object")
@@ -240,8 +243,11 @@ def _measurement(path: Path, number: int, line: dict[str, Any]) -> Measurement:
         _check_form(line, MEASUREMENT_FORM, "the measurement")
         line["busy"] = [(float(at_s), float(cores)) for at_s, cores in line["busy"]]
         made = Measurement(**{name: line[name] for name in MEASUREMENT_FORM})
-        if made.workers < 1 or not 0 < made.wall_s < math.inf:
+        if made.workers < 1 or not made.wall_s > 0:
             raise ValueError("workers and wall_s must be above 0")
+        for name, kind in MEASUREMENT_FORM.items():
+            if kind in (int, NUMBER) and not 0 <= line[name] < LARGEST:
+                raise ValueError(f"{name} is {str(line[name])[:40]}, which it cannot be")
         return made
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise BenchError(f"{path}, line {number}: {error}") from None

@@ -31,6 +31,7 @@ from typing import Self
 
 import psutil
 
+from bench import BenchError
 from executors.interpreter import module_command, module_environment
 
 INTERVAL_S = 0.01
@@ -77,7 +78,10 @@ class Sampler:
         traceback: TracebackType | None,
     ) -> None:
         self._process.kill()
-        self._process.communicate()
+        try:
+            self._process.communicate()
+        except OSError:
+            pass  # it was gone before
 
     def begin(self) -> None:
         """Returns when the sampler has seen the tree as it is now."""
@@ -92,10 +96,13 @@ class Sampler:
     def _ask(self, request: str) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(request + "\n")
-        answer = self._process.stdout.readline()
+        try:
+            self._process.stdin.write(request + "\n")
+            answer = self._process.stdout.readline()
+        except OSError:
+            answer = ""
         if not answer:
-            raise RuntimeError(f"the sampler process ended ({self._process.wait()})")
+            raise BenchError("the process that samples CPU time has ended, and the run with it")
         return answer
 
 
@@ -186,4 +193,7 @@ def _memory_bytes(processes: Iterable[psutil.Process]) -> int:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BrokenPipeError:
+        pass  # the parent was killed

@@ -19,4 +19,4 @@ def module_environment() -> dict[str, str]:
 
 def import_path() -> list[str]:
     """`sys.path` with the current folder by its name."""
-    return [entry or str(Path.cwd()) for entry in sys.path]
+    return [str(entry) if entry else str(Path.cwd()) for entry in sys.path]

@@ -8,6 +8,7 @@ records are held in memory and written when it is over.
 
 from __future__ import annotations
 
+import errno
 import logging
 import logging.handlers
 from collections.abc import Iterator
@@ -67,6 +68,8 @@ def log_to_file(path: Path, level: int = logging.INFO) -> Iterator[RunLog]:
     """
     from concurrent_log_handler import ConcurrentRotatingFileHandler
 
+    if path.exists() and not path.is_file():
+        raise OSError(errno.EINVAL, "it is not a file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab"):
         pass  # fails now rather than at the first record

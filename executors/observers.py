@@ -70,7 +70,7 @@ class Announcer:
         for observer in self._observers:
             try:
                 observer.run_started(graph, backend, workers)
-            except Exception:
+            except (Exception, SystemExit):
                 self._drop(observer)
         if self.tell is not None:
             self._thread = threading.Thread(target=self._deliver, name="observers", daemon=True)
@@ -91,7 +91,7 @@ class Announcer:
         for observer in self._observers:
             try:
                 observer.run_ended(report)
-            except Exception:
+            except (Exception, SystemExit):
                 self._drop(observer)
 
     def _post(self, event: Call | Attempt) -> None:

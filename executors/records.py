@@ -7,7 +7,7 @@ All times are `time.monotonic()` seconds, comparable between the processes of on
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
@@ -201,8 +201,13 @@ class RunReport:
 
 def describe(error: BaseException | None) -> str:
     """`ValueError: text`, as the last line of a traceback; an exception may fail to print."""
-    try:
-        text = str(error)
-    except Exception as broken:
-        text = f"<its text cannot be shown: {type(broken).__name__}>"
+    text = shown(error, str)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def shown(thing: object, how: Callable[[Any], str] = repr) -> str:
+    """The text of an object of the user's, whose methods may fail."""
+    try:
+        return how(thing)
+    except Exception as broken:
+        return f"<a {type(thing).__name__} that cannot be shown: {type(broken).__name__}>"

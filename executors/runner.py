@@ -102,24 +102,31 @@ class _Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._restore()
-
-    def _restore(self) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-        self._before.clear()
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        outer = getattr(self._before.get(number), "__self__", None)
-        self._restore()
-        if isinstance(outer, _Signals):  # this run is inside an action of another one
-            outer._receive(number, None)
+        before = self._before[number]
+        if self._received is not None:
+            self._pass_on(number, frame, before)
+            return
         self._received = number
         name = signal.Signals(number).name
         self._session.stop(f"received {name}")
         self._backend.wake()
+        outer = getattr(before, "__self__", None)
+        if isinstance(outer, _Signals):  # this run is inside an action of another one
+            outer._receive(number, None)
         if _is_in_action(frame):
             raise ActionInterrupted(name)
+
+    def _pass_on(self, number: int, frame: FrameType | None, before: Any) -> None:
+        """What a second signal does: the same as without this run."""
+        if callable(before):
+            before(number, frame)
+        else:
+            signal.signal(number, before)
+            signal.raise_signal(number)
 
     def raise_for(self, report: RunReport) -> None:
         """Passes a received signal on, as the exception that it means."""

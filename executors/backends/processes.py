@@ -25,6 +25,7 @@ import signal
 import socket
 import subprocess
 import sys
+import weakref
 from itertools import count
 from pathlib import Path
 from time import monotonic
@@ -53,7 +54,7 @@ from executors.errors import (
     WorkerDied,
 )
 from executors.interpreter import import_path, module_command, module_environment
-from executors.records import Attempt, Call, describe
+from executors.records import Attempt, Call, describe, shown
 from executors.session import Session
 
 START_TIMEOUT_S = 60.0
@@ -224,6 +225,7 @@ class Processes(Backend):
             BackendError: they do not start.
         """
         self._failed_starts = 0
+        _open_backends.add(self)
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
@@ -362,7 +364,7 @@ class Processes(Backend):
                 action = dumps_by_value(task.action)
             except Exception as error:
                 raise NotPicklable(
-                    f"task {task.name!r}: its action {task.action!r} cannot be pickled:"
+                    f"task {task.name!r}: its action {shown(task.action)} cannot be pickled:"
                     f" {describe(error)}; use the threads backend, or create in the action what"
                     " cannot be sent"
                 ) from error
@@ -477,6 +479,20 @@ class Processes(Backend):
             self._forget(worker)
 
 
+_open_backends: weakref.WeakSet[Processes] = weakref.WeakSet()
+
+
+def _let_go_after_fork() -> None:
+    """A forked child of this program must not keep workers alive when the program has ended."""
+    for backend in _open_backends:
+        for worker in backend._workers:
+            worker.release()
+        backend._workers.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_after_fork)
+
+
 def _log_levels() -> dict[str, int]:
     """The levels that were set, so that workers keep records only of what is asked for."""
     loggers = logging.Logger.manager.loggerDict.values()
@@ -528,7 +544,7 @@ def _unpack(packed: Packed, call: Call) -> NotPicklable | None:
     """Unpickles a value that the report keeps; a reader may still need the bytes."""
     try:
         packed.value = pickle.loads(packed.payload)
-    except Exception as error:
+    except BaseException as error:  # what is unpickled may raise anything
         return NotPicklable(
             f"task {call.task.name!r}: its value cannot be unpickled: {describe(error)}"
         )
@@ -541,12 +557,15 @@ def _error(failure: Failure, worker: _Worker) -> BaseException:
     if failure.pickled is not None:
         try:
             error = pickle.loads(failure.pickled)
-        except Exception as reason:
+        except BaseException as reason:
             error = RemoteError(
                 failure.type_name,
                 f"{failure.text} (the exception cannot be unpickled: {describe(reason)})",
             )
-    error.add_note(f"In {worker!r}:\n{failure.traceback}")
+    try:
+        error.add_note(f"In {worker!r}:\n{failure.traceback}")
+    except Exception:
+        pass  # a frozen one, say: it comes without the note
     return error
 
 

@@ -19,6 +19,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
+from itertools import count
 from time import monotonic
 from typing import ClassVar
 
@@ -72,9 +73,10 @@ class Threads(Backend):
         self._session: Session | None = None
         self._inbox: deque[Attempt] = deque()  # outcomes on their way into the session
         self._sleepers: deque[_Worker] = deque()
-        self._vacancies = deque(range(self.workers))  # numbers of threads not started yet
-        self._started = self.workers  # the number of the next replacement
+        self._numbers = count()
         self._pool: dict[_Worker, None] = {}
+        self._recruiting = threading.Lock()  # guards additions to the pool and the two below
+        self._most = self.workers  # threads that the pool may have
         self._is_closing = False
         self._crash: BaseException | None = None  # a bug, on its way to the caller
         self._caller = Gate()  # opened to wake the thread that drives
@@ -84,15 +86,15 @@ class Threads(Backend):
         self._is_closing = False
 
     def close(self) -> None:
-        self._is_closing = True
-        workers = list(self._pool)
+        with self._recruiting:
+            self._is_closing = True
+            workers = list(self._pool)
         for worker in workers:
             worker.gate.open()
         for worker in workers:
             worker.thread.join()
         self._pool.clear()
         self._sleepers.clear()
-        self._vacancies = deque(range(self.workers))
 
     def wake(self) -> None:
         self._caller.open()
@@ -148,8 +150,6 @@ class Threads(Backend):
         except IndexError:
             return False
         del self._pool[worker]
-        self._vacancies.append(self._started)
-        self._started += 1
         return True
 
     # -- the workers ------------------------------------------------------------------------
@@ -179,7 +179,9 @@ class Threads(Backend):
         if self._lock.acquire(False):
             try:
                 session = self._session
-                if session is not None:
+                if session is None:
+                    self._inbox.clear()  # of a run that an exception ended
+                else:
                     now_s = monotonic()
                     self._finish_inbox(session, now_s)
                     if worker is not None:
@@ -213,7 +215,7 @@ class Threads(Backend):
 
     def _let_go(self, is_more: bool) -> None:
         """After the lock was released: nothing that came meanwhile may lie there unseen."""
-        if is_more and (self._sleepers or self._vacancies):
+        if is_more and (self._sleepers or len(self._pool) < self._most):
             self._rouse()
         if self._inbox:
             self._next(None)
@@ -226,20 +228,19 @@ class Threads(Backend):
             self._recruit()
 
     def _recruit(self) -> None:
-        try:
-            number = self._vacancies.popleft()
-        except IndexError:
-            return  # all workers are busy
-        worker = _Worker(f"thread-{number}", self)
-        self._pool[worker] = None
-        try:
-            worker.thread.start()
-        except RuntimeError as error:  # the system has no more threads: go on with those there are
-            del self._pool[worker]
-            self._vacancies.clear()
-            logger.warning("only %d of %d threads could be started", len(self._pool), self.workers)
-            if not self._pool:
-                raise BackendError(f"no thread could be started: {error}") from error
+        with self._recruiting:
+            if self._is_closing or len(self._pool) >= self._most:
+                return
+            worker = _Worker(f"thread-{next(self._numbers)}", self)
+            try:
+                worker.thread.start()
+            except RuntimeError as error:  # the system has no more: go on with those there are
+                if not self._pool:
+                    raise BackendError(f"no thread could be started: {error}") from error
+                self._most = len(self._pool)
+                logger.warning("only %d of %d threads could be started", self._most, self.workers)
+                return
+            self._pool[worker] = None
 
     def _sleep(self, worker: _Worker) -> Call | None:
         """Sleeps until there may be work; returns a call that came in the meantime."""

@@ -49,6 +49,7 @@ def main() -> None:
     os.set_inheritable(lifeline, False)
     die_with_parent(lifeline)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a group of its own may print as well
     begun = mmap.mmap(int(sys.argv[3]), CELL.size)
     os.close(int(sys.argv[3]))
     size = _read(channel, SIZE.size)
@@ -155,7 +156,7 @@ def _carry_out(order: Order, recorder: _Recorder) -> bytes:
             ended_s = monotonic()
         kind, payload = VALUE, _pickled(task, value)
     except BaseException as error:
-        kind, payload = ERROR, dumps(_failure(without_frames(error, 1)))
+        kind, payload = ERROR, pickle.dumps(_failure(without_frames(error, 1)))
     finally:
         action = value = None  # nothing outlives its call
         arguments = []
@@ -204,8 +205,11 @@ def _pickled(task: str, value: Any) -> bytes:
 
 
 def _failure(error: BaseException) -> Failure:
-    shown = "".join(traceback.format_exception(error))
     kind = type(error)
+    try:
+        printed = "".join(traceback.format_exception(error))
+    except BaseException as broken:
+        printed = f"its traceback cannot be shown: {type(broken).__name__}"
     type_name = (
         kind.__qualname__
         if kind.__module__ == "builtins"
@@ -216,10 +220,10 @@ def _failure(error: BaseException) -> Failure:
         returned = pickle.loads(pickled)
         if type(returned) is not kind:
             raise TypeError(f"it comes back as {type(returned).__name__}")
-    except Exception as reason:
+    except BaseException as reason:
         text = f"{describe(error)} (the exception cannot be sent itself: {describe(reason)})"
-        return Failure(None, type_name, text, shown)
-    return Failure(pickled, type_name, describe(error), shown)
+        return Failure(None, type_name, text, printed)
+    return Failure(pickled, type_name, describe(error), printed)
 
 
 if __name__ == "__main__":

@@ -69,6 +69,13 @@ def test_a_last_line_that_is_cut_off_is_dropped_with_a_warning(tmp_path: Path) -
         (lambda lines: [lines[0].replace('"planned": 84', '"planned": "many"')], "'planned' of"),
         (lambda lines: [lines[0].replace('"versions"', '"other"')], "lacks 'versions'"),
         (lambda lines: [lines[0].replace('"depth"', '"deepness"')], "shape 'fan-in' lacks 'depth'"),
+        (
+            lambda lines: [lines[0], lines[1].replace('"span_s": 0.04', '"span_s": NaN')],
+            "span_s is nan",
+        ),
+        (lambda lines: [lines[0], lines[1].replace('"cpu_s": ', '"cpu_s": -')], "cpu_s is -"),
+        (lambda lines: [lines[0].replace('"cpus": 2', '"cpus": 0')], "out of range"),
+        (lambda lines: ["[" * 100_000], "line 1: not JSON"),
         (lambda lines: [*lines, "nonsense"], "line 86: not JSON"),
         (lambda lines: [*lines, "{}"], "line 86: the measurement lacks 'shape'"),
         (lambda lines: [lines[0], lines[1].replace('"wall_s": 0', '"wall_s": -0')], "above 0"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import logging
 import os
 import random
@@ -87,8 +89,9 @@ def test_a_worker_that_dies_while_it_receives_fails_the_task_not_the_next_worker
 
 
 @pytest.mark.parametrize("what", ["sys.stdout = None", "sys.stdout.close()", "os.close(1)"])
-def test_an_action_may_spoil_its_standard_output(pool: Processes, what: str) -> None:
-    assert outcome(pool, lambda: exec(f"import os, sys; {what}")) is None
+def test_an_action_may_spoil_its_standard_output(what: str) -> None:
+    with Processes(1) as own:
+        assert outcome(own, lambda: exec(f"import os, sys; {what}")) is None
 
 
 def test_packages_in_the_current_folder_hide_nothing(tmp_path: Path) -> None:
@@ -101,10 +104,84 @@ def test_packages_in_the_current_folder_hide_nothing(tmp_path: Path) -> None:
 
 
 def test_a_setup_larger_than_the_sockets_buffer_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
-    levels = {f"logger{i}" * 10: logging.INFO for i in range(20_000)}
+    levels = {f"logger{i}" * 100: logging.INFO for i in range(2_000)}
     monkeypatch.setattr(module, "_log_levels", lambda: levels)
     with Processes(1) as pool:
         assert run(Graph([Task("t", lambda: 1)]), pool).values == {"t": 1}
+
+
+@dataclasses.dataclass(frozen=True)
+class Frozen(Exception):
+    """Takes no note."""
+
+    why: str
+
+
+class Exits:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return sys.exit, (3,)
+
+
+def raising(error: BaseException) -> Any:
+    def action() -> None:
+        raise error
+
+    return action
+
+
+class NoRepr:
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+    def __call__(self) -> None:
+        """Nothing."""
+
+    def __repr__(self) -> str:
+        raise ValueError
+
+
+@pytest.mark.parametrize("action", [raising(Frozen("x")), Exits, NoRepr()])
+def test_odd_objects_fail_their_own_task_only(pool: Processes, action: Any) -> None:
+    assert isinstance(outcome(pool, action), (Frozen, NotPicklable))
+
+
+def test_equal_actions_of_two_tasks_share_nothing(pool: Processes) -> None:
+    def grow(box: list[int]) -> int:
+        box.append(1)
+        return len(box)
+
+    graph = Graph([Task(f"t{i}", functools.partial(grow, [])) for i in range(6)])
+    assert set(run(graph, pool).values.values()) == {1}
+
+
+def test_a_forked_child_of_the_program_does_not_keep_workers_alive(tmp_path: Path) -> None:
+    script = textwrap.dedent("""
+        import os, time
+        from executors import load_backend
+        backend = load_backend("processes", 2).__enter__()
+        print(*(worker.process.pid for worker in backend._workers), flush=True)
+        if os.fork() == 0:
+            os.close(1)
+            time.sleep(60)
+            os._exit(0)
+        time.sleep(60)
+    """)
+    parent = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-c", script], stdout=subprocess.PIPE, text=True
+    )
+    assert parent.stdout is not None
+    pids = [int(pid) for pid in parent.stdout.readline().split()]
+    children: list[psutil.Process] = []
+    give_up_s = time.monotonic() + 30
+    while len(children) < 3 and time.monotonic() < give_up_s:
+        children = psutil.Process(parent.pid).children()
+    time.sleep(0.2)
+    parent.kill()
+    parent.communicate()
+    assert_ended(pids)
+    for child in children:
+        if child.pid not in pids:
+            child.kill()
 
 
 def test_an_action_changes_only_its_own_copy(pool: Processes) -> None:

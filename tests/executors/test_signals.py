@@ -93,6 +93,23 @@ def test_a_second_ctrl_c_is_not_waited_for(backend: str) -> None:
     assert script.returncode != 0
 
 
+@pytest.mark.parametrize("backend", backend_names())
+def test_two_signals_at_once_end_the_program_quietly(backend: str) -> None:
+    script = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT, backend],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert script.stdout is not None
+    assert [script.stdout.readline() for _ in range(2)] == ["ready\n", "running\n"]
+    script.send_signal(signal.SIGINT)
+    script.send_signal(signal.SIGTERM)
+    _, errors = script.communicate(timeout=30)
+    assert script.returncode in (130, 143, -signal.SIGTERM, -signal.SIGINT)
+    assert "race condition" not in errors
+
+
 def test_ctrl_c_in_a_run_inside_an_action_stops_both_runs() -> None:
     script = textwrap.dedent("""
         import time

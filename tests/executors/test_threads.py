@@ -211,6 +211,13 @@ def test_a_task_that_ends_at_its_deadline_ends_once(monkeypatch: pytest.MonkeyPa
         assert run(graph, pool).succeeded
 
 
+def test_short_runs_that_end_by_timeout_leave_no_thread_half_started() -> None:
+    for workers in (3, 8) * 15:
+        tasks = [Task(f"t{i}", lambda: time.sleep(0.002), timeout_s=0.002) for i in range(12)]
+        report = run(Graph(tasks), Threads(workers), policy=CONTINUE_ON_FAILURE)
+        assert sum(report.counts.values()) == 12
+
+
 def test_sleepers_are_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with Threads(4) as pool:
         monkeypatch.setattr(pool, "_sleepers", SlowDeque())
