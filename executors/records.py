@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 from executors.errors import RunFailed
 
 if TYPE_CHECKING:
-    from executors.graph import Task
-    from executors.session import Session
+    from executors.graph import Graph, Task
 
 
 class Status(StrEnum):
@@ -117,17 +116,18 @@ class TaskRecord:
 class Records(Mapping[str, TaskRecord]):
     """Records by task name, in the graph's order; each is made when it is asked for."""
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
+    def __init__(self, graph: Graph, make: Callable[[int], TaskRecord]) -> None:
+        self._graph = graph
+        self._make = make
 
     def __getitem__(self, name: str) -> TaskRecord:
-        return self._session.record(self._session.graph.rank[name])
+        return self._make(self._graph.rank[name])
 
     def __iter__(self) -> Iterator[str]:
-        return (task.name for task in self._session.graph.tasks)
+        return (task.name for task in self._graph.tasks)
 
     def __len__(self) -> int:
-        return len(self._session.graph)
+        return len(self._graph)
 
     def __repr__(self) -> str:
         return f"<records of {len(self)} tasks>"

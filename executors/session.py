@@ -18,8 +18,7 @@ State, by task (an integer: its rank in the graph, 0 the most urgent)::
 
 and for the run::
 
-    queues     ready tasks, one heap for each combination of slots and lane, as these tasks are
-               alike in what they wait for; a graph without slots and lanes has a single heap
+    queues     ready tasks, in heaps (see `queues.py`); `ready` is the heap if there is only one
     delayed    heap of (time, task): retries that wait for their delay
     deadlines  heap of (time, task, number, call): running attempts with a timeout
 """
@@ -27,26 +26,15 @@ and for the run::
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Collection, Hashable, Sequence
-from heapq import heapify, heappop, heappush
+from collections.abc import Callable, Collection, Sequence
+from heapq import heappop, heappush
 from typing import Any
 
 from executors.errors import ActionInterrupted, GraphError, TaskStopped
 from executors.graph import Graph, Task
 from executors.policy import FAIL_FAST, FailurePolicy
+from executors.queues import Queues
 from executors.records import Attempt, Call, Records, RunReport, Status, TaskRecord
-
-
-class _Queue:
-    """Ready tasks that are alike in slots and lane, the most urgent on top."""
-
-    __slots__ = ("heap", "lane", "passed", "slots")
-
-    def __init__(self, slots: int, lane: Hashable) -> None:
-        self.slots = slots
-        self.lane = lane
-        self.heap: list[int] = []
-        self.passed = 0  # less urgent tasks that started since this queue's last start
 
 
 class Session:
@@ -105,27 +93,14 @@ class Session:
         self._earlier: dict[int, list[Attempt]] = {}
         self._errors: dict[int, BaseException] = {}
 
-        queues: dict[tuple[int, Hashable], _Queue] = {}
-        self._queue_of: list[list[int]] = []  # the heap that a task waits in
-        for task in graph.ranked:
-            kind = (min(task.slots, workers), task.lane)
-            queue = queues.get(kind) or queues.setdefault(kind, _Queue(*kind))
-            self._queue_of.append(queue.heap)
-        self._queues = list(queues.values())
-        only = self._queues[0] if len(self._queues) == 1 else None
-        alike = not queues or (only is not None and only.slots == 1)
-        # The one heap of a graph whose tasks all need one slot and share a lane, else None.
-        self._ready: list[int] | None = (only.heap if only else []) if alike else None
-        self._free = workers  # slots; counted only when tasks differ
-        self._lane: Hashable = None  # the lane of the running tasks that have one
-        self._in_lane = 0  # how many those are
+        self._queues = Queues(graph.ranked, workers)
+        self._heap_of = self._queues.heap_of
+        self._ready = self._queues.only_heap
         self._delayed: list[tuple[float, int]] = []
         self._deadlines: list[tuple[float, int, int, Call]] = []
-        for index, missing in enumerate(self._missing):
+        for index, missing in enumerate(self._missing):  # in order, so these are heaps
             if not missing:
-                self._queue_of[index].append(index)
-        for queue in self._queues:
-            heapify(queue.heap)
+                self._heap_of[index].append(index)
 
     # -- what a backend asks ----------------------------------------------------------------
 
@@ -139,7 +114,7 @@ class Session:
             return 0
         if self._ready is not None:
             return len(self._ready)
-        return 0 if self._fitting() is None else 1
+        return 0 if self._queues.fitting() is None else 1
 
     @property
     def wake_at_s(self) -> float | None:
@@ -180,10 +155,10 @@ class Session:
                 return None
             index = heappop(self._ready)
         else:
-            queue = self._fitting()
+            queue = self._queues.fitting()
             if queue is None:
                 return None
-            index = self._occupy(queue)
+            index = self._queues.occupy(queue)
         self._running += 1
         self._taken_s[index] = now_s
         number = 1 + len(self._earlier[index]) if index in self._earlier else 1
@@ -209,7 +184,7 @@ class Session:
         self._in_flight[index] = None
         self._running -= 1
         if self._ready is None:
-            self._vacate(call)
+            self._queues.vacate(call.task)
         self._started_s[index] = attempt.started_s
         self._ended_s[index] = attempt.ended_s
         self._received_s[index] = now_s
@@ -226,7 +201,7 @@ class Session:
                 missing[dependent] = left
                 if not left:
                     self._ready_s[dependent] = now_s
-                    heappush(self._queue_of[dependent], dependent)
+                    heappush(self._heap_of[dependent], dependent)
             self._release(call.needs)
         else:
             self._failed(attempt, attempt.error, now_s)
@@ -242,8 +217,8 @@ class Session:
         self._running -= 1
         self._taken_s[index] = None
         if self._ready is None:
-            self._vacate(call)
-        heappush(self._queue_of[index], index)
+            self._queues.vacate(call.task)
+        heappush(self._heap_of[index], index)
 
     def overdue(self, now_s: float) -> Sequence[Call]:
         """The calls past their deadlines, each told once; also readies retries that are due."""
@@ -315,40 +290,7 @@ class Session:
     def _wake_delayed(self, now_s: float) -> None:
         while self._delayed and self._delayed[0][0] <= now_s:
             index = heappop(self._delayed)[1]
-            heappush(self._queue_of[index], index)
-
-    def _fitting(self) -> _Queue | None:
-        """The queue of the most urgent task that fits, or None.
-
-        Tasks that wait for slots or for their lane are passed by less urgent ones that fit,
-        but between two starts from a queue by at most as many as there are workers: then what
-        runs drains until its head fits.
-        """
-        waiting = [queue for queue in self._queues if queue.heap]
-        for queue in sorted(waiting, key=lambda queue: queue.heap[0]):
-            lane_is_free = queue.lane is None or not self._in_lane or queue.lane == self._lane
-            if queue.slots <= self._free and lane_is_free:
-                return queue
-            if queue.passed >= self.workers:
-                return None
-        return None
-
-    def _occupy(self, queue: _Queue) -> int:
-        index = heappop(queue.heap)
-        queue.passed = 0
-        for other in self._queues:
-            if other.heap and other.heap[0] < index:
-                other.passed += 1
-        self._free -= queue.slots
-        if queue.lane is not None:
-            self._lane = queue.lane
-            self._in_lane += 1
-        return index
-
-    def _vacate(self, call: Call) -> None:
-        self._free += min(call.task.slots, self.workers)
-        if call.task.lane is not None:
-            self._in_lane -= 1
+            heappush(self._heap_of[index], index)
 
     # -- what remains -----------------------------------------------------------------------
 
@@ -404,7 +346,7 @@ class Session:
             ended_s,
             self.stop_reason,
             self._counts(),
-            Records(self),
+            Records(self.graph, self.record),
             values,
         )
 

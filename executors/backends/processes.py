@@ -4,7 +4,8 @@
 
     drive:  take -> pickle -> socket -> worker: action -> socket -> finish -> take ...
 
-Each worker is a fresh interpreter (`worker.py`) in a process group of its own, with a socket
+Each worker is a fresh interpreter (`worker.py`; its parent's side is `child.py`) in a process
+group of its own, with a socket
 pair for messages, a pipe, its lifeline, that ends it with this process, and a shared cell in
 which it counts the calls that it has begun. It has one call at a time: when it dies, that call
 fails, or, if it had not begun, goes to another worker. Nothing else is lost.
@@ -16,173 +17,42 @@ State of a worker: starting (no READY yet), idle (in `_idle`), busy (`call` is s
 from __future__ import annotations
 
 import logging
-import mmap
 import os
 import pickle
-import resource
 import selectors
-import signal
 import socket
-import subprocess
 import sys
-import weakref
 from itertools import count
-from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
 
 from executors.backends.base import Backend
+from executors.backends.child import EXIT_GRACE_S, Child, check_room, how_it_ended
 from executors.backends.wire import (
-    CELL,
     ERROR,
     READY,
-    REPLY,
-    SIZE,
-    Failure,
     Order,
     Packed,
     Setup,
     dumps_by_value,
-    shared_cell,
+    exception_of,
+    unpack,
 )
 from executors.errors import (
     BackendError,
     NotPicklable,
-    RemoteError,
     TaskStopped,
     TaskTimeout,
     WorkerDied,
 )
-from executors.interpreter import import_path, module_command, module_environment
+from executors.interpreter import import_path
 from executors.records import Attempt, Call, describe, shown
 from executors.session import Session
 
 START_TIMEOUT_S = 60.0
 START_TRIES = 5  # workers that die at start-up, one after the other, before the run ends
-EXIT_GRACE_S = 1.0
-WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
-WORKER_DESCRIPTORS = 4
 LONGEST_WAIT_S = 3600.0  # epoll takes no more than some weeks
-SPARE_DESCRIPTORS = 64
 CACHED_BYTES = 1 << 16  # pickled actions up to this size are kept: tasks often share one
-CHUNK = 1 << 14  # of a reply; most are short, and room for more would cost them 15 us
-LONG_CHUNK = 1 << 20
-
-
-class _Worker:
-    """One worker process, seen from the parent."""
-
-    def __init__(self, number: int) -> None:
-        self.name = f"process-{number}"
-        self.is_ready = False
-        self.has_hung_up = False
-        self.hired_s = monotonic()
-        self.call: Call | None = None
-        self.taken_s = 0.0
-        self.unsent = memoryview(b"")
-        self.unread = bytearray()
-        self.socket, theirs = socket.socketpair()
-        lifeline, self._lifeline = os.pipe()
-        self._sent = 0  # calls
-        cell = shared_cell()
-        self._begun = mmap.mmap(cell, CELL.size)
-        inherited = (theirs.fileno(), lifeline, cell)
-        try:
-            self.process = subprocess.Popen(
-                module_command("executors.backends.worker", *inherited),
-                pass_fds=inherited,
-                stdin=subprocess.DEVNULL,
-                process_group=0,
-                env=module_environment(),
-            )
-        except BaseException:
-            self.socket.close()
-            os.close(self._lifeline)
-            raise
-        finally:
-            theirs.close()
-            os.close(lifeline)
-            os.close(cell)
-        self.socket.setblocking(False)
-        self.exit_fd = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else -1
-
-    def order(self, call: Call, message: bytes, now_s: float) -> None:
-        """Gives it a call."""
-        self._sent += 1
-        self.call = call
-        self.taken_s = now_s
-        self.send(message)
-
-    @property
-    def has_begun(self) -> bool:
-        """Whether it has begun its call, as far as it got to say so; it may be dead by now."""
-        return bool(CELL.unpack_from(self._begun)[0] == self._sent)
-
-    def send(self, message: bytes) -> None:
-        """Sends as much as goes now; the rest waits in `unsent`."""
-        self.unsent = memoryview(SIZE.pack(len(message)) + message)
-        self.send_more()
-
-    def send_more(self) -> None:
-        try:
-            while self.unsent:
-                self.unsent = self.unsent[self.socket.send(self.unsent) :]
-        except BlockingIOError:
-            pass
-        except OSError:  # it is gone: reading will tell
-            self.unsent = memoryview(b"")
-
-    def receive(self, to_the_end: bool = False) -> tuple[int, bytes, bytes, float, float] | None:
-        """The reply, when all of it is here: kind, outcome, records, start and end."""
-        size = LONG_CHUNK if self.unread else CHUNK
-        try:
-            while True:
-                data = self.socket.recv(size)
-                self.unread += data
-                if not data:
-                    self.has_hung_up = True
-                if not data or (len(data) < size and not to_the_end):
-                    break
-                size = LONG_CHUNK
-        except BlockingIOError:
-            pass
-        except ConnectionError:
-            self.has_hung_up = True
-        if len(self.unread) < REPLY.size:
-            return None
-        kind, size, records_size, started_s, ended_s = REPLY.unpack_from(self.unread)
-        middle = REPLY.size + size
-        end = middle + records_size
-        if len(self.unread) < end:
-            return None
-        with memoryview(self.unread) as unread:
-            outcome, records = bytes(unread[REPLY.size : middle]), bytes(unread[middle:end])
-        self.unread = bytearray()
-        return kind, outcome, records, started_s, ended_s
-
-    def wait_for_exit(self, timeout_s: float = EXIT_GRACE_S) -> None:
-        try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            pass
-
-    def kill(self) -> None:
-        """Kills the process and all that it started."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
-            pass
-
-    def release(self) -> None:
-        """Closes what the parent holds of it."""
-        self.socket.close()
-        self._begun.close()
-        os.close(self._lifeline)
-        if self.exit_fd >= 0:
-            os.close(self.exit_fd)
-
-    def __repr__(self) -> str:
-        return f"{self.name} (pid {self.process.pid})"
 
 
 class Processes(Backend):
@@ -198,11 +68,11 @@ class Processes(Backend):
 
     def __init__(self, workers: int | None = None) -> None:
         super().__init__(workers)
-        _check_room(self.workers)
+        check_room(self.workers)
         self._numbers = count()
         self._selector: selectors.BaseSelector
-        self._workers: set[_Worker] = set()
-        self._idle: list[_Worker] = []
+        self._workers: set[Child] = set()
+        self._idle: list[Child] = []
         self._starting = 0  # workers that are not ready yet
         self._failed_starts = 0
         self._actions: dict[int, bytes] = {}  # pickled actions of the run, by id
@@ -225,7 +95,6 @@ class Processes(Backend):
             BackendError: they do not start.
         """
         self._failed_starts = 0
-        _open_backends.add(self)
         self._selector = selectors.DefaultSelector()
         self._woken, self._waker = os.pipe()
         os.set_blocking(self._woken, False)
@@ -269,7 +138,7 @@ class Processes(Backend):
 
     def _hire(self) -> None:
         try:
-            worker = _Worker(next(self._numbers))
+            worker = Child(next(self._numbers))
         except OSError as error:
             raise BackendError(f"a worker process could not be started: {error}") from error
         self._workers.add(worker)
@@ -325,7 +194,7 @@ class Processes(Backend):
     def _react(self, session: Session | None, timeout_s: float) -> None:
         """Waits for workers, and deals with what they sent."""
         for key, events in self._selector.select(timeout_s):
-            worker: _Worker | None = key.data
+            worker: Child | None = key.data
             if worker is None:
                 os.read(self._woken, 4096)
             elif worker in self._workers:  # else it was buried a moment ago
@@ -334,7 +203,7 @@ class Processes(Backend):
                 if events & selectors.EVENT_READ:
                     self._hear(session, worker, has_exited=key.fd == worker.exit_fd)
 
-    def _hear(self, session: Session | None, worker: _Worker, has_exited: bool) -> None:
+    def _hear(self, session: Session | None, worker: Child, has_exited: bool) -> None:
         """Takes what a worker sent; one that is gone may have sent its result before."""
         reply = worker.receive(to_the_end=has_exited)
         if reply is not None:
@@ -344,7 +213,7 @@ class Processes(Backend):
         if has_exited or worker.has_hung_up:
             self._bury(session, worker)
 
-    def _dispatch(self, session: Session, worker: _Worker, call: Call, now_s: float) -> None:
+    def _dispatch(self, session: Session, worker: Child, call: Call, now_s: float) -> None:
         try:
             message = self._order(call)
         except NotPicklable as error:
@@ -374,13 +243,13 @@ class Processes(Backend):
         order: Order = (task.name, task.needs, action, arguments)
         return pickle.dumps(order, protocol=5)
 
-    def _watch_writes(self, worker: _Worker) -> None:
+    def _watch_writes(self, worker: Child) -> None:
         """Asks to be told when the rest of a message can be sent; messages are mostly short."""
         if worker.unsent:
             both = selectors.EVENT_READ | selectors.EVENT_WRITE
             self._selector.modify(worker.socket, both, worker)
 
-    def _send_more(self, worker: _Worker) -> None:
+    def _send_more(self, worker: Child) -> None:
         worker.send_more()
         if not worker.unsent:
             self._selector.modify(worker.socket, selectors.EVENT_READ, worker)
@@ -388,7 +257,7 @@ class Processes(Backend):
     def _accept(
         self,
         session: Session | None,
-        worker: _Worker,
+        worker: Child,
         kind: int,
         outcome: bytes,
         records: bytes,
@@ -410,11 +279,11 @@ class Processes(Backend):
         value: Packed | None = None
         error: BaseException | None = None
         if kind == ERROR:
-            error = _error(pickle.loads(outcome), worker)
+            error = exception_of(pickle.loads(outcome), repr(worker))
         else:
             value = Packed(outcome)
             if session.keeps(call):
-                error = _unpack(value, call)
+                error = unpack(value, call.task.name)
         session.finish(Attempt(call, worker.name, started_s, ended_s, value, error), monotonic())
 
     def unwrap(self, value: Any) -> Any:
@@ -434,7 +303,7 @@ class Processes(Backend):
         now_s = monotonic()
         session.finish(Attempt(call, worker.name, worker.taken_s, now_s, None, error), now_s)
 
-    def _bury(self, session: Session | None, worker: _Worker) -> None:
+    def _bury(self, session: Session | None, worker: Child) -> None:
         """Ends a worker for good, settles the call that it had, and hires another one.
 
         Raises:
@@ -449,7 +318,7 @@ class Processes(Backend):
             if self._failed_starts >= START_TRIES:
                 raise BackendError(
                     f"{START_TRIES} worker processes in a row died at start-up;"
-                    f" the last one {_how(status)}; see its output above"
+                    f" the last one {how_it_ended(status)}; see its output above"
                 )
         call = worker.call
         if session is not None and call is not None:
@@ -457,12 +326,14 @@ class Processes(Backend):
             if not has_begun:
                 session.put_back(call, now_s)
             else:
-                died = WorkerDied(f"task {call.task.name!r}: its worker {worker!r} {_how(status)}")
+                died = WorkerDied(
+                    f"task {call.task.name!r}: its worker {worker!r} {how_it_ended(status)}"
+                )
                 session.finish(Attempt(call, worker.name, worker.taken_s, now_s, None, died), now_s)
         if session is None or not session.stopping:
             self._hire()
 
-    def _forget(self, worker: _Worker) -> None:
+    def _forget(self, worker: Child) -> None:
         self._workers.discard(worker)
         self._starting -= not worker.is_ready
         if worker in self._idle:
@@ -479,20 +350,6 @@ class Processes(Backend):
             self._forget(worker)
 
 
-_open_backends: weakref.WeakSet[Processes] = weakref.WeakSet()
-
-
-def _let_go_after_fork() -> None:
-    """A forked child of this program must not keep workers alive when the program has ended."""
-    for backend in _open_backends:
-        for worker in backend._workers:
-            worker.release()
-        backend._workers.clear()
-
-
-os.register_at_fork(after_in_child=_let_go_after_fork)
-
-
 def _log_levels() -> dict[str, int]:
     """The levels that were set, so that workers keep records only of what is asked for."""
     loggers = logging.Logger.manager.loggerDict.values()
@@ -501,72 +358,6 @@ def _log_levels() -> dict[str, int]:
         if isinstance(logger, logging.Logger) and logger.level != logging.NOTSET:
             levels[logger.name] = logger.level
     return levels
-
-
-def _check_room(workers: int) -> None:
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    needed = workers * WORKER_DESCRIPTORS + SPARE_DESCRIPTORS
-    if limit != resource.RLIM_INFINITY and needed > limit:
-        raise BackendError(
-            f"{workers} worker processes need about {needed} open files, and the limit is {limit};"
-            " use fewer workers, or raise it with: ulimit -n"
-        )
-    free = _available_bytes()
-    if free is not None and workers * WORKER_BYTES > free:
-        raise BackendError(
-            f"{workers} worker processes need about {workers * WORKER_BYTES / 1e9:.1f} GB of"
-            f" memory, and {free / 1e9:.1f} GB are free; use fewer workers"
-        )
-
-
-def _available_bytes() -> int | None:
-    """Memory that processes can have without swapping, where the system says."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    found = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return 1024 * int(found[0]) if found else None
-
-
-def _how(status: int) -> str:
-    """How a process ended, from its return code as subprocess gives it."""
-    if status >= 0:
-        return f"exited with code {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
-
-
-def _unpack(packed: Packed, call: Call) -> NotPicklable | None:
-    """Unpickles a value that the report keeps; a reader may still need the bytes."""
-    try:
-        packed.value = pickle.loads(packed.payload)
-    except BaseException as error:  # what is unpickled may raise anything
-        return NotPicklable(
-            f"task {call.task.name!r}: its value cannot be unpickled: {describe(error)}"
-        )
-    return None
-
-
-def _error(failure: Failure, worker: _Worker) -> BaseException:
-    """The worker's exception, with its traceback there as a note."""
-    error: BaseException = RemoteError(failure.type_name, failure.text)
-    if failure.pickled is not None:
-        try:
-            error = pickle.loads(failure.pickled)
-        except BaseException as reason:
-            error = RemoteError(
-                failure.type_name,
-                f"{failure.text} (the exception cannot be unpickled: {describe(reason)})",
-            )
-    try:
-        error.add_note(f"In {worker!r}:\n{failure.traceback}")
-    except Exception:
-        pass  # a frozen one, say: it comes without the note
-    return error
 
 
 def _timed_out(call: Call) -> str:

@@ -21,6 +21,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+from executors.errors import NotPicklable, RemoteError
+from executors.records import describe
+
 SIZE = struct.Struct("<Q")
 REPLY = struct.Struct("<BQQdd")
 CELL = struct.Struct("<Q")  # in shared memory: how many calls a worker has begun
@@ -56,6 +59,31 @@ class Packed:
 
     payload: bytes
     value: Any = None
+
+
+def unpack(packed: Packed, task: str) -> NotPicklable | None:
+    """Makes the object of a value that the report keeps; the error if that fails."""
+    try:
+        packed.value = pickle.loads(packed.payload)
+    except BaseException as error:  # what is unpickled may raise anything
+        return NotPicklable(f"task {task!r}: its value cannot be unpickled: {describe(error)}")
+    return None
+
+
+def exception_of(failure: Failure, worker: str) -> BaseException:
+    """The worker's exception, with its traceback there as a note."""
+    error: BaseException = RemoteError(failure.type_name, failure.text)
+    if failure.pickled is not None:
+        try:
+            error = pickle.loads(failure.pickled)
+        except BaseException as reason:
+            why = f"(the exception cannot be unpickled: {describe(reason)})"
+            error = RemoteError(failure.type_name, f"{failure.text} {why}")
+    try:
+        error.add_note(f"In {worker}:\n{failure.traceback}")
+    except Exception:
+        pass  # a frozen one, say: it comes without the note
+    return error
 
 
 def shared_cell() -> int:
