@@ -197,6 +197,78 @@ class SlowDeque(deque[Any]):
         time.sleep(0.0005)
 
 
+class LateDeque(deque[Any]):
+    """Lets other threads in just before every append."""
+
+    late_s = 0.0003
+
+    def append(self, item: Any) -> None:
+        time.sleep(self.late_s)
+        super().append(item)
+
+
+class SlowLock:
+    """Is held for a while after its holder has done everything."""
+
+    def __init__(self, held_s: float) -> None:
+        self._held_s = held_s
+        self._lock = threading.Lock()
+
+    def acquire(self, blocking: bool = True) -> bool:
+        return self._lock.acquire(blocking)
+
+    def release(self) -> None:
+        time.sleep(self._held_s)
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+def test_no_wake_up_is_lost_when_threads_meet_in_every_window(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Waves that need all four threads, while each window between two steps is held open."""
+    barrier = threading.Barrier(4)
+    tasks: list[Task] = []
+    for wave in range(60):
+        needs = tuple(f"t{wave - 1}.{i}" for i in range(4)) if wave else ()
+        tasks += [Task(f"t{wave}.{i}", lambda *_: barrier.wait(5), needs) for i in range(4)]
+    graph = Graph(tasks)
+    with Threads(4) as pool:
+        monkeypatch.setattr(pool, "_lock", SlowLock(0.0003))
+        monkeypatch.setattr(pool, "_sleepers", LateDeque())
+        for _ in range(3):
+            run(graph, pool).raise_for_failures()
+
+
+@pytest.mark.parametrize(("held_s", "late_s"), [(0.001, 0.0003), (0.0003, 0.001)])
+def test_an_outcome_is_seen_though_its_worker_met_a_taken_lock(
+    monkeypatch: pytest.MonkeyPatch, held_s: float, late_s: float
+) -> None:
+    """Two tasks end at once. One worker then waits for what the other one's outcome releases."""
+    both = threading.Barrier(2)
+    released = threading.Event()
+    graph = Graph(
+        [
+            Task("a", lambda: both.wait(5)),
+            Task("b", lambda: both.wait(5)),
+            Task("wait", lambda _: released.wait(5), needs=("b",)),  # who comes last goes first
+            Task("release", lambda _: released.set(), needs=("a",)),
+        ]
+    )
+    with Threads(2) as pool:
+        monkeypatch.setattr(pool, "_lock", SlowLock(held_s))
+        monkeypatch.setattr(LateDeque, "late_s", late_s)
+        monkeypatch.setattr(pool, "_sleepers", LateDeque())
+        for _ in range(40):
+            released.clear()
+            assert run(graph, pool).values["wait"] is True
+
+
 def test_a_task_that_ends_at_its_deadline_ends_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timeouts and returns at the same time; whoever claims the call, the pool stays whole."""
     with Threads(3) as pool:
