@@ -2,5 +2,6 @@
 
 project = "executor-bench"
 extensions = ["myst_parser"]
+root_doc = "contents"
 html_theme = "alabaster"
 exclude_patterns = ["_build"]
