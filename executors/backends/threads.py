@@ -169,6 +169,7 @@ class Threads(Backend):
                     del made  # a sleeping thread pins nothing
                     call = self._next(worker)
         except BaseException as error:
+            self._pool.pop(worker, None)
             self._crash = error
             self._caller.open()
 
@@ -232,15 +233,15 @@ class Threads(Backend):
             if self._is_closing or len(self._pool) >= self._most:
                 return
             worker = _Worker(f"thread-{next(self._numbers)}", self)
+            self._pool[worker] = None  # first, as a call that it takes must be found there
             try:
                 worker.thread.start()
             except RuntimeError as error:  # the system has no more: go on with those there are
+                del self._pool[worker]
                 if not self._pool:
                     raise BackendError(f"no thread could be started: {error}") from error
                 self._most = len(self._pool)
                 logger.warning("only %d of %d threads could be started", self._most, self.workers)
-                return
-            self._pool[worker] = None
 
     def _sleep(self, worker: _Worker) -> Call | None:
         """Sleeps until there may be work; returns a call that came in the meantime."""

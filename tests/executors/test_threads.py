@@ -283,6 +283,31 @@ def test_a_task_that_ends_at_its_deadline_ends_once(monkeypatch: pytest.MonkeyPa
         assert run(graph, pool).succeeded
 
 
+def test_a_timeout_finds_a_thread_that_is_only_being_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The new thread runs its task, and overruns, before its starter has come back."""
+    start = threading.Thread.start
+
+    def start_slowly(thread: threading.Thread) -> None:
+        start(thread)
+        if thread.name == "thread-1":
+            time.sleep(0.3)
+
+    release = threading.Event()
+    monkeypatch.setattr(threading.Thread, "start", start_slowly)
+    graph = Graph(
+        [
+            Task("first", int, cost_s=9),  # its thread starts the second one
+            Task("late", lambda: release.wait(5), timeout_s=0.05, cost_s=1),
+        ]
+    )
+    with Threads(2) as pool:
+        report = run(graph, pool, policy=CONTINUE_ON_FAILURE)
+    release.set()
+    assert isinstance(report.tasks["late"].error, TaskTimeout)
+
+
 def test_short_runs_that_end_by_timeout_leave_no_thread_half_started() -> None:
     for workers in (3, 8) * 15:
         tasks = [Task(f"t{i}", lambda: time.sleep(0.002), timeout_s=0.002) for i in range(12)]
