@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 
 from executors.gate import Gate
 from executors.graph import Graph
-from executors.records import Attempt, Call, RunReport
+from executors.records import Attempt, Call, RunReport, Stop
 
 logger = logging.getLogger("executors")
 
@@ -38,6 +38,9 @@ class Observer:
     def task_ended(self, attempt: Attempt) -> None:
         """An attempt ended; it carries its error, if any, but never its value."""
 
+    def run_stopping(self, reason: str) -> None:
+        """Nothing more starts and running tasks are being stopped; told once, if at all."""
+
     def run_ended(self, report: RunReport) -> None:
         """Nothing is running any more."""
 
@@ -47,7 +50,8 @@ class Announcer:
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = list(observers)
-        self._events: deque[Call | Attempt] = deque()
+        self._events: deque[Call | Attempt | Stop] = deque()
+        self._is_stopping = False
         self._asleep = False
         self._closing = False
         self._woken = Gate()
@@ -55,9 +59,9 @@ class Announcer:
         self._thread: threading.Thread | None = None
 
     @property
-    def tell(self) -> Callable[[Call | Attempt], None] | None:
+    def tell(self) -> Callable[[Call | Attempt | Stop], None] | None:
         """What a session calls with each event; None when nobody listens to any."""
-        hooks = ("task_started", "task_ended")
+        hooks = ("task_started", "task_ended", "run_stopping")
         listens = any(
             getattr(type(observer), hook) is not getattr(Observer, hook)
             for observer in self._observers
@@ -94,25 +98,31 @@ class Announcer:
             except (Exception, SystemExit):
                 self._drop(observer)
 
-    def _post(self, event: Call | Attempt) -> None:
+    def _post(self, event: Call | Attempt | Stop) -> None:
         self._events.append(event)
         if self._asleep:
             self._asleep = False
             self._woken.open()
 
     def _deliver(self) -> None:
-        event: Call | Attempt | None
+        event: Call | Attempt | Stop | None
         events = self._events
         while True:
             closing = self._closing  # read first: what was posted before it is delivered
             while events:
                 event = events.popleft()
+                if isinstance(event, Stop):
+                    if self._is_stopping:
+                        continue  # two reasons at the same time
+                    self._is_stopping = True
                 for observer in self._observers:
                     try:
                         if isinstance(event, Call):
                             observer.task_started(event)
-                        else:
+                        elif isinstance(event, Attempt):
                             observer.task_ended(event)
+                        else:
+                            observer.run_stopping(event.reason)
                     except BaseException:  # SystemExit too: it must not silence the others
                         self._drop(observer)
             event = None  # an idle thread pins nothing

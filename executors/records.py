@@ -81,6 +81,13 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """Running tasks are being stopped, and why."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class TaskRecord:
     """All about one task of a finished run.
 

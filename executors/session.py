@@ -34,7 +34,7 @@ from executors.errors import ActionInterrupted, GraphError, TaskStopped
 from executors.graph import Graph, Task
 from executors.policy import FAIL_FAST, FailurePolicy
 from executors.queues import Queues
-from executors.records import Attempt, Call, Records, RunReport, Status, TaskRecord
+from executors.records import Attempt, Call, Records, RunReport, Status, Stop, TaskRecord
 
 
 class Session:
@@ -46,7 +46,8 @@ class Session:
         policy: what a failure does to the rest.
         keep: which values the report has: "needed" (those of the sinks; all others live until
             their last reader has ended), "all", "none", or a collection of task names.
-        tell: called with each Call that started and each Attempt that ended.
+        tell: called with each Call that started, each Attempt that ended, and the Stop of the run
+            (which may come twice).
 
     Attributes:
         stopping: running tasks should be stopped.
@@ -63,7 +64,7 @@ class Session:
         workers: int = 1,
         policy: FailurePolicy = FAIL_FAST,
         keep: str | Collection[str] = "needed",
-        tell: Callable[[Call | Attempt], object] | None = None,
+        tell: Callable[[Call | Attempt | Stop], object] | None = None,
     ) -> None:
         size = len(graph)
         self.graph = graph
@@ -234,12 +235,12 @@ class Session:
     def stop(self, reason: str) -> None:
         """Starts nothing more and asks the backend to stop what runs.
 
-        Only stores attributes, so it may interrupt any other method.
+        Only stores attributes and tells, so it may interrupt any other method.
         """
         if self.stop_reason is None:
             self.stop_reason = reason
-        self.stopping = True
         self._closed = True
+        self._stop_running(reason)
 
     # -- what a failure does ----------------------------------------------------------------
 
@@ -265,8 +266,15 @@ class Session:
         if not self.policy.starts_unrelated:
             if self.stop_reason is None:
                 self.stop_reason = f"task {task.name!r} failed"
-            self.stopping = self.stopping or self.policy.stops_running
             self._closed = True
+            if self.policy.stops_running:
+                self._stop_running(self.stop_reason)
+
+    def _stop_running(self, reason: str) -> None:
+        is_new = not self.stopping
+        self.stopping = True
+        if is_new and self._tell is not None:
+            self._tell(Stop(reason))
 
     def _settle(self, index: int, status: Status) -> None:
         self._settled[index] = status

@@ -1,0 +1,43 @@
+"""`local_threaded`: the thread-pool backend as an orchestrator flavor of ZenML.
+
+The only package here that imports zenml. It uses parts of ZenML that may change with any
+release, so it refuses versions that it was not tested with.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+SUPPORTED = "0.98."  # the versions that this package was tested with start so
+
+
+class UnsupportedZenML(ImportError):
+    """ZenML is missing or of a version that this package was not tested with."""
+
+
+def _check() -> None:
+    wanted = f"Install it with: pip install 'zenml[local]=={SUPPORTED}*'"
+    try:
+        version = importlib.metadata.version("zenml")
+    except importlib.metadata.PackageNotFoundError:
+        raise UnsupportedZenML(f"executors.zenml needs ZenML. {wanted}") from None
+    if not version.startswith(SUPPORTED):
+        raise UnsupportedZenML(
+            f"executors.zenml works with ZenML {SUPPORTED}*, but {version} is installed. {wanted}"
+        )
+
+
+_check()
+
+from executors.zenml.flavor import (  # noqa: E402
+    LocalThreadedOrchestratorConfig,
+    LocalThreadedOrchestratorFlavor,
+)
+from executors.zenml.orchestrator import LocalThreadedOrchestrator  # noqa: E402
+
+__all__ = [
+    "LocalThreadedOrchestrator",
+    "LocalThreadedOrchestratorConfig",
+    "LocalThreadedOrchestratorFlavor",
+    "UnsupportedZenML",
+]

@@ -1,0 +1,87 @@
+"""The environment variables of steps: resolved before the run, never mixed.
+
+A process has one `os.environ`, and C code and child processes read it too. So steps whose
+variables differ never overlap: inside a run they are in different lanes, and between the runs of
+a process `PROCESS_ENVIRONMENT` lets only one environment in at a time. It is applied when the
+first step enters and taken back exactly when the last one leaves.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from zenml.utils.env_utils import get_runtime_secret_environment
+
+from executors.zenml.turns import Turn, Turns
+
+if TYPE_CHECKING:
+    from zenml.models import PipelineSnapshotResponse
+    from zenml.stack import Stack
+
+Environment = Mapping[str, str]
+
+PROCESS_ENVIRONMENT = Turns()
+
+
+def resolved(
+    snapshot: PipelineSnapshotResponse, stack: Stack, step_environments: Mapping[str, Environment]
+) -> dict[str, Environment]:
+    """Each step's whole environment by step name: variables as ZenML gives them, and secrets."""
+
+    secrets: dict[tuple[str, ...], Environment] = {}
+    environments: dict[str, Environment] = {}
+    for name, step in snapshot.step_configurations.items():
+        key = tuple(str(secret) for secret in step.config.secrets)
+        if key not in secrets:
+            secrets[key] = get_runtime_secret_environment(config=step.config, stack=stack)
+        environments[name] = {**step_environments[name], **secrets[key]}
+    return environments
+
+
+def applied(
+    environment: Environment,
+    *,
+    waits: Callable[[], None] = lambda: None,
+    gives_up: Callable[[], bool] = lambda: False,
+) -> Turn:
+    """The process has these variables until the turn is left; blocks while it has others.
+
+    Raises:
+        TurnGivenUp: `gives_up` returned True while waiting.
+    """
+    before: dict[str, str | None] = {}
+
+    def apply() -> None:
+        for key, value in environment.items():
+            before[key] = os.environ.get(key)
+            os.environ[key] = value
+
+    def take_back() -> None:
+        for key, value in before.items():
+            if value is None:
+                os.environ.pop(key, None)
+            else:
+                os.environ[key] = value
+
+    key = frozenset(environment.items())
+    return PROCESS_ENVIRONMENT.enter(
+        key, first=apply, last=take_back, waits=waits, gives_up=gives_up
+    )
+
+
+def grouped(environments: Mapping[str, Environment]) -> list[list[str]]:
+    """Step names grouped by equal environments, in the order of the first of each group."""
+    groups: dict[frozenset[tuple[str, str]], list[str]] = {}
+    for name, environment in environments.items():
+        groups.setdefault(frozenset(environment.items()), []).append(name)
+    return list(groups.values())
+
+
+def differing(environments: Sequence[Environment]) -> list[str]:
+    """Names of the variables that are not the same in all of these environments, sorted."""
+    names = {name for environment in environments for name in environment}
+    return sorted(
+        name for name in names if len({environment.get(name) for environment in environments}) > 1
+    )

@@ -1,0 +1,189 @@
+"""`LocalThreadedOrchestrator`: where ZenML's calls arrive."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from time import monotonic
+from typing import TYPE_CHECKING, cast
+from uuid import uuid4
+
+from zenml.constants import ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT
+from zenml.enums import ExecutionMode
+from zenml.execution.pipeline.dynamic.runner import DynamicPipelineRunner
+from zenml.orchestrators import BaseOrchestrator, SubmissionResult
+from zenml.utils.env_utils import get_runtime_environment
+
+from executors.zenml.environments import applied
+from executors.zenml.flavor import LocalThreadedOrchestratorConfig
+from executors.zenml.static import run_steps
+from executors.zenml.stops import publish_stopped
+from executors.zenml.turns import Turn, Turns
+
+if TYPE_CHECKING:
+    from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
+    from zenml.stack import Stack
+
+logger = logging.getLogger(__name__)
+
+_orchestrator_run_id: ContextVar[str] = ContextVar("orchestrator_run_id")
+
+RUN_CONTEXT = Turns()  # of ZenML's RunContext: one object with one state in a process
+WITHOUT_HOOKS = "without hooks"  # such runs all have the same state: none
+
+
+class LocalThreadedOrchestrator(BaseOrchestrator):
+    """Runs the steps of a pipeline in threads of the calling process.
+
+    ZenML shares one instance between all runs of a process, so nothing about a run is kept here.
+    """
+
+    @property
+    def config(self) -> LocalThreadedOrchestratorConfig:
+        """Its configuration."""
+        return cast(LocalThreadedOrchestratorConfig, self._config)
+
+    @property
+    def supported_execution_modes(self) -> list[ExecutionMode]:
+        """All of them."""
+        return list(ExecutionMode)
+
+    @property
+    def run_init_cleanup_at_step_level(self) -> bool:
+        """False: init and cleanup hooks run once a run."""
+        return False
+
+    def get_orchestrator_run_id(self) -> str:
+        """The id of the run that the calling context belongs to.
+
+        Raises:
+            RuntimeError: called outside a run.
+        """
+        try:
+            return _orchestrator_run_id.get()
+        except LookupError:
+            raise RuntimeError("No run id set: no pipeline is running here.") from None
+
+    def submit_pipeline(
+        self,
+        snapshot: PipelineSnapshotResponse,
+        stack: Stack,
+        base_environment: dict[str, str],
+        step_environments: dict[str, dict[str, str]],
+        placeholder_run: PipelineRunResponse | None = None,
+    ) -> SubmissionResult | None:
+        """Runs a static pipeline; returns when it has succeeded.
+
+        Raises:
+            BaseException: see `run_steps`, and what the init hook raises.
+        """
+        variables = {
+            **base_environment,
+            **get_runtime_environment(snapshot.pipeline_configuration, stack),
+        }
+        with _run_id() as run_id, _run_context(snapshot), ExitStack() as at_end:
+            with _environment(variables):
+                self.run_init_hook(snapshot)
+            at_end.callback(self._clean_up, snapshot, variables)
+            run_steps(
+                snapshot,
+                stack,
+                self,
+                step_environments,
+                run_id,
+                at_second_signal=at_end.pop_all,
+            )
+        return None
+
+    def _clean_up(self, snapshot: PipelineSnapshotResponse, variables: dict[str, str]) -> None:
+        with _environment(variables):
+            self.run_cleanup_hook(snapshot)
+
+    def submit_dynamic_pipeline(
+        self,
+        snapshot: PipelineSnapshotResponse,
+        stack: Stack,
+        environment: dict[str, str],
+        placeholder_run: PipelineRunResponse | None = None,
+    ) -> SubmissionResult | None:
+        """Runs a dynamic pipeline with ZenML's own runner, on `max_workers` threads.
+
+        Raises:
+            BaseException: what the pipeline function or a step raised.
+        """
+        started_s = monotonic()
+        workers = {ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT: str(self.config.max_workers)}
+        with _run_id(), _run_context(snapshot), _environment({**environment, **workers}):
+            DynamicPipelineRunner(snapshot, placeholder_run, orchestrator=self).run_pipeline()
+        logger.info("The pipeline run took %.2f s.", monotonic() - started_s)
+        return None
+
+    @classmethod
+    def run_init_hook(cls, snapshot: PipelineSnapshotResponse) -> None:
+        """Runs the init hook, if there is one; else the run context is shared and made already.
+
+        Raises:
+            HookExecutionException: the hook failed.
+        """
+        if _has_hooks(snapshot):
+            super().run_init_hook(snapshot)
+
+    @classmethod
+    def run_cleanup_hook(cls, snapshot: PipelineSnapshotResponse) -> None:
+        """Runs the cleanup hook, if there is one; what it raises is logged."""
+        if _has_hooks(snapshot):
+            super().run_cleanup_hook(snapshot)
+
+    def _stop_run_forcefully(self, pipeline_run: PipelineRunResponse) -> None:
+        """Marks the run as stopped at once, also when its process is gone.
+
+        A living process notices within a second or two, as at a graceful stop.
+        """
+        publish_stopped(pipeline_run.id)
+
+
+@contextmanager
+def _run_id() -> Iterator[str]:
+    """A new id for `get_orchestrator_run_id`, in this context and its copies."""
+    run_id = str(uuid4())
+    token = _orchestrator_run_id.set(run_id)
+    try:
+        yield run_id
+    finally:
+        _orchestrator_run_id.reset(token)
+
+
+def _has_hooks(snapshot: PipelineSnapshotResponse) -> bool:
+    configuration = snapshot.pipeline_configuration
+    return bool(configuration.init_hook_source or configuration.cleanup_hook_source)
+
+
+def _run_context(snapshot: PipelineSnapshotResponse) -> Turn:
+    """ZenML's RunContext for this run: shared by runs without hooks, else for it alone."""
+    if _has_hooks(snapshot):
+        return RUN_CONTEXT.enter(
+            object(),
+            waits=lambda: logger.info(
+                "Waiting for other pipeline runs of this process to end, as this pipeline has an"
+                " init or cleanup hook and a process can keep the state of only one."
+            ),
+        )
+    return RUN_CONTEXT.enter(
+        WITHOUT_HOOKS,
+        first=lambda: BaseOrchestrator.run_init_hook(snapshot),
+        last=lambda: BaseOrchestrator.run_cleanup_hook(snapshot),
+        waits=lambda: logger.info(
+            "Waiting for a pipeline run with an init or cleanup hook in this process to end."
+        ),
+    )
+
+
+def _environment(variables: dict[str, str]) -> Turn:
+    return applied(
+        variables,
+        waits=lambda: logger.info(
+            "Waiting for another pipeline run of this process that has other environment variables."
+        ),
+    )

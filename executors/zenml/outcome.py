@@ -1,0 +1,137 @@
+"""What a run came to, for its user: a summary, run metadata, and the exception to raise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from executors.policy import FAIL_FAST
+from executors.records import RunReport, Status, TaskRecord
+from executors.zenml.stops import StepNotStarted
+
+if TYPE_CHECKING:
+    from zenml.metadata.metadata_types import MetadataType
+
+    from executors.graph import Graph
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How the steps ended, and what running them side by side gained.
+
+    A step's time is the sum of its attempts, with ZenML's own work for it and with its waiting
+    for the interpreter lock; so the speedup flatters where many steps compete for CPUs.
+
+    Attributes:
+        failed: records of the steps that failed, the earliest failure first.
+        stopped: names of the steps that were running when the run was stopped.
+        not_started: names of the steps that never started.
+        started: how many did start.
+        wall_s: seconds from the start of the first step to the end of the last.
+        steps_s: sum of the steps' seconds.
+        critical_path_s: seconds of the longest chain of steps that need each other.
+    """
+
+    max_workers: int
+    policy: str
+    failed: list[TaskRecord]
+    stopped: list[str]
+    not_started: list[str]
+    started: int
+    wall_s: float
+    steps_s: float
+    critical_path_s: float
+
+    @classmethod
+    def of(cls, report: RunReport, graph: Graph) -> Outcome:
+        """Reads a report."""
+        failed = [record for record in report.failures if _has_run(record)]
+        stopped = []
+        not_started = []
+        for name, record in report.tasks.items():
+            if record.status is Status.STOPPED:
+                stopped.append(name)
+            elif record.status is not Status.SUCCEEDED and not _has_run(record):
+                not_started.append(name)
+        times_s = {
+            name: sum(attempt.duration_s for attempt in record.attempts)
+            for name, record in report.tasks.items()
+        }
+        return cls(
+            max_workers=report.workers,
+            policy=report.policy,
+            failed=failed,
+            stopped=stopped,
+            not_started=not_started,
+            started=len(report.tasks) - len(not_started),
+            wall_s=report.makespan_s,
+            steps_s=graph.work_s(times_s),
+            critical_path_s=graph.span_s(times_s),
+        )
+
+    @property
+    def speedup(self) -> float:
+        """How many times faster than the steps' times one after another."""
+        return self.steps_s / self.wall_s if self.wall_s else 1.0
+
+    @property
+    def critical_path_share(self) -> float:
+        """The part of the wall time that no number of workers can take away."""
+        return self.critical_path_s / self.wall_s if self.wall_s else 1.0
+
+    def line(self) -> str:
+        """One line for the end of a run."""
+        steps = f"{self.started} step" + ("s" if self.started != 1 else "")
+        workers = f"{self.max_workers} worker" + ("s" if self.max_workers != 1 else "")
+        return (
+            f"{steps} in {self.wall_s:.2f} s on {workers}; step times add up to"
+            f" {self.steps_s:.2f} s (speedup {self.speedup:.2f}); the critical path took"
+            f" {100 * self.critical_path_share:.0f} % of the wall time."
+        )
+
+    def metadata(self) -> dict[str, MetadataType]:
+        """The same as metadata of the pipeline run, under one key."""
+        return {
+            "local_threaded": {
+                "max_workers": self.max_workers,
+                "steps": self.started,
+                "wall_time_s": round(self.wall_s, 3),
+                "sum_of_step_times_s": round(self.steps_s, 3),
+                "speedup": round(self.speedup, 3),
+                "critical_path_s": round(self.critical_path_s, 3),
+                "critical_path_share": round(self.critical_path_share, 3),
+            }
+        }
+
+    def losses(self) -> str | None:
+        """Which steps did not succeed and why, or None."""
+        parts = []
+        if self.failed:
+            parts.append("failed: " + ", ".join(record.name for record in self.failed))
+        if self.stopped:
+            parts.append("stopped: " + ", ".join(self.stopped))
+        if self.not_started:
+            parts.append("not started: " + ", ".join(self.not_started))
+        return f"Steps {'; '.join(parts)} (execution mode {self.policy})." if parts else None
+
+    def raise_for_failures(self) -> None:
+        """Raises what a failed pipeline raises; does nothing if no step failed.
+
+        Raises:
+            BaseException: in fail_fast, the exception of the step that failed first.
+            RuntimeError: in the other modes, with the names of the steps that failed.
+        """
+        if not self.failed:
+            return
+        first = self.failed[0].error
+        if self.policy == FAIL_FAST.name and first is not None:
+            raise first
+        raise RuntimeError(
+            "Pipeline run has failed due to failure in step(s): "
+            + ", ".join(record.name for record in self.failed)
+        ) from first
+
+
+def _has_run(record: TaskRecord) -> bool:
+    """Whether any attempt of the step got as far as starting."""
+    return any(not isinstance(attempt.error, StepNotStarted) for attempt in record.attempts)

@@ -1,0 +1,291 @@
+"""Runs a static pipeline: its snapshot becomes a Graph, and `run` does the rest."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from zenml.client import Client
+from zenml.enums import ExecutionStatus
+from zenml.exceptions import RunStoppedException
+from zenml.execution.context import setup_execution_context
+from zenml.execution.step.utils import launch_step
+from zenml.models import PipelineRunRequest
+from zenml.orchestrators.publish_utils import publish_pipeline_run_metadata
+from zenml.orchestrators.step_run_utils import log_model_version_dashboard_url
+from zenml.utils import string_utils
+from zenml.utils.time_utils import utc_now
+
+from executors import Graph, Observer, Task, run
+from executors.backends.threads import Threads
+from executors.errors import TaskStopped
+from executors.policy import POLICIES
+from executors.zenml.environments import Environment, applied, differing, grouped, resolved
+from executors.zenml.history import step_seconds
+from executors.zenml.outcome import Outcome
+from executors.zenml.stops import GRACE_S, StepNotStarted, Stops, publish_stopped
+from executors.zenml.turns import Turn, TurnGivenUp
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zenml.config.step_configurations import Step
+    from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
+    from zenml.stack import Stack
+
+    from executors.records import Attempt
+    from executors.zenml.flavor import LocalThreadedOrchestratorConfig
+    from executors.zenml.orchestrator import LocalThreadedOrchestrator
+
+logger = logging.getLogger(__name__)
+
+
+def run_steps(
+    snapshot: PipelineSnapshotResponse,
+    stack: Stack,
+    orchestrator: LocalThreadedOrchestrator,
+    step_environments: Mapping[str, Environment],
+    orchestrator_run_id: str,
+    *,
+    at_second_signal: Callable[[], object],
+) -> None:
+    """Runs the steps of a snapshot; returns when all of them succeeded.
+
+    Args:
+        snapshot: what to run.
+        stack: where.
+        orchestrator: whose configuration it is, and who publishes the run's metadata.
+        step_environments: variables by step name, without secrets.
+        orchestrator_run_id: of this run.
+        at_second_signal: called before a second SIGINT ends everything at once.
+
+    Raises:
+        BaseException: in fail_fast, what the first failed step raised.
+        RuntimeError: in the other modes, if a step failed.
+        RunStoppedException: the run was stopped from elsewhere.
+        KeyboardInterrupt: after SIGINT, if called in the main thread.
+        SystemExit: after SIGTERM, with code 143, if called in the main thread.
+    """
+    config = orchestrator.config
+    environments = resolved(snapshot, stack, step_environments)
+    pipeline_run = _seed(snapshot, stack, orchestrator_run_id)
+    with setup_execution_context(pipeline_run=pipeline_run), Stops(pipeline_run.id) as stops:
+        launcher = _Launcher(snapshot, orchestrator_run_id, environments, stops)
+        graph = _graph(snapshot, config, environments, launcher)
+        interrupt: BaseException | None = None
+        try:
+            report = run(
+                graph,
+                Threads(config.max_workers, grace_s=GRACE_S),
+                policy=POLICIES[snapshot.pipeline_configuration.execution_mode.value],
+                observers=[stops, _FailureLog()],
+                keep="none",
+                cancel=stops.requested,
+            )
+        except (KeyboardInterrupt, SystemExit) as raised:
+            if not hasattr(raised, "report"):
+                at_second_signal()
+                raise
+            interrupt, report = raised, raised.report
+        finally:
+            launcher.leave()
+    outcome = Outcome.of(report, graph)
+    if not report.succeeded:
+        publish_stopped(pipeline_run.id)
+    _tell(outcome, pipeline_run.id, orchestrator.id)
+    if stops.requested.is_set():
+        raise RunStoppedException("The pipeline run was stopped.")
+    if interrupt is not None:
+        raise interrupt
+    outcome.raise_for_failures()
+
+
+class _Launcher:
+    """Launches single steps of one run, each with its environment and in a context of its own."""
+
+    def __init__(
+        self,
+        snapshot: PipelineSnapshotResponse,
+        orchestrator_run_id: str,
+        environments: Mapping[str, Environment],
+        stops: Stops,
+    ) -> None:
+        self._snapshot = snapshot
+        self._orchestrator_run_id = orchestrator_run_id
+        self._environments = environments
+        self._stops = stops
+        self._context = copy_context()  # of the caller: ZenML keeps its state there
+        self._turns: dict[Turn, None] = {}  # environments in use
+
+    def launch(self, name: str, *needs: None) -> None:
+        """Makes one attempt of a step; blocks until it has ended."""
+        try:
+            turn = applied(
+                self._environments[name],
+                waits=partial(logger.info, "Step `%s` waits for steps of another run.", name),
+                gives_up=lambda: self._stops.is_stopping,
+            )
+        except TurnGivenUp:
+            raise TaskStopped(f"step {name!r} was stopped before it started") from None
+        self._turns[turn] = None
+        try:
+            with self._stops.around(name):
+                self._context.copy().run(
+                    launch_step,
+                    snapshot=self._snapshot,
+                    step=self._snapshot.step_configurations[name],
+                    orchestrator_run_id=self._orchestrator_run_id,
+                    retry=False,
+                )
+        finally:
+            turn.leave()
+            self._turns.pop(turn, None)
+
+    def leave(self) -> None:
+        """Takes back the environment of steps that were given up and may run on."""
+        for turn in list(self._turns):
+            turn.leave()
+
+
+class _FailureLog(Observer):
+    """Logs each failed attempt with its traceback, in the log of the run."""
+
+    def __init__(self) -> None:
+        self._context = copy_context()
+
+    def task_ended(self, attempt: Attempt) -> None:
+        error = attempt.error
+        if error is None or isinstance(error, (TaskStopped, StepNotStarted)):
+            return
+        task = attempt.call.task
+        which = f" (attempt {attempt.number} of {task.retries + 1})" if task.retries else ""
+        self._context.run(logger.error, "Step `%s` failed%s.", attempt.name, which, exc_info=error)
+
+
+def _graph(
+    snapshot: PipelineSnapshotResponse,
+    config: LocalThreadedOrchestratorConfig,
+    environments: Mapping[str, Environment],
+    launcher: _Launcher,
+) -> Graph:
+    """The graph of the snapshot, with slots, lanes and, where the order matters, costs."""
+    steps = snapshot.step_configurations
+    lane_of = _lanes(environments)
+    tasks = [
+        Task(
+            name,
+            partial(launcher.launch, name),
+            needs=tuple(need for need in step.spec.upstream_steps if need in steps),
+            lane=lane_of.get(name),
+            slots=_slots(step) if config.step_resources else 1,
+            **_retries(step),
+        )
+        for name, step in steps.items()
+    ]
+    if config.step_resources:
+        _warn_of_resources(steps)
+    graph = Graph(tasks)
+    if snapshot.pipeline is None or graph.width == 1 or len(graph) <= config.max_workers:
+        return graph
+    costs_s = step_seconds(snapshot.pipeline.id)
+    return Graph(replace(task, cost_s=costs_s.get(task.name)) for task in tasks)
+
+
+def _retries(step: Step) -> dict[str, Any]:
+    """ZenML's retry configuration as arguments of a Task."""
+    retry = step.config.retry
+    if retry is None:
+        return {}
+    return {
+        "retries": retry.max_retries,
+        "retry_delay_s": retry.delay,
+        "retry_backoff": retry.backoff,
+    }
+
+
+def _slots(step: Step) -> int:
+    return math.ceil(step.config.resource_settings.cpu_count or 1)
+
+
+def _warn_of_resources(steps: Mapping[str, Step]) -> None:
+    ignored = [
+        name
+        for name, step in steps.items()
+        if (settings := step.config.resource_settings).memory or settings.gpu_count
+    ]
+    if ignored:
+        logger.warning(
+            "The memory and GPU settings of step(s) %s are ignored: the steps share this process."
+            " Only cpu_count counts, as workers that the step occupies.",
+            ", ".join(ignored),
+        )
+
+
+def _lanes(environments: Mapping[str, Environment]) -> dict[str, int]:
+    """A lane for each step, or nothing if the environments of all are the same."""
+    groups = grouped(environments)
+    if len(groups) < 2:
+        return {}
+    logger.info(
+        "Steps with different environments do not run at the same time, as a process has only one:"
+        " %s differ between [%s].",
+        ", ".join(differing([environments[names[0]] for names in groups])),
+        "] and [".join(", ".join(names) for names in groups),
+    )
+    return {name: lane for lane, names in enumerate(groups) for name in names}
+
+
+def _seed(
+    snapshot: PipelineSnapshotResponse, stack: Stack, orchestrator_run_id: str
+) -> PipelineRunResponse:
+    """Starts the run in the store, as ZenML's launcher does with the first step.
+
+    Done once, before the first step, it saves ZenML a second look at all installed packages:
+    this process is the client's, so their environments are the same.
+    """
+    start_time = utc_now()
+    client = Client()
+    pipeline_run, is_new = client.zen_store.get_or_create_run(
+        PipelineRunRequest(
+            name=string_utils.format_name_template(
+                snapshot.run_name_template,
+                substitutions=snapshot.pipeline_configuration.finalize_substitutions(
+                    start_time=start_time
+                ),
+            ),
+            orchestrator_run_id=orchestrator_run_id,
+            project=client.active_project.id,
+            snapshot=snapshot.id,
+            status=ExecutionStatus.RUNNING,
+            orchestrator_environment=snapshot.client_environment,
+            start_time=start_time,
+            tags=snapshot.pipeline_configuration.tags,
+        )
+    )
+    if is_new:
+        publish_pipeline_run_metadata(
+            pipeline_run_id=pipeline_run.id,
+            pipeline_run_metadata=stack.get_pipeline_run_metadata(run_id=pipeline_run.id),
+        )
+        if pipeline_run.model_version:
+            log_model_version_dashboard_url(model_version=pipeline_run.model_version)
+    return pipeline_run
+
+
+def _tell(outcome: Outcome, run_id: UUID, component_id: UUID) -> None:
+    """Logs the outcome and stores it with the run."""
+    losses = outcome.losses()
+    if losses is not None:
+        logger.error("%s", losses)
+    logger.info("%s", outcome.line())
+    try:
+        publish_pipeline_run_metadata(
+            pipeline_run_id=run_id, pipeline_run_metadata={component_id: outcome.metadata()}
+        )
+    except Exception:
+        logger.debug("the run's metadata could not be stored", exc_info=True)
