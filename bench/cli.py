@@ -28,11 +28,11 @@ RESULTS_HOME = Path("bench-results")
 def _clear_errors() -> Iterator[None]:
     """Turns what a user can mend into one message and exit code 2, and Ctrl-C into 130."""
     from bench import BenchError
-    from executors.errors import BackendError, GraphError
+    from executors.errors import BackendError, GraphError, InstallError, UnsupportedZenML
 
     try:
         yield
-    except (BenchError, BackendError, GraphError) as error:
+    except (BenchError, BackendError, GraphError, InstallError, UnsupportedZenML) as error:
         raise click.UsageError(str(error)) from error
     except BrokenPipeError:
         raise  # click ends quietly when nobody reads what it prints
@@ -300,3 +300,36 @@ def list_() -> None:
     for name in backend_names():
         reason = backend_class(name).unavailable()
         click.echo(f"{name:<12}" + (f"not here: {reason}" if reason else "available"))
+
+
+@main.group("zenml")
+def zenml_() -> None:
+    """The thread-pool backend as a ZenML orchestrator: run a pipeline's steps side by side."""
+
+
+@zenml_.command()
+@click.option(
+    "--max-workers",
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="how many steps may run at once; default: the CPU count of the machine that runs them",
+)
+@click.option(
+    "--stack",
+    default="threaded",
+    show_default=True,
+    metavar="NAME",
+    help="name of the stack and of its orchestrator",
+)
+@click.option("--activate", is_flag=True, help="make it the active stack")
+def install(max_workers: int | None, stack: str, activate: bool) -> None:
+    """Register flavor, orchestrator and stack; safe to repeat.
+
+    A second time it changes only what is asked for: --max-workers, --activate.
+    """
+    from executors.zenml.install import install
+
+    for line in install(stack, max_workers, activate=activate):
+        click.echo(line)
+    if not activate:
+        click.echo(f"To use it: zenml stack set {stack}")

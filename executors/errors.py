@@ -6,6 +6,8 @@
     ├── GraphError (ValueError)      a graph that cannot run: raised when it is built
     ├── BackendError                 unknown, unavailable, wrongly sized or misused backend
     ├── RunFailed                    raised by RunReport.raise_for_failures()
+    ├── UnsupportedZenML (ImportError)   ZenML is missing, or of an untested version
+    ├── InstallError                 the flavor cannot be registered with ZenML
     └── TaskError                    outcomes that the scheduler itself gives to a task
         ├── TaskTimeout (TimeoutError)   ran longer than its timeout_s
         ├── TaskStopped                  was running when the run was stopped
@@ -34,6 +36,14 @@ class BackendError(ExecutorError):
 
 class RunFailed(ExecutorError):
     """A run did not succeed; `__cause__` is the first failure, `report` has all."""
+
+
+class UnsupportedZenML(ExecutorError, ImportError):
+    """ZenML is missing, or of a version that `executors.zenml` was not tested with."""
+
+
+class InstallError(ExecutorError):
+    """Flavor, orchestrator or stack cannot be registered; the message says what is in the way."""
 
 
 class TaskError(ExecutorError):

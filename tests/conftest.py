@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import psutil
 import pytest
@@ -13,12 +12,15 @@ os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
 os.environ["MPLBACKEND"] = "agg"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _own_zenml_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("ZENML_CONFIG_PATH", str(tmp_path_factory.mktemp("zenml")))
+        yield
+
+
 @pytest.fixture(autouse=True)
-def _own_zenml_configuration(
-    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder: Path = tmp_path_factory.getbasetemp() / "zenml"
-    monkeypatch.setenv("ZENML_CONFIG_PATH", str(folder))
+def _own_cpu_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EXECUTOR_BENCH_CPUS", raising=False)
 
 

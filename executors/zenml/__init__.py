@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import importlib.metadata
 
+from executors.errors import UnsupportedZenML
+
 SUPPORTED = "0.98."  # the versions that this package was tested with start so
-
-
-class UnsupportedZenML(ImportError):
-    """ZenML is missing or of a version that this package was not tested with."""
 
 
 def _check() -> None:

@@ -84,9 +84,10 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
             **get_runtime_environment(snapshot.pipeline_configuration, stack),
         }
         with _run_id() as run_id, _run_context(snapshot), ExitStack() as at_end:
-            with _environment(variables):
-                self.run_init_hook(snapshot)
-            at_end.callback(self._clean_up, snapshot, variables)
+            if _has_hooks(snapshot):
+                with _environment(variables):
+                    self.run_init_hook(snapshot)
+                at_end.callback(self._clean_up, snapshot, variables)
             run_steps(
                 snapshot,
                 stack,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -43,8 +44,8 @@ class Outcome:
     critical_path_s: float
 
     @classmethod
-    def of(cls, report: RunReport, graph: Graph) -> Outcome:
-        """Reads a report."""
+    def of(cls, report: RunReport, graph: Graph, times_s: Mapping[str, float]) -> Outcome:
+        """Reads a report, with the seconds that each step took."""
         failed = [record for record in report.failures if _has_run(record)]
         stopped = []
         not_started = []
@@ -53,10 +54,6 @@ class Outcome:
                 stopped.append(name)
             elif record.status is not Status.SUCCEEDED and not _has_run(record):
                 not_started.append(name)
-        times_s = {
-            name: sum(attempt.duration_s for attempt in record.attempts)
-            for name, record in report.tasks.items()
-        }
         return cls(
             max_workers=report.workers,
             policy=report.policy,

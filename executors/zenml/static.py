@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from zenml.client import Client
@@ -90,11 +91,12 @@ def run_steps(
         except (KeyboardInterrupt, SystemExit) as raised:
             if not hasattr(raised, "report"):
                 at_second_signal()
+                publish_stopped(pipeline_run.id)
                 raise
             interrupt, report = raised, raised.report
         finally:
             launcher.leave()
-    outcome = Outcome.of(report, graph)
+    outcome = Outcome.of(report, graph, launcher.times_s)
     if not report.succeeded:
         publish_stopped(pipeline_run.id)
     _tell(outcome, pipeline_run.id, orchestrator.id)
@@ -120,7 +122,8 @@ class _Launcher:
         self._environments = environments
         self._stops = stops
         self._context = copy_context()  # of the caller: ZenML keeps its state there
-        self._turns: dict[Turn, None] = {}  # environments in use
+        self._turns: dict[Turn, str] = {}  # environments in use, and by which step
+        self.times_s = dict.fromkeys(environments, 0.0)  # of all attempts, without waiting
 
     def launch(self, name: str, *needs: None) -> None:
         """Makes one attempt of a step; blocks until it has ended."""
@@ -132,7 +135,8 @@ class _Launcher:
             )
         except TurnGivenUp:
             raise TaskStopped(f"step {name!r} was stopped before it started") from None
-        self._turns[turn] = None
+        self._turns[turn] = name
+        started_s = monotonic()
         try:
             with self._stops.around(name):
                 self._context.copy().run(
@@ -143,13 +147,21 @@ class _Launcher:
                     retry=False,
                 )
         finally:
+            self.times_s[name] += monotonic() - started_s
             turn.leave()
             self._turns.pop(turn, None)
 
     def leave(self) -> None:
-        """Takes back the environment of steps that were given up and may run on."""
-        for turn in list(self._turns):
+        """Takes back the environment of steps that were given up, and says which they are."""
+        left = dict(self._turns)
+        for turn in left:
             turn.leave()
+        if left:
+            logger.warning(
+                "Step(s) %s did not end after the stop and were given up: a thread cannot be"
+                " stopped inside C code. They may run on until this process ends.",
+                ", ".join(left.values()),
+            )
 
 
 class _FailureLog(Observer):
@@ -185,7 +197,7 @@ def _graph(
             slots=_slots(step) if config.step_resources else 1,
             **_retries(step),
         )
-        for name, step in steps.items()
+        for name, step in sorted(steps.items())  # the store gives them in no fixed order
     ]
     if config.step_resources:
         _warn_of_resources(steps)

@@ -76,7 +76,7 @@ class Stops(Observer):
         self._reason: str | None = None
         self._has_ended = False
         self._steps: dict[int, str] = {}  # the step that a thread runs, by the thread's ident
-        self._marked: set[str] = set()  # steps that are stopping in the store
+        self._asked: set[str] = set()  # steps that were marked in the store or interrupted
         self._thread = threading.Thread(target=self._watch, name="stops", daemon=True)
 
     def __enter__(self) -> Stops:
@@ -116,7 +116,7 @@ class Stops(Observer):
         try:
             yield
         except BaseException as error:
-            if step in self._marked or isinstance(error, (StepInterrupted, RunStoppedException)):
+            if step in self._asked or isinstance(error, (StepInterrupted, RunStoppedException)):
                 raise TaskStopped(f"step {step!r} was stopped ({self._reason})") from error
             if _was_refused(error):
                 raise StepNotStarted(f"step {step!r} was not started: {error}") from error
@@ -151,9 +151,10 @@ class Stops(Observer):
         interrupted_s: dict[int, float] = {}
         while not self._has_ended:
             now_s = monotonic()
-            for ident in list(self._steps):
+            for ident, step in list(self._steps.items()):
                 if now_s - interrupted_s.get(ident, -REPEAT_S) >= REPEAT_S and _interrupt(ident):
                     interrupted_s[ident] = now_s
+                    self._asked.add(step)
             threading.Event().wait(LOOK_S)
 
     def _mark(self) -> None:
@@ -163,13 +164,14 @@ class Stops(Observer):
             publish_pipeline_run_status_update(
                 self._run_id, ExecutionStatus.STOPPING, status_reason=self._reason
             )
+        names = set(self._steps.copy().values())
         for step in unfinished(self._run_id):
-            if step.name in self._steps.values() and step.status == ExecutionStatus.RUNNING:
+            if step.name in names and step.status == ExecutionStatus.RUNNING:
+                self._asked.add(step.name)
                 try:
                     publish_step_run_status_update(step.id, ExecutionStatus.STOPPING)
-                    self._marked.add(step.name)
                 except IllegalOperationError:
-                    pass  # it has just ended
+                    pass  # it has just ended, or was stopped by force
 
 
 def unfinished(run_id: UUID) -> list[StepRunResponse]:

@@ -1,0 +1,106 @@
+"""Registers the flavor, an orchestrator and a stack with ZenML; doing it again changes nothing."""
+
+from __future__ import annotations
+
+from zenml.client import Client
+from zenml.enums import StackComponentType
+from zenml.models import ComponentResponse
+
+from executors.errors import ExecutorError, InstallError
+from executors.zenml.flavor import LocalThreadedOrchestratorFlavor
+
+FLAVOR = LocalThreadedOrchestratorFlavor().name
+SOURCE = f"executors.zenml.{LocalThreadedOrchestratorFlavor.__name__}"
+ARTIFACT_STORE = "default"
+
+
+def install(name: str, max_workers: int | None = None, *, activate: bool = False) -> list[str]:
+    """Makes sure that a stack with a `local_threaded` orchestrator exists.
+
+    Args:
+        name: of the stack, and of its orchestrator.
+        max_workers: of the orchestrator; None leaves it as it is, at first the CPU count.
+        activate: whether to make the stack the active one.
+
+    Returns:
+        What is there now, a line for each thing.
+
+    Raises:
+        InstallError: something else of that name is in the way, or ZenML could not do it.
+    """
+    try:
+        client = Client()
+        done = [_flavor(client), _orchestrator(client, name, max_workers), _stack(client, name)]
+        if activate:
+            client.activate_stack(name)
+            done.append(f"stack {name!r} is active now")
+        return done
+    except ExecutorError:
+        raise
+    except Exception as error:
+        raise InstallError(
+            f"ZenML could not register it: {type(error).__name__}: {error}."
+            " See whether its store can be reached: zenml status"
+        ) from error
+
+
+def _flavor(client: Client) -> str:
+    try:
+        flavor = client.get_flavor_by_name_and_type(FLAVOR, StackComponentType.ORCHESTRATOR)
+    except KeyError:
+        client.create_flavor(SOURCE, StackComponentType.ORCHESTRATOR)
+        return f"flavor {FLAVOR!r} registered"
+    if not flavor.source.startswith("executors.zenml."):
+        raise InstallError(
+            f"another flavor {FLAVOR!r} is registered, from {flavor.source}."
+            f" Delete it first: zenml orchestrator flavor delete {FLAVOR}"
+        )
+    return f"flavor {FLAVOR!r} is registered"
+
+
+def _orchestrator(client: Client, name: str, max_workers: int | None) -> str:
+    wanted = {} if max_workers is None else {"max_workers": str(max_workers)}
+    found = client.list_stack_components(
+        name=name, type=StackComponentType.ORCHESTRATOR, hydrate=True
+    ).items
+    if not found:
+        made = client.create_stack_component(
+            name, FLAVOR, StackComponentType.ORCHESTRATOR, configuration=wanted
+        )
+        return f"orchestrator {name!r} registered, {_workers(made)}"
+    (component,) = found
+    if component.flavor_name != FLAVOR:
+        raise InstallError(
+            f"an orchestrator {name!r} of flavor {component.flavor_name!r} is registered."
+            " Choose another name with --stack"
+        )
+    if any(str(component.configuration.get(key)) != value for key, value in wanted.items()):
+        component = client.update_stack_component(
+            component.id, StackComponentType.ORCHESTRATOR, configuration=wanted
+        )
+        return f"orchestrator {name!r} updated, {_workers(component)}"
+    return f"orchestrator {name!r} is registered, {_workers(component)}"
+
+
+def _workers(component: ComponentResponse) -> str:
+    return f"max_workers: {component.configuration.get('max_workers', 'the CPU count')}"
+
+
+def _stack(client: Client, name: str) -> str:
+    found = client.list_stacks(name=name, hydrate=True).items
+    if not found:
+        client.create_stack(
+            name,
+            {
+                StackComponentType.ORCHESTRATOR: name,
+                StackComponentType.ARTIFACT_STORE: ARTIFACT_STORE,
+            },
+        )
+        return f"stack {name!r} registered, with artifact store {ARTIFACT_STORE!r}"
+    (orchestrator,) = found[0].components[StackComponentType.ORCHESTRATOR]
+    if orchestrator.flavor_name != FLAVOR:
+        raise InstallError(
+            f"a stack {name!r} with orchestrator {orchestrator.name!r} is registered."
+            " Choose another name with --stack"
+        )
+    return f"stack {name!r} is registered"
