@@ -77,6 +77,15 @@ def tests(session: nox.Session) -> None:
 
 
 @nox.session
+def soak(session: nox.Session) -> None:
+    """30 random ZenML pipelines in each execution mode; takes some minutes."""
+    session.install(".", *group("tests"))
+    session.run(
+        "python", "-m", "pytest", "tests/zenml/test_random_runs.py", env={"SOAK_RUNS": "30"}
+    )
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Builds the documentation with MkDocs and with Sphinx; warnings are errors."""
     session.install(*group("docs"))
@@ -90,6 +99,13 @@ def bench(session: nox.Session) -> None:
     """What the schedulers cost beside dask and concurrent.futures; takes some minutes."""
     session.install(".", *group("peers"))
     session.run("python", "-m", "benchmarks.overhead", *session.posargs)
+
+
+@nox.session
+def bench_zenml(session: nox.Session) -> None:
+    """What `local_threaded` takes beside ZenML's `local`; takes a minute or two."""
+    session.install(".")
+    session.run("python", "-m", "benchmarks.flavor", *session.posargs)
 
 
 @nox.session

@@ -1,22 +1,17 @@
 """What the schedulers themselves cost, beside dask and concurrent.futures, in one run.
 
-`nox -s bench` runs it and prints a Markdown table; each row has its bar. Rounds are interleaved:
-every contestant once a round, in a new random order, so that a drifting machine favours none.
-Ratios are medians of the ratios within a round.
+`nox -s bench` runs it and prints a Markdown table; each row has its bar.
 """
 
 from __future__ import annotations
 
 import gc
-import os
-import random
 import subprocess
 import sys
 import tracemalloc
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from multiprocessing import get_context
 from statistics import median
 from time import perf_counter, sleep
@@ -25,19 +20,8 @@ from bench.kernels import Work, calibrate
 from bench.kernels import sized as sized_kernel
 from bench.shapes import sized as sized_shape
 from benchmarks.peers import Dask, FuturesLoop
+from benchmarks.table import ROUNDS, Row, at_least, at_most, ratio, rounds, show
 from executors import Attempt, Backend, Call, Graph, Observer, Task, load_backend, run
-
-ROUNDS = 7
-
-
-@dataclass(frozen=True)
-class Row:
-    """One measured claim."""
-
-    what: str
-    figure: str
-    bar: str
-    holds: bool
 
 
 class Counter(Observer):
@@ -65,36 +49,6 @@ def observed(graph: Graph, backend: Backend) -> None:
     counter = Counter()
     run(graph, backend, observers=[counter], keep="none").raise_for_failures()
     assert counter.heard == 2 * len(graph)
-
-
-def rounds(
-    contestants: Mapping[str, Callable[[], object]], count: int = ROUNDS, seed: int = 0
-) -> dict[str, list[float]]:
-    """Seconds of each contestant in each round, after a round that does not count."""
-    shuffle = random.Random(seed).shuffle
-    times: dict[str, list[float]] = {name: [] for name in contestants}
-    for number in range(count + 1):
-        order = list(contestants)
-        shuffle(order)
-        for name in order:
-            gc.collect()
-            start_s = perf_counter()
-            contestants[name]()
-            if number:
-                times[name].append(perf_counter() - start_s)
-    return times
-
-
-def ratio(times: Mapping[str, list[float]], above: str, below: str) -> float:
-    return median(a / b for a, b in zip(times[above], times[below], strict=True))
-
-
-def at_most(what: str, value: float, bar: float, note: str = "") -> Row:
-    return Row(what, f"{value:.3f}{note}", f"<= {bar:g}", value <= bar)
-
-
-def at_least(what: str, value: float, bar: float, note: str = "") -> Row:
-    return Row(what, f"{value:.3f}{note}", f">= {bar:g}", value >= bar)
 
 
 # -- an empty task ------------------------------------------------------------------------------
@@ -286,16 +240,5 @@ def start_of_cli() -> Iterator[Row]:
 PARTS = (empty_tasks, growth, ceiling, metg, sleeps, example, start_of_cli)
 
 
-def main() -> None:
-    wanted = sys.argv[1:]
-    print(f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}\n")
-    print("| what | measured | bar | holds |\n| --- | ---: | ---: | --- |")
-    for part in PARTS:
-        if not wanted or part.__name__ in wanted:
-            for row in part():
-                verdict = "yes" if row.holds else "NO"
-                print(f"| {row.what} | {row.figure} | {row.bar} | {verdict} |", flush=True)
-
-
 if __name__ == "__main__":
-    main()
+    show(PARTS)

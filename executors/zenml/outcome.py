@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from executors.errors import TaskStopped
 from executors.policy import FAIL_FAST
-from executors.records import RunReport, Status, TaskRecord
+from executors.records import Attempt, RunReport, Status, TaskRecord
 from executors.zenml.stops import StepNotStarted
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ class Outcome:
 
     Attributes:
         failed: records of the steps that failed, the earliest failure first.
-        stopped: names of the steps that were running when the run was stopped.
+        stopped: names of the steps that the stop ended, or kept from their next retry.
         not_started: names of the steps that never started.
         started: how many did start.
         wall_s: seconds from the start of the first step to the end of the last.
@@ -46,14 +47,14 @@ class Outcome:
     @classmethod
     def of(cls, report: RunReport, graph: Graph, times_s: Mapping[str, float]) -> Outcome:
         """Reads a report, with the seconds that each step took."""
-        failed = [record for record in report.failures if _has_run(record)]
+        failed = [record for record in report.failures if _is_final(record.attempts[-1])]
         stopped = []
         not_started = []
         for name, record in report.tasks.items():
-            if record.status is Status.STOPPED:
-                stopped.append(name)
-            elif record.status is not Status.SUCCEEDED and not _has_run(record):
+            if all(isinstance(attempt.error, StepNotStarted) for attempt in record.attempts):
                 not_started.append(name)
+            elif record.status is not Status.SUCCEEDED and not _is_final(record.attempts[-1]):
+                stopped.append(name)
         return cls(
             max_workers=report.workers,
             policy=report.policy,
@@ -129,6 +130,7 @@ class Outcome:
         ) from first
 
 
-def _has_run(record: TaskRecord) -> bool:
-    """Whether any attempt of the step got as far as starting."""
-    return any(not isinstance(attempt.error, StepNotStarted) for attempt in record.attempts)
+def _is_final(attempt: Attempt) -> bool:
+    """Whether a failed attempt was the step's last one; else its retry was not made any more."""
+    has_failed = not isinstance(attempt.error, (TaskStopped, StepNotStarted))
+    return has_failed and attempt.number > attempt.call.task.retries

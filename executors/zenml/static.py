@@ -29,7 +29,7 @@ from executors.policy import POLICIES
 from executors.zenml.environments import Environment, applied, differing, grouped, resolved
 from executors.zenml.history import step_seconds
 from executors.zenml.outcome import Outcome
-from executors.zenml.stops import GRACE_S, StepNotStarted, Stops, publish_stopped
+from executors.zenml.stops import GRACE_S, StepNotStarted, Stops, heeds, publish_stopped
 from executors.zenml.turns import Turn, TurnGivenUp
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ def run_steps(
                 observers=[stops, _FailureLog()],
                 keep="none",
                 cancel=stops.requested,
+                heeds=heeds,
             )
         except (KeyboardInterrupt, SystemExit) as raised:
             if not hasattr(raised, "report"):

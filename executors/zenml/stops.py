@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
@@ -30,14 +32,13 @@ from zenml.orchestrators.publish_utils import (
 )
 from zenml.orchestrators.step_runner import StepRunner
 from zenml.steps import BaseStep
+from zenml.steps.heartbeat import StepHeartbeatWorker
 
 from executors.errors import TaskError, TaskStopped
 from executors.observers import Observer
 from executors.zenml.environments import PROCESS_ENVIRONMENT
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from zenml.models import StepRunResponse
 
 logger = logging.getLogger(__name__)
@@ -45,9 +46,11 @@ logger = logging.getLogger(__name__)
 GRACE_S = 3.0  # how long steps may take to end after a stop
 POLL_S = 1.0  # how often the store is asked whether somebody stopped the run
 LOOK_S = 0.05  # how often a stopping run looks for steps that can be interrupted now
+FIRST_BEAT_S = 0.5  # how long we wait for a step's first heartbeat
 REPEAT_S = 1.5  # when a step that went on after it was interrupted is interrupted again
 MOST_STEPS = 1000  # of a page
 
+HEARTBEAT_FILE = StepHeartbeatWorker.start.__code__.co_filename
 STOP_STATUSES = (ExecutionStatus.STOPPING, ExecutionStatus.STOPPED)
 
 
@@ -143,35 +146,80 @@ class Stops(Observer):
             self.requested.set()
 
     def _stop(self) -> None:
-        self._ask()  # what looks like Ctrl-C may be ZenML's heartbeat, which saw it first
-        try:
-            self._mark()
-        except Exception:
-            logger.warning("the steps could not be marked as stopping", exc_info=True)
+        self._ask()  # what looks like a signal may be how ZenML's heartbeat tells of it
+        self._try(self._mark_run)
+        began_s = monotonic()
         interrupted_s: dict[int, float] = {}
         while not self._has_ended:
-            now_s = monotonic()
-            for ident, step in list(self._steps.items()):
-                if now_s - interrupted_s.get(ident, -REPEAT_S) >= REPEAT_S and _interrupt(ident):
+            is_late = monotonic() - began_s > FIRST_BEAT_S
+            if set(self._steps.copy().values()) - self._asked:
+                self._try(self._mark_steps, is_late)
+            for ident, step in self._steps.copy().items():
+                now_s = monotonic()
+                if (
+                    (step in self._asked or is_late)
+                    and now_s - interrupted_s.get(ident, -REPEAT_S) >= REPEAT_S
+                    and _interrupt(ident)
+                ):
                     interrupted_s[ident] = now_s
                     self._asked.add(step)
             threading.Event().wait(LOOK_S)
 
-    def _mark(self) -> None:
-        """Tells the store that the run and its running steps are stopping."""
+    def _try(self, mark: Callable[..., None], *arguments: object) -> None:
+        try:
+            mark(*arguments)
+        except Exception:
+            logger.debug("could not mark what is stopping", exc_info=True)
+
+    def _mark_run(self) -> None:
         run = Client().get_pipeline_run(self._run_id, hydrate=False)
         if not run.status.is_finished and run.status not in STOP_STATUSES:
             publish_pipeline_run_status_update(
                 self._run_id, ExecutionStatus.STOPPING, status_reason=self._reason
             )
-        names = set(self._steps.copy().values())
+
+    def _mark_steps(self, is_late: bool) -> None:
+        """Tells the store which steps are stopping.
+
+        A step's heartbeat, a thread of ZenML, interrupts the main thread when it finds its step
+        stopping. Its first beat comes at once and the next one much later, so we wait for the
+        first, but not for long.
+        """
+        running = set(self._steps.copy().values())
         for step in unfinished(self._run_id):
-            if step.name in names and step.status == ExecutionStatus.RUNNING:
+            has_beaten = step.latest_heartbeat is not None or not step.spec.enable_heartbeat
+            if step.name in running - self._asked and (has_beaten or is_late):
                 self._asked.add(step.name)
                 try:
                     publish_step_run_status_update(step.id, ExecutionStatus.STOPPING)
                 except IllegalOperationError:
                     pass  # it has just ended, or was stopped by force
+
+
+def heeds(number: int) -> bool:
+    """Whether a signal is the user's: a heartbeat of ZenML that finds its step stopped sends one.
+
+    Such a heartbeat interrupts the main thread whatever thread its step runs in, once each
+    interval. Called in a signal handler, so it takes no lock.
+    """
+    now_s = monotonic()
+    is_heartbeat = False
+    for innermost in sys._current_frames().values():
+        frame: FrameType | None = innermost
+        while frame is not None and frame.f_code.co_filename != HEARTBEAT_FILE:
+            frame = frame.f_back
+        worker = None if frame is None else frame.f_locals.get("self")
+        if (
+            isinstance(worker, StepHeartbeatWorker)
+            and worker.is_terminated
+            and now_s - _heard_s.get(worker.step_id, -worker.interval) > worker.interval / 2
+        ):
+            _heard_s[worker.step_id] = now_s
+            is_heartbeat = True
+    return number != signal.SIGINT or not is_heartbeat
+
+
+_heard_s: dict[UUID, float] = {}  # when a heartbeat interrupted us, by its step's id
 
 
 def unfinished(run_id: UUID) -> list[StepRunResponse]:

@@ -172,7 +172,9 @@ def test_waiting_for_a_retry_holds_no_worker() -> None:
     ]
 
 
-def test_a_retry_that_will_not_come_leaves_the_step_stopped() -> None:
+def test_a_retry_that_will_not_come_leaves_the_step_stopped(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     flaky(1)
     DO["bad"] = both(lambda: time.sleep(0.5), fail)
     with pytest.raises(StepFailed):
@@ -182,3 +184,23 @@ def test_a_retry_that_will_not_come_leaves_the_step_stopped() -> None:
             execution_mode="fail_fast",
         )()
     assert statuses(last_run()) == {"": "failed", "flaky": "stopped", "bad": "failed"}
+    assert "Steps failed: bad; stopped: flaky (execution mode fail_fast)." in caplog.text
+
+
+def test_a_retry_that_the_store_refuses_is_not_what_failed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    flaky(1)
+    DO["bad"] = both(lambda: time.sleep(0.3), fail)
+    DO["failure hook"] = lambda: time.sleep(1.5)  # the retry comes meanwhile
+    with pytest.raises(StepFailed):
+        made_of(
+            {"flaky": [], "bad": []},
+            {
+                "flaky": {"retry": StepRetryConfig(max_retries=1, delay=1)},
+                "bad": {"on_failure": on_failure},
+            },
+            execution_mode="fail_fast",
+        )()
+    assert statuses(last_run()) == {"": "failed", "flaky": "stopped", "bad": "failed"}
+    assert "Steps failed: bad; stopped: flaky (execution mode fail_fast)." in caplog.text

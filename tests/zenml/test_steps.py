@@ -84,8 +84,9 @@ def test_no_more_steps_run_at_once_than_there_are_workers() -> None:
 
 def logged(what: PipelineRunResponse | StepRunResponse, source: str) -> str:
     """What ZenML has stored of a log."""
-    assert what.log_collection is not None
-    logs = next(logs for logs in what.log_collection if logs.source == source)
+    collection = what.log_collection
+    assert collection is not None
+    logs = next(logs for logs in collection if logs.source == source)
     return " ".join(entry.message for entry in Client().active_stack.log_store.fetch(logs).items)
 
 
@@ -105,10 +106,7 @@ def test_each_step_has_its_own_context_and_log(caplog: pytest.LogCaptureFixture)
     run = made_of({"a": [], "b": []})()
     assert seen == {"a": "a", "b": "b"}
     for name, other in (("a", "b"), ("b", "a")):
-        logs = next(logs for logs in run.steps[name].log_collection if logs.source == "step")
-        text = " ".join(
-            entry.message for entry in Client().active_stack.log_store.fetch(logs).items
-        )
+        text = logged(run.steps[name], "step")
         assert f"{name} speaks" in text
         assert f"{name} ends" in text
         assert f"{other} speaks" not in text

@@ -1,0 +1,131 @@
+"""What `local_threaded` takes beside ZenML's `local`, on the same pipelines, in one run.
+
+`nox -s bench_zenml` runs it in a store of its own and prints a Markdown table; rows that compare
+have a bar, the others say where the time of a run goes.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from statistics import median
+
+os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
+STORE = tempfile.TemporaryDirectory()
+os.environ["ZENML_CONFIG_PATH"] = STORE.name
+os.environ["ZENML_LOGGING_VERBOSITY"] = "ERROR"
+
+from zenml import pipeline, step
+from zenml.client import Client
+from zenml.environment import Environment
+
+from benchmarks.table import Row, at_most, ratio, rounds, show
+from executors.zenml.install import install
+
+COUNT = 5
+CHAIN = 20
+FAN = 16
+FAN_STEP_S = 0.2
+LOCAL = "default"
+
+
+@step(enable_cache=False)
+def sleeps(seconds: float) -> None:
+    time.sleep(seconds)
+
+
+@pipeline(enable_cache=False)
+def chain() -> None:
+    previous: list[str] = []
+    for number in range(CHAIN):
+        sleeps(0.0, id=f"step{number}", after=previous)
+        previous = [f"step{number}"]
+
+
+@pipeline(enable_cache=False)
+def fan() -> None:
+    for number in range(FAN):
+        sleeps(FAN_STEP_S, id=f"step{number}")
+
+
+@pipeline(enable_cache=False)
+def example() -> None:
+    parts = [f"part{number}" for number in range(3)]
+    for part in parts:
+        sleeps(1.0, id=part)
+    sleeps(0.4, id="join", after=parts)
+
+
+def on(stack: str, run: Callable[[], object]) -> None:
+    Client().activate_stack(stack)
+    run()
+
+
+def beside_local(run: Callable[[], object], workers: int) -> dict[str, list[float]]:
+    """Seconds of a pipeline on both orchestrators."""
+    stack = f"threaded-{workers}"
+    install(stack, workers)
+    return rounds({"local": partial(on, LOCAL, run), "threaded": partial(on, stack, run)}, COUNT)
+
+
+def compared(
+    what: str, run: Callable[[], object], workers: int, bar: float, ideal_s: float
+) -> Iterator[Row]:
+    times = beside_local(run, workers)
+    local_s, threaded_s = median(times["local"]), median(times["threaded"])
+    note = f" ({threaded_s:.2f} s, {local_s:.2f} s; without ZenML's work {ideal_s:.2f} s)"
+    yield at_most(f"{what} / local", ratio(times, "threaded", "local"), bar, note)
+
+
+def chain_of_empty_steps() -> Iterator[Row]:
+    """Nothing to gain: only what the orchestrators themselves cost."""
+    yield from compared(f"chain of {CHAIN} empty steps, 8 workers", chain, 8, 0.9, 0.0)
+
+
+def fan_of_waiting_steps() -> Iterator[Row]:
+    """Steps that wait, side by side."""
+    ideal_s = FAN_STEP_S * FAN / 8
+    yield from compared(f"{FAN} steps of {FAN_STEP_S} s, 8 workers", fan, 8, 0.45, ideal_s)
+
+
+def documented_example() -> Iterator[Row]:
+    """Three steps and one that needs them."""
+    yield from compared("three steps of 1 s, then one of 0.4 s, 4 workers", example, 4, 0.55, 1.4)
+
+
+def shares_of_a_run() -> Iterator[Row]:
+    """Where the seconds of the chain go: all but the last of these are ZenML's own work."""
+    install("threaded-8", 8, activate=True)
+    packages_s, step_s, scheduler_s, rest_s = [], [], [], []
+    for _ in range(COUNT):
+        start_s = time.perf_counter()
+        Environment.get_python_packages()
+        packages_s.append(time.perf_counter() - start_s)
+        start_s = time.perf_counter()
+        run = chain()
+        run_s = time.perf_counter() - start_s
+        assert run is not None
+        told = run.run_metadata["local_threaded"]
+        assert isinstance(told, dict)
+        steps_s = told["sum_of_step_times_s"]
+        step_s.append(steps_s / CHAIN)
+        scheduler_s.append(told["wall_time_s"] - steps_s)
+        rest_s.append(run_s - told["wall_time_s"] - packages_s[-1])
+    for what, seconds in (
+        ("listing the installed packages, once a run", packages_s),
+        ("compiling, storing and ending a run", rest_s),
+        ("starting, logging and storing an empty step", step_s),
+        ("scheduling 20 steps", scheduler_s),
+    ):
+        yield Row(what, f"{median(seconds):.3f} s", "", True)
+
+
+PARTS = (chain_of_empty_steps, fan_of_waiting_steps, documented_example, shares_of_a_run)
+
+if __name__ == "__main__":
+    logging.getLogger().setLevel(logging.ERROR)
+    show(PARTS)

@@ -1,0 +1,70 @@
+"""Interleaved rounds, and a Markdown table of what they say.
+
+Every contestant runs once a round, in a new random order, so that a drifting machine favours none.
+Ratios are medians of the ratios within a round.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter
+
+ROUNDS = 7
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured claim; without a bar, only a figure."""
+
+    what: str
+    figure: str
+    bar: str
+    holds: bool
+
+
+def rounds(
+    contestants: Mapping[str, Callable[[], object]], count: int = ROUNDS, seed: int = 0
+) -> dict[str, list[float]]:
+    """Seconds of each contestant in each round, after a round that does not count."""
+    shuffle = random.Random(seed).shuffle
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for number in range(count + 1):
+        order = list(contestants)
+        shuffle(order)
+        for name in order:
+            gc.collect()
+            start_s = perf_counter()
+            contestants[name]()
+            if number:
+                times[name].append(perf_counter() - start_s)
+    return times
+
+
+def ratio(times: Mapping[str, list[float]], above: str, below: str) -> float:
+    return median(a / b for a, b in zip(times[above], times[below], strict=True))
+
+
+def at_most(what: str, value: float, bar: float, note: str = "") -> Row:
+    return Row(what, f"{value:.3f}{note}", f"<= {bar:g}", value <= bar)
+
+
+def at_least(what: str, value: float, bar: float, note: str = "") -> Row:
+    return Row(what, f"{value:.3f}{note}", f">= {bar:g}", value >= bar)
+
+
+def show(parts: Sequence[Callable[[], Iterator[Row]]]) -> None:
+    """Prints the rows of the parts named on the command line, by default of all."""
+    wanted = sys.argv[1:]
+    print(f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}\n")
+    print("| what | measured | bar | holds |\n| --- | ---: | ---: | --- |")
+    for part in parts:
+        if not wanted or part.__name__ in wanted:
+            for row in part():
+                verdict = ("yes" if row.holds else "NO") if row.bar else ""
+                print(f"| {row.what} | {row.figure} | {row.bar} | {verdict} |", flush=True)
