@@ -1,0 +1,59 @@
+"""The page about the flavor: its commands and its example, as they stand there, in a new store."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.test_docs import ROOT, ZENML_PAGE, blocks
+
+README = ROOT / "README.md"
+
+DRIVER = """
+import json, sys
+from bench.cli import main
+from zenml.cli.cli import cli
+for command in json.loads(sys.argv[1]):
+    program, *arguments = command
+    try:
+        {"bench": main, "zenml": cli}[program](arguments, standalone_mode=False)
+    except BaseException as error:
+        raise RuntimeError(f"failed: {command}") from error
+"""
+
+
+def test_the_page_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "store"))
+    pages = [ZENML_PAGE, README]
+    lines = [
+        line for page in pages for block in blocks(page, "console") for line in block.splitlines()
+    ]
+    commands = [shlex.split(line[2:]) for line in lines if re.match(r"\$ (bench )?zenml ", line)]
+    registering = [command for command in commands if "register" in command]
+    assert len(registering) == 3
+    others = [command for command in commands if command not in registering]
+    ordered = [*registering, *others, ["zenml", "stack", "set", "threaded"]]
+    subprocess.run([sys.executable, "-c", DRIVER, json.dumps(ordered)], check=True, cwd=tmp_path)
+
+    (source,) = blocks(ZENML_PAGE, "python")
+    program = tmp_path / "fan_in.py"
+    program.write_text(source)
+    done = subprocess.run(
+        [sys.executable, program.name],
+        check=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env={**os.environ, "NO_COLOR": "1"},
+    )
+    said = done.stdout + done.stderr
+    found = re.search(r"4 steps in .* s on 4 workers; .*speedup ([\d.]+)", said)
+    assert found, said
+    assert float(found[1]) > 1.2  # 3.4 s of sleep, of which 1.4 s are one after another
