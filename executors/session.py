@@ -191,6 +191,8 @@ class Session:
         self._received_s[index] = now_s
         self._worker[index] = attempt.worker
         value, attempt.value = attempt.value, None
+        if self._tell is not None:
+            self._tell(attempt)
         if attempt.error is None:
             self._settled[index] = Status.SUCCEEDED
             self._unsettled -= 1
@@ -206,8 +208,6 @@ class Session:
             self._release(call.needs)
         else:
             self._failed(attempt, attempt.error, now_s)
-        if self._tell is not None:
-            self._tell(attempt)
 
     def put_back(self, call: Call, now_s: float) -> None:
         """The call was taken but never ran: it is ready again and no attempt is counted."""

@@ -53,7 +53,10 @@ def test_imports_point_one_way(file: Path) -> None:
             raise AssertionError(f"{file} imports {name}")
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["--version"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["run", "--help"], ["list"], ["--version"], ["zenml", "install", "--help"]],
+)
 def test_the_command_line_starts_light(arguments: list[str]) -> None:
     script = (
         "import sys, json\n"

@@ -204,20 +204,6 @@ def test_an_action_that_raises_the_schedulers_own_errors_just_fails(backend: Bac
     assert report.counts == {Status.SUCCEEDED: 1, Status.FAILED: 1}
 
 
-def test_cancel_stops_the_run(backend: Backend) -> None:
-    cancel = threading.Event()
-    graph = Graph([Task(f"t{i}", lambda: time.sleep(0.02)) for i in range(500)])
-    timer = threading.Timer(0.2, cancel.set)
-    timer.start()
-    report = run(graph, backend, cancel=cancel)
-    timer.join()
-    assert report.stop_reason == "cancelled"
-    assert not report.failures
-    assert Status.NOT_STARTED in {record.status for record in report.tasks.values()}
-    with pytest.raises(RunFailed, match="cancelled"):
-        report.raise_for_failures()
-
-
 class Listener(Observer):
     def __init__(self) -> None:
         self.heard: list[str] = []
@@ -232,8 +218,27 @@ class Listener(Observer):
         assert attempt.value is None
         self.heard.append(f"end {attempt.name} {attempt.number} {type(attempt.error).__name__}")
 
+    def run_stopping(self, reason: str) -> None:
+        self.heard.append(f"stopping: {reason}")
+
     def run_ended(self, report: RunReport) -> None:
         self.heard.append("over")
+
+
+def test_cancel_stops_the_run(backend: Backend) -> None:
+    cancel = threading.Event()
+    graph = Graph([Task(f"t{i}", lambda: time.sleep(0.02)) for i in range(500)])
+    timer = threading.Timer(0.2, cancel.set)
+    timer.start()
+    listener = Listener()
+    report = run(graph, backend, cancel=cancel, observers=[listener])
+    timer.join()
+    assert listener.heard.count("stopping: cancelled") == 1
+    assert report.stop_reason == "cancelled"
+    assert not report.failures
+    assert Status.NOT_STARTED in {record.status for record in report.tasks.values()}
+    with pytest.raises(RunFailed, match="cancelled"):
+        report.raise_for_failures()
 
 
 def test_observers_hear_everything_in_order(backend: Backend) -> None:
@@ -251,6 +256,7 @@ def test_observers_hear_everything_in_order(backend: Backend) -> None:
         "end b 1 ValueError",
         "start b 2",
         "end b 2 ValueError",
+        "stopping: task 'b' failed",
         "over",
     ]
 

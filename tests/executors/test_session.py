@@ -22,6 +22,7 @@ from executors import (
     Task,
     TaskStopped,
 )
+from executors.records import Stop
 
 
 def task(name: str, *needs: str, **options: Any) -> Task:
@@ -174,6 +175,20 @@ def test_no_retry_starts_after_a_stop() -> None:
     assert session.wake_at_s is None
     assert [session.record(at).status for at in (0, 1)] == [Status.FAILED] * 2
     assert session.stop_reason == "enough"
+
+
+@pytest.mark.parametrize(
+    ("policy", "heard"),
+    [(FAIL_FAST, ["task 'a' failed"]), (STOP_ON_FAILURE, []), (CONTINUE_ON_FAILURE, [])],
+)
+def test_it_tells_when_running_tasks_are_to_be_stopped(policy: Any, heard: list[str]) -> None:
+    told: list[Any] = []
+    session = Session(Graph([task("a"), task("b")]), policy=policy, tell=told.append)
+    finish(session, take(session), 1.0, error=ValueError())
+    assert [event.reason for event in told if isinstance(event, Stop)] == heard
+    session.stop("enough")
+    session.stop("enough again")
+    assert [event.reason for event in told if isinstance(event, Stop)] == (heard or ["enough"])
 
 
 def test_what_a_stop_ended_is_stopped_not_failed() -> None:

@@ -16,13 +16,16 @@ import pytest
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.exceptions import RunStoppedException
+from zenml.steps.heartbeat import StepHeartbeatWorker
 from zenml.utils.run_utils import stop_run
 
 from executors.zenml import stops
 from tests.zenml.steps import (
     DO,
     EVENTS,
+    StepFailed,
     both,
+    fail,
     last_run,
     made_of,
     meets,
@@ -162,6 +165,27 @@ def test_a_step_that_ends_well_after_the_stop_is_stopped_too(stopper: list[bool]
         made_of({"first": [], "second": []})()
     assert EVENTS.count("saved") == 2
     assert statuses(last_run()) == BLOCKED
+
+
+@pytest.fixture
+def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """ZenML's heartbeats beat often; what they send after the run does not hit the tests."""
+    monkeypatch.setattr(StepHeartbeatWorker, "STEP_HEARTBEAT_INTERVAL_SECONDS", 0.2)
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    yield
+    time.sleep(0.5)
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("quick_heartbeats")
+def test_a_heartbeat_that_finds_its_step_stopping_is_not_ctrl_c() -> None:
+    """It interrupts the main thread, where `bad` has just failed and `deaf` is given time."""
+    meets("bad", "deaf")
+    DO["bad"] = both(DO["bad"], fail)
+    DO["deaf"] = both(DO["deaf"], lambda: time.sleep(1.5))  # in C code
+    with pytest.raises(StepFailed):
+        made_of({"bad": [], "deaf": []}, execution_mode="fail_fast")()
+    assert statuses(last_run()) == {"": "failed", "bad": "failed", "deaf": "stopped"}
 
 
 def test_a_run_whose_process_is_gone_can_be_stopped_by_force() -> None:
