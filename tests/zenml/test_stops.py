@@ -170,7 +170,7 @@ def test_a_step_that_ends_well_after_the_stop_is_stopped_too(stopper: list[bool]
 @pytest.fixture
 def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """ZenML's heartbeats beat often; what they send after the run does not hit the tests."""
-    monkeypatch.setattr(StepHeartbeatWorker, "STEP_HEARTBEAT_INTERVAL_SECONDS", 0.2)
+    monkeypatch.setattr(StepHeartbeatWorker, "STEP_HEARTBEAT_INTERVAL_SECONDS", 1.0)
     before = signal.signal(signal.SIGINT, lambda *_: None)
     yield
     time.sleep(0.5)
