@@ -307,7 +307,7 @@ def zenml_() -> None:
     """The thread-pool backend as a ZenML orchestrator: run a pipeline's steps side by side."""
 
 
-@zenml_.command()
+@zenml_.command("install")
 @click.option(
     "--max-workers",
     type=click.IntRange(1),
@@ -322,7 +322,7 @@ def zenml_() -> None:
     help="name of the stack and of its orchestrator",
 )
 @click.option("--activate", is_flag=True, help="make it the active stack")
-def install(max_workers: int | None, stack: str, activate: bool) -> None:
+def install_(max_workers: int | None, stack: str, activate: bool) -> None:
     """Register flavor, orchestrator and stack; safe to repeat.
 
     A second time it changes only what is asked for: --max-workers, --activate.

@@ -98,7 +98,7 @@ def documented_example() -> Iterator[Row]:
 
 
 def shares_of_a_run() -> Iterator[Row]:
-    """Where the seconds of the chain go: all but the last of these are ZenML's own work."""
+    """Where the seconds of the chain go: scheduling is ours, all else nearly only ZenML's."""
     install("threaded-8", 8, activate=True)
     packages_s, step_s, scheduler_s, rest_s = [], [], [], []
     for _ in range(COUNT):
@@ -119,9 +119,9 @@ def shares_of_a_run() -> Iterator[Row]:
         ("listing the installed packages, once a run", packages_s),
         ("compiling, storing and ending a run", rest_s),
         ("starting, logging and storing an empty step", step_s),
-        ("scheduling 20 steps", scheduler_s),
+        (f"scheduling {CHAIN} steps", scheduler_s),
     ):
-        yield Row(what, f"{median(seconds):.3f} s", "", True)
+        yield Row(what, f"{median(seconds):.3f} s", "", None)
 
 
 PARTS = (chain_of_empty_steps, fan_of_waiting_steps, documented_example, shares_of_a_run)

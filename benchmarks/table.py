@@ -25,7 +25,7 @@ class Row:
     what: str
     figure: str
     bar: str
-    holds: bool
+    holds: bool | None
 
 
 def rounds(
@@ -66,5 +66,5 @@ def show(parts: Sequence[Callable[[], Iterator[Row]]]) -> None:
     for part in parts:
         if not wanted or part.__name__ in wanted:
             for row in part():
-                verdict = ("yes" if row.holds else "NO") if row.bar else ""
+                verdict = {True: "yes", False: "NO", None: ""}[row.holds]
                 print(f"| {row.what} | {row.figure} | {row.bar} | {verdict} |", flush=True)

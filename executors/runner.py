@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from time import monotonic
 from types import FrameType
@@ -29,7 +29,6 @@ def run(
     observers: Sequence[Observer] = (),
     keep: str | Collection[str] = "needed",
     cancel: threading.Event | None = None,
-    heeds: Callable[[int], bool] = lambda number: True,
 ) -> RunReport:
     """Runs a graph and reports what happened; a task's failure is in the report, not raised.
 
@@ -45,8 +44,6 @@ def run(
         keep: values for the report: "needed" (of the tasks that nothing needs), "all", "none",
             or task names.
         cancel: when set from elsewhere, the run stops as at a signal, and returns its report.
-        heeds: asked in the signal handler whether to heed this SIGINT or SIGTERM, for programs
-            in which other code raises them too; one that it does not heed is lost.
 
     Raises:
         KeyboardInterrupt: after SIGINT, with the report as its attribute `report`.
@@ -68,7 +65,7 @@ def run(
         session = Session(
             graph, workers=backend.workers, policy=policy, keep=keep, tell=announcer.tell
         )
-        signals = stack.enter_context(_Signals(session, backend, heeds))
+        signals = stack.enter_context(_Signals(session, backend))
         stack.enter_context(_cancelled_by(cancel, session, backend))
         announcer.open(graph, backend.name, backend.workers)
         started_s = monotonic()
@@ -91,10 +88,9 @@ class _Signals:
     is running, which is where the interrupted frame is below `act`.
     """
 
-    def __init__(self, session: Session, backend: Backend, heeds: Callable[[int], bool]) -> None:
+    def __init__(self, session: Session, backend: Backend) -> None:
         self._session = session
         self._backend = backend
-        self._heeds = heeds
         self._received: int | None = None
         self._before: dict[int, Any] = {}
 
@@ -110,8 +106,6 @@ class _Signals:
             signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if not self._heeds(number):
-            return
         before = self._before[number]
         if self._received is not None:
             self._pass_on(number, frame, before)

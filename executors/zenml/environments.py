@@ -12,9 +12,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from zenml.utils.env_utils import get_runtime_secret_environment
+from zenml.utils.env_utils import get_runtime_environment, get_runtime_secret_environment
 
-from executors.zenml.turns import Turn, Turns
+from executors.zenml.turns import Turn, Turns, never
 
 if TYPE_CHECKING:
     from zenml.models import PipelineSnapshotResponse
@@ -25,26 +25,27 @@ Environment = Mapping[str, str]
 PROCESS_ENVIRONMENT = Turns()
 
 
-def resolved(
-    snapshot: PipelineSnapshotResponse, stack: Stack, step_environments: Mapping[str, Environment]
-) -> dict[str, Environment]:
-    """Each step's whole environment by step name: variables as ZenML gives them, and secrets."""
+def resolved(snapshot: PipelineSnapshotResponse, stack: Stack) -> dict[str, Environment]:
+    """Each step's environment by step name: what settings and secrets give it.
 
+    The variables with which ZenML tells a container how to reach its server are left out: this
+    process is connected, and on a server they contain a token that differs from run to run.
+    """
     secrets: dict[tuple[str, ...], Environment] = {}
     environments: dict[str, Environment] = {}
     for name, step in snapshot.step_configurations.items():
         key = tuple(str(secret) for secret in step.config.secrets)
         if key not in secrets:
             secrets[key] = get_runtime_secret_environment(config=step.config, stack=stack)
-        environments[name] = {**step_environments[name], **secrets[key]}
+        environments[name] = {**get_runtime_environment(step.config, stack), **secrets[key]}
     return environments
 
 
 def applied(
     environment: Environment,
     *,
-    waits: Callable[[], None] = lambda: None,
-    gives_up: Callable[[], bool] = lambda: False,
+    waits: Callable[[], None],
+    gives_up: Callable[[], bool] = never,
 ) -> Turn:
     """The process has these variables until the turn is left; blocks while it has others.
 
@@ -54,9 +55,13 @@ def applied(
     before: dict[str, str | None] = {}
 
     def apply() -> None:
-        for key, value in environment.items():
-            before[key] = os.environ.get(key)
-            os.environ[key] = value
+        try:
+            for key, value in environment.items():
+                before[key] = os.environ.get(key)
+                os.environ[key] = value
+        except BaseException:  # such as a NUL byte in a value
+            take_back()
+            raise
 
     def take_back() -> None:
         for key, value in before.items():

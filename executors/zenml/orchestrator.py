@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
@@ -14,12 +16,13 @@ from zenml.constants import ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT
 from zenml.enums import ExecutionMode
 from zenml.execution.pipeline.dynamic.runner import DynamicPipelineRunner
 from zenml.orchestrators import BaseOrchestrator, SubmissionResult
-from zenml.utils.env_utils import get_runtime_environment
+from zenml.steps.step_context import RunContext, get_or_create_run_context
+from zenml.utils.env_utils import get_runtime_environment, get_runtime_secret_environment
 
-from executors.zenml.environments import applied
+from executors.zenml import store
+from executors.zenml.environments import Environment, applied
 from executors.zenml.flavor import LocalThreadedOrchestratorConfig
 from executors.zenml.static import run_steps
-from executors.zenml.stops import publish_stopped
 from executors.zenml.turns import Turn, Turns
 
 if TYPE_CHECKING:
@@ -32,6 +35,8 @@ _orchestrator_run_id: ContextVar[str] = ContextVar("orchestrator_run_id")
 
 RUN_CONTEXT = Turns()  # of ZenML's RunContext: one object with one state in a process
 WITHOUT_HOOKS = "without hooks"  # such runs all have the same state: none
+
+_runner_lock = threading.Lock()  # while it is held, ZenML's number of threads is ours
 
 
 class LocalThreadedOrchestrator(BaseOrchestrator):
@@ -79,26 +84,16 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
         Raises:
             BaseException: see `run_steps`, and what the init hook raises.
         """
-        variables = {
-            **base_environment,
-            **get_runtime_environment(snapshot.pipeline_configuration, stack),
-        }
         with _run_id() as run_id, _run_context(snapshot), ExitStack() as at_end:
             if _has_hooks(snapshot):
+                variables = get_runtime_environment(snapshot.pipeline_configuration, stack)
                 with _environment(variables):
                     self.run_init_hook(snapshot)
                 at_end.callback(self._clean_up, snapshot, variables)
-            run_steps(
-                snapshot,
-                stack,
-                self,
-                step_environments,
-                run_id,
-                at_second_signal=at_end.pop_all,
-            )
+            run_steps(snapshot, stack, self, run_id, at_second_signal=at_end.pop_all)
         return None
 
-    def _clean_up(self, snapshot: PipelineSnapshotResponse, variables: dict[str, str]) -> None:
+    def _clean_up(self, snapshot: PipelineSnapshotResponse, variables: Environment) -> None:
         with _environment(variables):
             self.run_cleanup_hook(snapshot)
 
@@ -115,11 +110,31 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
             BaseException: what the pipeline function or a step raised.
         """
         started_s = monotonic()
-        workers = {ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT: str(self.config.max_workers)}
-        with _run_id(), _run_context(snapshot), _environment({**environment, **workers}):
-            DynamicPipelineRunner(snapshot, placeholder_run, orchestrator=self).run_pipeline()
+        configuration = snapshot.pipeline_configuration
+        variables = {
+            **get_runtime_environment(configuration, stack),
+            **get_runtime_secret_environment(configuration, stack),
+        }
+        with _run_id(), _run_context(snapshot), _environment(variables):
+            self._dynamic_runner(snapshot, placeholder_run).run_pipeline()
         logger.info("The pipeline run took %.2f s.", monotonic() - started_s)
         return None
+
+    def _dynamic_runner(
+        self, snapshot: PipelineSnapshotResponse, placeholder_run: PipelineRunResponse | None
+    ) -> DynamicPipelineRunner:
+        """ZenML's runner, which reads its number of threads from the environment."""
+        name = ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT
+        with _runner_lock:
+            before = os.environ.get(name)
+            os.environ[name] = str(self.config.max_workers)
+            try:
+                return DynamicPipelineRunner(snapshot, placeholder_run, orchestrator=self)
+            finally:
+                if before is None:
+                    del os.environ[name]
+                else:
+                    os.environ[name] = before
 
     @classmethod
     def run_init_hook(cls, snapshot: PipelineSnapshotResponse) -> None:
@@ -142,7 +157,7 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
 
         A living process notices within a second or two, as at a graceful stop.
         """
-        publish_stopped(pipeline_run.id)
+        store.publish_stopped(pipeline_run.id)
 
 
 @contextmanager
@@ -166,6 +181,7 @@ def _run_context(snapshot: PipelineSnapshotResponse) -> Turn:
     if _has_hooks(snapshot):
         return RUN_CONTEXT.enter(
             object(),
+            last=RunContext._clear,  # where the cleanup hook did not run
             waits=lambda: logger.info(
                 "Waiting for other pipeline runs of this process to end, as this pipeline has an"
                 " init or cleanup hook and a process can keep the state of only one."
@@ -173,15 +189,21 @@ def _run_context(snapshot: PipelineSnapshotResponse) -> Turn:
         )
     return RUN_CONTEXT.enter(
         WITHOUT_HOOKS,
-        first=lambda: BaseOrchestrator.run_init_hook(snapshot),
-        last=lambda: BaseOrchestrator.run_cleanup_hook(snapshot),
+        first=_no_state,
+        last=RunContext._clear,
         waits=lambda: logger.info(
             "Waiting for a pipeline run with an init or cleanup hook in this process to end."
         ),
     )
 
 
-def _environment(variables: dict[str, str]) -> Turn:
+def _no_state() -> None:
+    context = get_or_create_run_context()
+    if not context.initialized:
+        context.initialize(None)
+
+
+def _environment(variables: Environment) -> Turn:
     return applied(
         variables,
         waits=lambda: logger.info(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from executors.errors import TaskStopped
-from executors.policy import FAIL_FAST
+from executors.policy import FailurePolicy
 from executors.records import Attempt, RunReport, Status, TaskRecord
 from executors.zenml.stops import StepNotStarted
 
@@ -29,7 +29,7 @@ class Outcome:
         stopped: names of the steps that the stop ended, or kept from their next retry.
         not_started: names of the steps that never started.
         started: how many did start.
-        wall_s: seconds from the start of the first step to the end of the last.
+        wall_s: seconds of the whole run of steps, with retry delays and waiting for other runs.
         steps_s: sum of the steps' seconds.
         critical_path_s: seconds of the longest chain of steps that need each other.
     """
@@ -51,6 +51,7 @@ class Outcome:
         stopped = []
         not_started = []
         for name, record in report.tasks.items():
+            # of no attempts, too
             if all(isinstance(attempt.error, StepNotStarted) for attempt in record.attempts):
                 not_started.append(name)
             elif record.status is not Status.SUCCEEDED and not _is_final(record.attempts[-1]):
@@ -112,17 +113,17 @@ class Outcome:
             parts.append("not started: " + ", ".join(self.not_started))
         return f"Steps {'; '.join(parts)} (execution mode {self.policy})." if parts else None
 
-    def raise_for_failures(self) -> None:
+    def raise_for_failures(self, policy: FailurePolicy) -> None:
         """Raises what a failed pipeline raises; does nothing if no step failed.
 
         Raises:
-            BaseException: in fail_fast, the exception of the step that failed first.
-            RuntimeError: in the other modes, with the names of the steps that failed.
+            BaseException: what the step that failed first raised, if the policy stops the others.
+            RuntimeError: else, with the names of the steps that failed.
         """
         if not self.failed:
             return
         first = self.failed[0].error
-        if self.policy == FAIL_FAST.name and first is not None:
+        if policy.stops_running and first is not None:
             raise first
         raise RuntimeError(
             "Pipeline run has failed due to failure in step(s): "

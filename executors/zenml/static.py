@@ -9,34 +9,29 @@ from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from zenml.client import Client
-from zenml.enums import ExecutionStatus
 from zenml.exceptions import RunStoppedException
 from zenml.execution.context import setup_execution_context
 from zenml.execution.step.utils import launch_step
-from zenml.models import PipelineRunRequest
 from zenml.orchestrators.publish_utils import publish_pipeline_run_metadata
-from zenml.orchestrators.step_run_utils import log_model_version_dashboard_url
-from zenml.utils import string_utils
-from zenml.utils.time_utils import utc_now
 
 from executors import Graph, Observer, Task, run
 from executors.backends.threads import Threads
 from executors.errors import TaskStopped
 from executors.policy import POLICIES
+from executors.zenml import store
 from executors.zenml.environments import Environment, applied, differing, grouped, resolved
 from executors.zenml.history import step_seconds
 from executors.zenml.outcome import Outcome
-from executors.zenml.stops import GRACE_S, StepNotStarted, Stops, heeds, publish_stopped
+from executors.zenml.stops import GRACE_S, StepNotStarted, Stops
 from executors.zenml.turns import Turn, TurnGivenUp
 
 if TYPE_CHECKING:
     from uuid import UUID
 
     from zenml.config.step_configurations import Step
-    from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
+    from zenml.models import PipelineSnapshotResponse
     from zenml.stack import Stack
 
     from executors.records import Attempt
@@ -50,7 +45,6 @@ def run_steps(
     snapshot: PipelineSnapshotResponse,
     stack: Stack,
     orchestrator: LocalThreadedOrchestrator,
-    step_environments: Mapping[str, Environment],
     orchestrator_run_id: str,
     *,
     at_second_signal: Callable[[], object],
@@ -61,7 +55,6 @@ def run_steps(
         snapshot: what to run.
         stack: where.
         orchestrator: whose configuration it is, and who publishes the run's metadata.
-        step_environments: variables by step name, without secrets.
         orchestrator_run_id: of this run.
         at_second_signal: called before a second SIGINT ends everything at once.
 
@@ -72,40 +65,52 @@ def run_steps(
         KeyboardInterrupt: after SIGINT, if called in the main thread.
         SystemExit: after SIGTERM, with code 143, if called in the main thread.
     """
-    config = orchestrator.config
-    environments = resolved(snapshot, stack, step_environments)
-    pipeline_run = _seed(snapshot, stack, orchestrator_run_id)
+    environments = resolved(snapshot, stack)
+    policy = POLICIES[snapshot.pipeline_configuration.execution_mode.value]
+    pipeline_run = store.start_run(snapshot, stack, orchestrator_run_id)
+    interrupt: BaseException | None = None
     with setup_execution_context(pipeline_run=pipeline_run), Stops(pipeline_run.id) as stops:
         launcher = _Launcher(snapshot, orchestrator_run_id, environments, stops)
-        graph = _graph(snapshot, config, environments, launcher)
-        interrupt: BaseException | None = None
+        graph = _graph(snapshot, orchestrator.config, environments, launcher)
         try:
             report = run(
                 graph,
-                Threads(config.max_workers, grace_s=GRACE_S),
-                policy=POLICIES[snapshot.pipeline_configuration.execution_mode.value],
+                Threads(orchestrator.config.max_workers, grace_s=GRACE_S),
+                policy=policy,
                 observers=[stops, _FailureLog()],
                 keep="none",
                 cancel=stops.requested,
-                heeds=heeds,
             )
         except (KeyboardInterrupt, SystemExit) as raised:
             if not hasattr(raised, "report"):
                 at_second_signal()
-                publish_stopped(pipeline_run.id)
+                _end(pipeline_run.id, "interrupted twice")
                 raise
             interrupt, report = raised, raised.report
         finally:
             launcher.leave()
     outcome = Outcome.of(report, graph, launcher.times_s)
-    if not report.succeeded:
-        publish_stopped(pipeline_run.id)
     _tell(outcome, pipeline_run.id, orchestrator.id)
+    is_stopped = interrupt is not None or stops.requested.is_set()
+    if is_stopped or not report.succeeded:
+        _end(pipeline_run.id, report.stop_reason if is_stopped else None)
     if stops.requested.is_set():
         raise RunStoppedException("The pipeline run was stopped.")
     if interrupt is not None:
         raise interrupt
-    outcome.raise_for_failures()
+    outcome.raise_for_failures(policy)
+    if not report.succeeded:
+        raise RunStoppedException("A step was stopped, and no other one failed.")
+
+
+def _end(run_id: UUID, stop_reason: str | None) -> None:
+    """Marks as stopped what has no end; the whole run, if there is a reason for its stop."""
+    try:
+        if stop_reason is not None:
+            store.mark_run_stopping(run_id, stop_reason)
+        store.publish_stopped(run_id)
+    except Exception:
+        logger.warning("ZenML's store may show steps of this run as running", exc_info=True)
 
 
 class _Launcher:
@@ -123,7 +128,7 @@ class _Launcher:
         self._environments = environments
         self._stops = stops
         self._context = copy_context()  # of the caller: ZenML keeps its state there
-        self._turns: dict[Turn, str] = {}  # environments in use, and by which step
+        self._running: dict[Turn, tuple[str, float]] = {}  # environments in use: by whom, since
         self.times_s = dict.fromkeys(environments, 0.0)  # of all attempts, without waiting
 
     def launch(self, name: str, *needs: None) -> None:
@@ -135,34 +140,44 @@ class _Launcher:
                 gives_up=lambda: self._stops.is_stopping,
             )
         except TurnGivenUp:
-            raise TaskStopped(f"step {name!r} was stopped before it started") from None
-        self._turns[turn] = name
-        started_s = monotonic()
+            raise StepNotStarted(f"step {name!r} was not started: the run was stopped") from None
+        self._running[turn] = name, monotonic()
         try:
             with self._stops.around(name):
                 self._context.copy().run(
                     launch_step,
                     snapshot=self._snapshot,
-                    step=self._snapshot.step_configurations[name],
+                    step=_without_heartbeat(self._snapshot.step_configurations[name]),
                     orchestrator_run_id=self._orchestrator_run_id,
                     retry=False,
                 )
         finally:
+            self._leave(turn)
+
+    def _leave(self, turn: Turn) -> None:
+        turn.leave()
+        running = self._running.pop(turn, None)
+        if running is not None:
+            name, started_s = running
             self.times_s[name] += monotonic() - started_s
-            turn.leave()
-            self._turns.pop(turn, None)
 
     def leave(self) -> None:
         """Takes back the environment of steps that were given up, and says which they are."""
-        left = dict(self._turns)
+        left = dict(self._running)
         for turn in left:
-            turn.leave()
+            self._leave(turn)
         if left:
             logger.warning(
                 "Step(s) %s did not end after the stop and were given up: a thread cannot be"
                 " stopped inside C code. They may run on until this process ends.",
-                ", ".join(left.values()),
+                ", ".join(name for name, _ in left.values()),
             )
+
+
+def _without_heartbeat(step: Step) -> Step:
+    """The step as ZenML is to run it; `Stops` sends the heartbeats that the store expects."""
+    spec = step.spec.model_copy(update={"enable_heartbeat": False})
+    return step.model_copy(update={"spec": spec})
 
 
 class _FailureLog(Observer):
@@ -193,32 +208,24 @@ def _graph(
         Task(
             name,
             partial(launcher.launch, name),
+            # cached steps are gone from the snapshot
             needs=tuple(need for need in step.spec.upstream_steps if need in steps),
             lane=lane_of.get(name),
             slots=_slots(step) if config.step_resources else 1,
-            **_retries(step),
+            retries=step.config.retry.max_retries if step.config.retry else 0,
+            retry_delay_s=step.config.retry.delay if step.config.retry else 0.0,
+            retry_backoff=step.config.retry.backoff if step.config.retry else 1.0,
         )
         for name, step in sorted(steps.items())  # the store gives them in no fixed order
     ]
     if config.step_resources:
         _warn_of_resources(steps)
     graph = Graph(tasks)
-    if snapshot.pipeline is None or graph.width == 1 or len(graph) <= config.max_workers:
+    all_fit = not lane_of and sum(task.slots for task in tasks) <= config.max_workers
+    if snapshot.pipeline is None or graph.width == 1 or all_fit:
         return graph
     costs_s = step_seconds(snapshot.pipeline.id)
     return Graph(replace(task, cost_s=costs_s.get(task.name)) for task in tasks)
-
-
-def _retries(step: Step) -> dict[str, Any]:
-    """ZenML's retry configuration as arguments of a Task."""
-    retry = step.config.retry
-    if retry is None:
-        return {}
-    return {
-        "retries": retry.max_retries,
-        "retry_delay_s": retry.delay,
-        "retry_backoff": retry.backoff,
-    }
 
 
 def _slots(step: Step) -> int:
@@ -251,43 +258,6 @@ def _lanes(environments: Mapping[str, Environment]) -> dict[str, int]:
         "] and [".join(", ".join(names) for names in groups),
     )
     return {name: lane for lane, names in enumerate(groups) for name in names}
-
-
-def _seed(
-    snapshot: PipelineSnapshotResponse, stack: Stack, orchestrator_run_id: str
-) -> PipelineRunResponse:
-    """Starts the run in the store, as ZenML's launcher does with the first step.
-
-    Done once, before the first step, it saves ZenML a second look at all installed packages:
-    this process is the client's, so their environments are the same.
-    """
-    start_time = utc_now()
-    client = Client()
-    pipeline_run, is_new = client.zen_store.get_or_create_run(
-        PipelineRunRequest(
-            name=string_utils.format_name_template(
-                snapshot.run_name_template,
-                substitutions=snapshot.pipeline_configuration.finalize_substitutions(
-                    start_time=start_time
-                ),
-            ),
-            orchestrator_run_id=orchestrator_run_id,
-            project=client.active_project.id,
-            snapshot=snapshot.id,
-            status=ExecutionStatus.RUNNING,
-            orchestrator_environment=snapshot.client_environment,
-            start_time=start_time,
-            tags=snapshot.pipeline_configuration.tags,
-        )
-    )
-    if is_new:
-        publish_pipeline_run_metadata(
-            pipeline_run_id=pipeline_run.id,
-            pipeline_run_metadata=stack.get_pipeline_run_metadata(run_id=pipeline_run.id),
-        )
-        if pipeline_run.model_version:
-            log_model_version_dashboard_url(model_version=pipeline_run.model_version)
-    return pipeline_run
 
 
 def _tell(outcome: Outcome, run_id: UUID, component_id: UUID) -> None:

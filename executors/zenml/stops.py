@@ -1,57 +1,49 @@
-"""Stops a run from outside and from inside, so that its steps end as soon as they can.
+"""Stops the steps of a run, and keeps ZenML informed that they live.
 
 One thread for each run does it::
 
-    every second     ask the store for the run's status: somebody may have stopped it elsewhere
+    every second     ask the store whether somebody stopped the run elsewhere; send the
+                     heartbeats that are due
     once stopping    mark the run and its running steps as stopping in the store, so that ZenML
                      publishes them as stopped, not as failed; then raise StepInterrupted in the
                      threads that are inside a step's own function, never in ZenML's code
+
+ZenML's own heartbeats, a thread for each step, are switched off: when one finds its step stopped,
+it interrupts the main thread, where no step of ours runs.
 """
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import logging
-import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
-from uuid import UUID
 
-from zenml.client import Client
-from zenml.enums import ExecutionStatus
 from zenml.exceptions import IllegalOperationError, RunStoppedException
-from zenml.orchestrators.publish_utils import (
-    publish_pipeline_run_status_update,
-    publish_step_run_status_update,
-    publish_stopped_step_run,
-)
 from zenml.orchestrators.step_runner import StepRunner
 from zenml.steps import BaseStep
 from zenml.steps.heartbeat import StepHeartbeatWorker
 
 from executors.errors import TaskError, TaskStopped
 from executors.observers import Observer
+from executors.zenml import store
 from executors.zenml.environments import PROCESS_ENVIRONMENT
 
 if TYPE_CHECKING:
-    from zenml.models import StepRunResponse
+    from uuid import UUID
 
 logger = logging.getLogger(__name__)
 
 GRACE_S = 3.0  # how long steps may take to end after a stop
+REPEAT_S = 2.0  # when a step that has not ended is interrupted again
 POLL_S = 1.0  # how often the store is asked whether somebody stopped the run
 LOOK_S = 0.05  # how often a stopping run looks for steps that can be interrupted now
-FIRST_BEAT_S = 0.5  # how long we wait for a step's first heartbeat
-REPEAT_S = 1.5  # when a step that went on after it was interrupted is interrupted again
-MOST_STEPS = 1000  # of a page
-
-HEARTBEAT_FILE = StepHeartbeatWorker.start.__code__.co_filename
-STOP_STATUSES = (ExecutionStatus.STOPPING, ExecutionStatus.STOPPED)
 
 
 class StepInterrupted(KeyboardInterrupt):
@@ -62,7 +54,7 @@ class StepInterrupted(KeyboardInterrupt):
 
 
 class StepNotStarted(TaskError):
-    """The store refused to start the step, because its run had failed or was being stopped."""
+    """The step's function was not reached, as its run had failed or was being stopped."""
 
 
 class Stops(Observer):
@@ -76,10 +68,12 @@ class Stops(Observer):
         self.requested = threading.Event()
         self._run_id = run_id
         self._woken = threading.Event()  # by a stop or the end
+        self._has_ended = threading.Event()
         self._reason: str | None = None
-        self._has_ended = False
+        self._lock = threading.Lock()  # while it is held, no step leaves `_steps`
         self._steps: dict[int, str] = {}  # the step that a thread runs, by the thread's ident
-        self._asked: set[str] = set()  # steps that were marked in the store or interrupted
+        self._asked: set[str] = set()  # steps that were asked to stop, in the store or directly
+        self._beats_s: dict[str, float] = {}  # when a step's next heartbeat is due
         self._thread = threading.Thread(target=self._watch, name="stops", daemon=True)
 
     def __enter__(self) -> Stops:
@@ -92,8 +86,10 @@ class Stops(Observer):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._has_ended = True
+        self._has_ended.set()
         self._woken.set()
+        if error is None:  # else we leave at once
+            self._thread.join()
 
     def run_stopping(self, reason: str) -> None:
         self._reason = reason
@@ -125,135 +121,99 @@ class Stops(Observer):
                 raise StepNotStarted(f"step {step!r} was not started: {error}") from error
             raise
         finally:
-            self._steps.pop(ident, None)
+            with self._lock:
+                self._steps.pop(ident, None)
+            _raise_in(ident, None)  # what was raised too late to be felt
 
     # -- the thread that stops them ----------------------------------------------------------
 
     def _watch(self) -> None:
         while not self._woken.wait(POLL_S):
-            self._ask()
-        if not self._has_ended:
+            self._try(self._ask)
+            self._try(self._send_heartbeats)
+        if not self._has_ended.is_set():
             self._stop()
 
-    def _ask(self) -> None:
-        """Looks whether the run was stopped elsewhere."""
+    def _try(self, talk: Callable[[], None]) -> None:
+        """Talks to the store; if it does not answer, the run goes on, and so does a stop."""
         try:
-            status = Client().get_pipeline_run(self._run_id, hydrate=False).status
+            talk()
         except Exception:
-            logger.debug("could not ask for the status of the run", exc_info=True)
-            return
-        if status in STOP_STATUSES:
+            logger.debug("ZenML's store did not answer", exc_info=True)
+
+    def _ask(self) -> None:
+        if store.is_stopped(self._run_id):
             self.requested.set()
 
-    def _stop(self) -> None:
-        self._ask()  # what looks like a signal may be how ZenML's heartbeat tells of it
-        self._try(self._mark_run)
-        began_s = monotonic()
-        interrupted_s: dict[int, float] = {}
-        while not self._has_ended:
-            is_late = monotonic() - began_s > FIRST_BEAT_S
-            if set(self._steps.copy().values()) - self._asked:
-                self._try(self._mark_steps, is_late)
-            for ident, step in self._steps.copy().items():
-                now_s = monotonic()
-                if (
-                    (step in self._asked or is_late)
-                    and now_s - interrupted_s.get(ident, -REPEAT_S) >= REPEAT_S
-                    and _interrupt(ident)
-                ):
-                    interrupted_s[ident] = now_s
+    def _send_heartbeats(self) -> None:
+        now_s = monotonic()
+        due = {step for step in self._running() if now_s >= self._beats_s.get(step, 0.0)}
+        if not due:
+            return
+        for step_run in store.unfinished(self._run_id):
+            step = step_run.name
+            if step in due and step_run.spec.enable_heartbeat:
+                self._beats_s[step] = now_s + StepHeartbeatWorker.STEP_HEARTBEAT_INTERVAL_SECONDS
+                if store.beat(step_run.id):
                     self._asked.add(step)
-            threading.Event().wait(LOOK_S)
+                    self._interrupt(
+                        [ident for ident, name in self._steps.copy().items() if name == step]
+                    )
 
-    def _try(self, mark: Callable[..., None], *arguments: object) -> None:
-        try:
-            mark(*arguments)
-        except Exception:
-            logger.debug("could not mark what is stopping", exc_info=True)
+    def _stop(self) -> None:
+        self._try(self._ask)  # for what is raised in the end, if both came at the same time
+        self._try(self._mark)
+        began_s = monotonic()
+        again_s = began_s + REPEAT_S
+        interrupted: set[int] = set()
+        while not self._has_ended.wait(LOOK_S):
+            if monotonic() >= again_s:
+                interrupted.clear()
+                again_s += REPEAT_S
+            interrupted |= self._interrupt(self._steps.copy().keys() - interrupted)
 
-    def _mark_run(self) -> None:
-        run = Client().get_pipeline_run(self._run_id, hydrate=False)
-        if not run.status.is_finished and run.status not in STOP_STATUSES:
-            publish_pipeline_run_status_update(
-                self._run_id, ExecutionStatus.STOPPING, status_reason=self._reason
-            )
+    def _mark(self) -> None:
+        store.mark_run_stopping(self._run_id, self._reason or "")
+        running = self._running()
+        for step_run in store.unfinished(self._run_id):
+            if step_run.name in running:
+                self._asked.add(step_run.name)
+                store.mark_step_stopping(step_run)
 
-    def _mark_steps(self, is_late: bool) -> None:
-        """Tells the store which steps are stopping.
+    def _running(self) -> set[str]:
+        with self._lock:
+            return set(self._steps.values())
 
-        A step's heartbeat, a thread of ZenML, interrupts the main thread when it finds its step
-        stopping. Its first beat comes at once and the next one much later, so we wait for the
-        first, but not for long.
-        """
-        running = set(self._steps.copy().values())
-        for step in unfinished(self._run_id):
-            has_beaten = step.latest_heartbeat is not None or not step.spec.enable_heartbeat
-            if step.name in running - self._asked and (has_beaten or is_late):
-                self._asked.add(step.name)
-                try:
-                    publish_step_run_status_update(step.id, ExecutionStatus.STOPPING)
-                except IllegalOperationError:
-                    pass  # it has just ended, or was stopped by force
-
-
-def heeds(number: int) -> bool:
-    """Whether a signal is the user's: a heartbeat of ZenML that finds its step stopped sends one.
-
-    Such a heartbeat interrupts the main thread whatever thread its step runs in, once each
-    interval. Called in a signal handler, so it takes no lock.
-    """
-    now_s = monotonic()
-    is_heartbeat = False
-    for innermost in sys._current_frames().values():
-        frame: FrameType | None = innermost
-        while frame is not None and frame.f_code.co_filename != HEARTBEAT_FILE:
-            frame = frame.f_back
-        worker = None if frame is None else frame.f_locals.get("self")
-        if (
-            isinstance(worker, StepHeartbeatWorker)
-            and worker.is_terminated
-            and now_s - _heard_s.get(worker.step_id, -worker.interval) > worker.interval / 2
-        ):
-            _heard_s[worker.step_id] = now_s
-            is_heartbeat = True
-    return number != signal.SIGINT or not is_heartbeat
+    def _interrupt(self, idents: Collection[int]) -> set[int]:
+        """Interrupts those of these threads that are inside a step's function; returns them."""
+        with self._lock:
+            return {ident for ident in idents if ident in self._steps and _interrupt_step(ident)}
 
 
-_heard_s: dict[UUID, float] = {}  # when a heartbeat interrupted us, by its step's id
-
-
-def unfinished(run_id: UUID) -> list[StepRunResponse]:
-    """The step runs that the store does not know the end of."""
-    page = Client().list_run_steps(pipeline_run_id=run_id, size=MOST_STEPS)
-    return [step for step in page.items if not step.status.is_finished]
-
-
-def publish_stopped(run_id: UUID) -> None:
-    """Marks everything of the run that has no end as stopped.
-
-    That is steps that were given up, and those that wait for a retry which will not come.
-    """
-    for step in unfinished(run_id):
-        try:
-            publish_stopped_step_run(step.id)
-        except IllegalOperationError:
-            pass  # it has just ended
-    run = Client().get_pipeline_run(run_id, hydrate=False)
-    if run.status == ExecutionStatus.STOPPING:
-        publish_pipeline_run_status_update(run_id, ExecutionStatus.STOPPED)
-
-
-def _interrupt(ident: int) -> bool:
+def _interrupt_step(ident: int) -> bool:
     """Raises StepInterrupted in a thread if it is inside a step's function."""
+    loop: asyncio.AbstractEventLoop | None = None
     frame: FrameType | None = sys._current_frames().get(ident)
     while frame is not None and frame.f_code is not BaseStep.call_entrypoint.__code__:
+        if frame.f_code is asyncio.BaseEventLoop.run_forever.__code__:
+            loop = frame.f_locals["self"]
         frame = frame.f_back
     if frame is None:
         return False
-    raised: int = ctypes.pythonapi.PyThreadState_SetAsyncExc(
-        ctypes.c_ulong(ident), ctypes.py_object(StepInterrupted)
+    _raise_in(ident, StepInterrupted)
+    if loop is not None:  # it may be asleep in C code
+        try:
+            loop.call_soon_threadsafe(lambda: None)
+        except RuntimeError:
+            pass  # it has just been closed
+    return True
+
+
+def _raise_in(ident: int, error: type[BaseException] | None) -> None:
+    """Raises an exception in a thread when it runs Python code next; None takes it back."""
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(
+        ctypes.c_ulong(ident), ctypes.py_object() if error is None else ctypes.py_object(error)
     )
-    return raised > 0
 
 
 def _was_refused(error: BaseException) -> bool:

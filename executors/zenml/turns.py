@@ -8,8 +8,13 @@ from collections.abc import Callable, Hashable
 from types import TracebackType
 
 
-def _nothing() -> None:
-    pass
+def nothing() -> None:
+    """Does nothing."""
+
+
+def never() -> bool:
+    """False."""
+    return False
 
 
 class TurnGivenUp(Exception):
@@ -37,17 +42,17 @@ class Turns:
         self,
         key: Hashable,
         *,
-        first: Callable[[], None] = _nothing,
-        last: Callable[[], None] = _nothing,
-        waits: Callable[[], None] = _nothing,
-        gives_up: Callable[[], bool] = lambda: False,
+        first: Callable[[], None] = nothing,
+        last: Callable[[], None] = nothing,
+        waits: Callable[[], None] = nothing,
+        gives_up: Callable[[], bool] = never,
     ) -> Turn:
         """Returns when the thing may be used with this key; blocks until then.
 
         Args:
             key: compared with `==`.
-            first: called when the thing was free before.
-            last: called when it is free again, if `first` was.
+            first: called when the thing was free before; must not block, as others wait.
+            last: called when it is free again, if `first` was; must not block either.
             waits: called once before blocking.
             gives_up: asked while waiting, after each `wake()`.
 
@@ -55,24 +60,21 @@ class Turns:
             TurnGivenUp: `gives_up` returned True.
         """
         turn = Turn(self, key, first, last)
-        with self._changed:
-            self._waiting.append(turn)
-            if self._admits(turn):
-                return turn
         try:
+            with self._changed:
+                self._waiting.append(turn)
+                if self._admits(turn):
+                    return turn
             waits()
             with self._changed:
                 while not self._admits(turn):
                     if gives_up():
                         raise TurnGivenUp
                     self._changed.wait()
-        except BaseException:
-            with self._changed:
-                if turn in self._waiting:
-                    self._waiting.remove(turn)
-                self._changed.notify_all()
+            return turn
+        except BaseException:  # Ctrl-C too, also when the turn was just given
+            self._leave(turn)
             raise
-        return turn
 
     def wake(self) -> None:
         """Makes those who wait ask `gives_up` again."""
@@ -95,11 +97,13 @@ class Turns:
 
     def _leave(self, turn: Turn) -> None:
         with self._changed:
+            if turn in self._waiting:
+                self._waiting.remove(turn)
             if turn in self._holders:
                 self._holders.remove(turn)
                 if not self._holders:
                     turn.last()
-                self._changed.notify_all()
+            self._changed.notify_all()
 
 
 class Turn:

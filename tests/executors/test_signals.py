@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -15,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from executors import Graph, Task, backend_names, load_backend, run
+from executors import backend_names
 
 SCRIPT = textwrap.dedent("""
     import json, os, sys, time
@@ -157,20 +156,6 @@ def test_a_second_ctrl_c_does_not_wait_for_the_grace_of_threads() -> None:
         process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
-
-
-@pytest.mark.parametrize("backend", ["sequential", "threads"])
-def test_a_signal_that_is_not_heeded_changes_nothing(backend: str) -> None:
-    asked: list[int] = []
-
-    def heeds(number: int) -> bool:
-        asked.append(number)
-        return False
-
-    graph = Graph([Task("kills", lambda: os.kill(os.getpid(), signal.SIGINT)), Task("b", int)])
-    report = run(graph, load_backend(backend, 2), heeds=heeds)
-    assert report.succeeded
-    assert asked == [signal.SIGINT]
 
 
 @pytest.mark.parametrize("backend", backend_names())

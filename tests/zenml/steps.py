@@ -5,6 +5,7 @@ ZenML loads steps and hooks by their import path, so they are at the top of a mo
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -52,6 +53,20 @@ async def asynchronous() -> int:
     return 3
 
 
+@step(enable_cache=False)
+async def asleep() -> None:
+    try:
+        await asyncio.sleep(WAIT_S)
+    except asyncio.CancelledError:
+        EVENTS.append("asleep was cancelled")
+        raise
+
+
+@pipeline(enable_cache=False)
+def awaiting() -> None:
+    asleep()
+
+
 def on_init() -> str:
     EVENTS.append("init")
     return "state"
@@ -93,6 +108,29 @@ def meets(*parties: str) -> None:
     barrier = threading.Barrier(len(parties))
     for party in parties:
         DO[party] = lambda: barrier.wait(WAIT_S)
+
+
+class Occupancy:
+    """What steps do that run in groups of a size: wait for each other, then stay for a moment.
+
+    Attributes:
+        most: how many ran at the same time.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.most = 0
+        self._running = 0
+        self._lock = threading.Lock()
+        self._barrier = threading.Barrier(size)
+
+    def run(self) -> None:
+        with self._lock:
+            self._running += 1
+            self.most = max(self.most, self._running)
+        self._barrier.wait(WAIT_S)
+        time.sleep(0.05)  # for one too many to come
+        with self._lock:
+            self._running -= 1
 
 
 def waits_for(event: threading.Event) -> Callable[[], None]:

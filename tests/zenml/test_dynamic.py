@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 
 import pytest
 from zenml import pipeline
@@ -12,6 +10,7 @@ from zenml import pipeline
 from tests.zenml.steps import (
     DO,
     EVENTS,
+    Occupancy,
     StepFailed,
     act,
     fail,
@@ -27,7 +26,7 @@ from tests.zenml.steps import (
 
 pytestmark = pytest.mark.usefixtures("threaded")
 
-SUBMITTED = 5
+SUBMITTED = 6
 
 
 @pipeline(dynamic=True, enable_cache=False)
@@ -44,24 +43,14 @@ def decides() -> None:
 
 def test_a_dynamic_pipeline_runs_on_max_workers_threads() -> None:
     use(2)
-    lock = threading.Lock()
-    running = [0, 0]  # now, at most
-
-    def runs() -> None:
-        with lock:
-            running[0] += 1
-            running[1] = max(running)
-        time.sleep(0.1)
-        with lock:
-            running[0] -= 1
-
-    DO.update({f"s{number}": runs for number in range(SUBMITTED)})
+    occupancy = Occupancy(2)
+    DO.update({f"s{number}": occupancy.run for number in range(SUBMITTED)})
     before = dict(os.environ)
     run = ran(submits)
     assert dict(os.environ) == before
     assert statuses(run)[""] == "completed"
     assert len(run.steps) == SUBMITTED
-    assert running[1] == 2
+    assert occupancy.most == 2
 
 
 def test_a_dynamic_pipeline_may_depend_on_values_and_has_hooks() -> None:

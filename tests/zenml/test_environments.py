@@ -13,7 +13,7 @@ import pytest
 from zenml.client import Client
 
 from executors.zenml import static
-from tests.zenml.steps import DO, EVENTS, StepFailed, fail, made_of, meets, waits_for
+from tests.zenml.steps import DO, EVENTS, StepFailed, fail, made_of, meets, use, waits_for
 
 pytestmark = pytest.mark.usefixtures("threaded")
 
@@ -88,6 +88,13 @@ def test_steps_with_equal_environments_run_side_by_side(secret: str) -> None:
     meets("a", "b")
     same = {"environment": {"WHICH": "both"}, "secrets": [secret]}
     made_of({"a": [], "b": []}, {"a": same, "b": same})()
+
+
+def test_a_step_that_waits_for_its_environment_holds_no_worker() -> None:
+    use(2)
+    meets("a", "c")  # which ends only if b, which is next, does not take the other worker
+    x, y = {"environment": {"WHICH": "x"}}, {"environment": {"WHICH": "y"}}
+    made_of({"a": [], "b": [], "c": []}, {"a": x, "b": y, "c": x})()
 
 
 def test_the_log_says_which_steps_are_kept_apart_and_hides_the_values(

@@ -13,6 +13,7 @@ from zenml.config.retry_config import StepRetryConfig
 from tests.zenml.steps import (
     DO,
     EVENTS,
+    WAIT_S,
     StepFailed,
     both,
     fail,
@@ -172,11 +173,18 @@ def test_waiting_for_a_retry_holds_no_worker() -> None:
     ]
 
 
+def until(name: str, status: str) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while statuses(last_run()).get(name) != status:
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
 def test_a_retry_that_will_not_come_leaves_the_step_stopped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     flaky(1)
-    DO["bad"] = both(lambda: time.sleep(0.5), fail)
+    DO["bad"] = both(lambda: until("flaky", "retrying"), fail)
     with pytest.raises(StepFailed):
         made_of(
             {"flaky": [], "bad": []},
@@ -191,8 +199,8 @@ def test_a_retry_that_the_store_refuses_is_not_what_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     flaky(1)
-    DO["bad"] = both(lambda: time.sleep(0.3), fail)
-    DO["failure hook"] = lambda: time.sleep(1.5)  # the retry comes meanwhile
+    DO["bad"] = both(lambda: until("flaky", "retrying"), fail)
+    DO["failure hook"] = lambda: time.sleep(2.0)  # the retry comes meanwhile
     with pytest.raises(StepFailed):
         made_of(
             {"flaky": [], "bad": []},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import threading
 
 import pytest
 from zenml import get_step_context, pipeline
@@ -13,8 +12,8 @@ from zenml.models import PipelineRunResponse, StepRunResponse
 from tests.zenml.steps import (
     DO,
     EVENTS,
+    Occupancy,
     asynchronous,
-    last_run,
     made_of,
     meets,
     one,
@@ -66,20 +65,11 @@ def test_independent_steps_run_side_by_side() -> None:
 
 def test_no_more_steps_run_at_once_than_there_are_workers() -> None:
     use(2)
-    running, most, lock = set(), [0], threading.Lock()
-
-    def runs() -> None:
-        with lock:
-            running.add(threading.get_ident())
-            most[0] = max(most[0], len(running))
-        threading.Event().wait(0.05)
-        with lock:
-            running.discard(threading.get_ident())
-
     names = [f"s{number}" for number in range(6)]
-    DO.update(dict.fromkeys(names, runs))
+    occupancy = Occupancy(2)
+    DO.update(dict.fromkeys(names, occupancy.run))
     made_of({name: [] for name in names})()
-    assert most[0] == 2
+    assert occupancy.most == 2
 
 
 def logged(what: PipelineRunResponse | StepRunResponse, source: str) -> str:
@@ -138,12 +128,6 @@ def test_the_installed_packages_are_looked_up_once_for_a_run(
     run = made_of({"a": [], "b": ["a"]})()
     assert len(calls) == 1
     assert run.orchestrator_environment == run.client_environment
-
-
-def test_heartbeats_are_on() -> None:
-    made_of({"a": []})()
-    step = last_run().steps["a"]
-    assert step.spec.enable_heartbeat
 
 
 def test_statuses_of_a_diamond() -> None:

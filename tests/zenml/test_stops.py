@@ -8,22 +8,26 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.exceptions import RunStoppedException
+from zenml.orchestrators.publish_utils import publish_step_run_status_update
 from zenml.steps.heartbeat import StepHeartbeatWorker
 from zenml.utils.run_utils import stop_run
 
-from executors.zenml import stops
+from executors.zenml import stops, store
 from tests.zenml.steps import (
     DO,
     EVENTS,
     StepFailed,
+    awaiting,
     both,
     fail,
     last_run,
@@ -44,18 +48,18 @@ BLOCKED = {"": "stopped", "first": "stopped", "second": "stopped"}
 
 @contextmanager
 def program(kind: str) -> Iterator[subprocess.Popen[str]]:
-    """The program, from when its steps run; `stderr` is what it says then."""
+    """The program, from when its steps run; `communicate` gives what it says then."""
     root = PROGRAM.parent.parent.parent
     process = subprocess.Popen(
         [sys.executable, str(PROGRAM), kind],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
     )
     try:
-        assert process.stderr is not None
-        for line in process.stderr:
+        assert process.stdout is not None
+        for line in process.stdout:
             if "steps run" in line:
                 break
         yield process
@@ -77,8 +81,9 @@ def test_a_signal_stops_the_steps_and_runs_the_cleanup_hook(
 ) -> None:
     with program(kind) as process:
         process.send_signal(number)
-        _, said = process.communicate(timeout=WAIT_S)
+        said, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == code
+    assert ("given up" in said) == (kind == "c")
     assert "cleaned up" in said
     assert "after ran" not in said
     assert statuses(last_run()) == BLOCKED
@@ -88,9 +93,10 @@ def test_a_second_signal_ends_the_program_at_once() -> None:
     with program("c") as process:
         process.send_signal(signal.SIGINT)
         while last_run().status != ExecutionStatus.STOPPING:
+            assert process.poll() is None
             time.sleep(0.05)
         process.send_signal(signal.SIGINT)
-        _, said = process.communicate(timeout=WAIT_S)
+        said, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == -signal.SIGINT
     assert "cleaned up" not in said
     assert statuses(last_run()) == BLOCKED
@@ -113,7 +119,9 @@ def stopper() -> Iterator[list[bool]]:
 
 
 @pytest.mark.parametrize("graceful", [True, False], ids=["gracefully", "by force"])
-def test_a_run_can_be_stopped_from_elsewhere(graceful: bool, stopper: list[bool]) -> None:
+def test_a_run_can_be_stopped_from_elsewhere(
+    graceful: bool, stopper: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
     stopper.append(graceful)
     for name in ("first", "second"):
         DO[name] = both(DO[name], spin)
@@ -124,6 +132,7 @@ def test_a_run_can_be_stopped_from_elsewhere(graceful: bool, stopper: list[bool]
             on_cleanup=on_cleanup,
         )()
     assert statuses(last_run()) == BLOCKED
+    assert "given up" not in caplog.text
     assert "after started" not in EVENTS
     assert "cleanup" in EVENTS
     assert ("failure hook StepInterrupted" in EVENTS) == graceful
@@ -168,24 +177,90 @@ def test_a_step_that_ends_well_after_the_stop_is_stopped_too(stopper: list[bool]
 
 
 @pytest.fixture
-def quick_heartbeats(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """ZenML's heartbeats beat often; what they send after the run does not hit the tests."""
-    monkeypatch.setattr(StepHeartbeatWorker, "STEP_HEARTBEAT_INTERVAL_SECONDS", 1.0)
-    before = signal.signal(signal.SIGINT, lambda *_: None)
-    yield
-    time.sleep(0.5)
-    signal.signal(signal.SIGINT, before)
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is asked, and told that steps live, every 50 ms."""
+    monkeypatch.setattr(stops, "POLL_S", 0.05)
+    monkeypatch.setattr(StepHeartbeatWorker, "STEP_HEARTBEAT_INTERVAL_SECONDS", 0.05)
 
 
-@pytest.mark.usefixtures("quick_heartbeats")
-def test_a_heartbeat_that_finds_its_step_stopping_is_not_ctrl_c() -> None:
-    """It interrupts the main thread, where `bad` has just failed and `deaf` is given time."""
-    meets("bad", "deaf")
-    DO["bad"] = both(DO["bad"], fail)
-    DO["deaf"] = both(DO["deaf"], lambda: time.sleep(1.5))  # in C code
+def eventually(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_store_hears_that_a_step_lives() -> None:
+    beats: list[datetime | None] = []
+
+    def lives() -> None:
+        for _ in range(2):
+            eventually(lambda: last_run().steps["a"].latest_heartbeat not in [None, *beats])
+            beats.append(last_run().steps["a"].latest_heartbeat)
+
+    DO["a"] = lives
+    run = made_of({"a": []})()
+    assert run.steps["a"].spec.enable_heartbeat
+    assert len(beats) == 2
+    names = {thread.name for thread in threading.enumerate()}
+    assert not [name for name in names if name.startswith("HeartBeatWorker")]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_step_that_the_store_wants_stopped_is_stopped() -> None:
+    def stops_itself() -> None:
+        publish_step_run_status_update(last_run().steps["a"].id, ExecutionStatus.STOPPING)
+        spin()
+
+    DO["a"] = stops_itself
+    with pytest.raises(RunStoppedException):
+        made_of({"a": [], "b": ["a"]})()
+    assert statuses(last_run()) == {"": "stopped", "a": "stopped"}
+
+
+@pytest.mark.parametrize("mode", ["fail_fast", "stop_on_failure", "continue_on_failure"])
+def test_a_run_that_is_stopped_while_the_store_is_slow_is_stopped(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its step ends by itself before the store was told that the run is stopping."""
+    marks = store.mark_run_stopping
+
+    def mark_slowly(*arguments: Any) -> None:
+        time.sleep(0.5)
+        marks(*arguments)
+
+    monkeypatch.setattr(store, "mark_run_stopping", mark_slowly)
+    DO["a"] = lambda: os.kill(os.getpid(), signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        made_of({"a": [], "b": ["a"]}, execution_mode=mode)()
+    assert statuses(last_run()) == {"": "stopped", "a": "completed"}
+
+
+def test_an_asynchronous_step_is_interrupted_while_it_awaits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        awaiting()
+    timer.join()
+    assert "asleep was cancelled" in EVENTS
+    assert "given up" not in caplog.text
+    assert statuses(last_run()) == {"": "stopped", "asleep": "stopped"}
+
+
+def test_a_store_that_fails_at_the_end_hides_no_exception(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(store, "publish_stopped", fails)
+    DO["a"] = fail
     with pytest.raises(StepFailed):
-        made_of({"bad": [], "deaf": []}, execution_mode="fail_fast")()
-    assert statuses(last_run()) == {"": "failed", "bad": "failed", "deaf": "stopped"}
+        made_of({"a": []}, execution_mode="fail_fast")()
+    assert "may show steps of this run as running" in caplog.text
 
 
 def test_a_run_whose_process_is_gone_can_be_stopped_by_force() -> None:
