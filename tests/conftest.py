@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from collections.abc import Iterator
 
 import psutil
@@ -10,6 +11,8 @@ import pytest
 
 os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
 os.environ["MPLBACKEND"] = "agg"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -208,8 +208,7 @@ def _graph(
         Task(
             name,
             partial(launcher.launch, name),
-            # cached steps are gone from the snapshot
-            needs=tuple(need for need in step.spec.upstream_steps if need in steps),
+            needs=tuple(step.spec.upstream_steps),
             lane=lane_of.get(name),
             slots=_slots(step) if config.step_resources else 1,
             retries=step.config.retry.max_retries if step.config.retry else 0,

@@ -110,6 +110,13 @@ def meets(*parties: str) -> None:
         DO[party] = lambda: barrier.wait(WAIT_S)
 
 
+def eventually(is_so: Callable[[], bool]) -> None:
+    deadline_s = time.monotonic() + WAIT_S
+    while not is_so():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)
+
+
 class Occupancy:
     """What steps do that run in groups of a size: wait for each other, then stay for a moment.
 

@@ -11,9 +11,24 @@ from collections.abc import Iterator
 
 import pytest
 from zenml.client import Client
+from zenml.exceptions import RunStoppedException
+from zenml.utils.run_utils import stop_run
 
 from executors.zenml import static
-from tests.zenml.steps import DO, EVENTS, StepFailed, fail, made_of, meets, use, waits_for
+from executors.zenml.environments import applied
+from tests.zenml.steps import (
+    DO,
+    EVENTS,
+    StepFailed,
+    eventually,
+    fail,
+    last_run,
+    made_of,
+    meets,
+    statuses,
+    use,
+    waits_for,
+)
 
 pytestmark = pytest.mark.usefixtures("threaded")
 
@@ -94,7 +109,7 @@ def test_a_step_that_waits_for_its_environment_holds_no_worker() -> None:
     use(2)
     meets("a", "c")  # which ends only if b, which is next, does not take the other worker
     x, y = {"environment": {"WHICH": "x"}}, {"environment": {"WHICH": "y"}}
-    made_of({"a": [], "b": [], "c": []}, {"a": x, "b": y, "c": x})()
+    made_of({"a": [], "b": [], "c": []}, {"a": x, "b": y, "c": x}, name="without a history")()
 
 
 def test_the_log_says_which_steps_are_kept_apart_and_hides_the_values(
@@ -153,6 +168,37 @@ def test_a_step_that_is_given_up_leaves_none_of_its_variables(
     assert "Step(s) deaf did not end after the stop and were given up" in caplog.text
     ends.set()
     waits_for(has_ended)()
+
+
+def test_a_run_can_be_stopped_while_it_waits_for_another_ones_environment(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    ends = threading.Event()
+    DO["a"] = waits_for(ends)
+    first = threading.Thread(target=made_of({"a": []}, environment={"WHICH": "a"}))
+    first.start()
+    eventually(lambda: "a started" in EVENTS)
+
+    def stops() -> None:
+        eventually(lambda: "Step `b` waits for steps of another run" in caplog.text)
+        stop_run(last_run(), graceful=True)
+
+    stopper = threading.Thread(target=stops)
+    stopper.start()
+    with pytest.raises(RunStoppedException):
+        made_of({"b": []}, environment={"WHICH": "b"})()
+    stopper.join()
+    assert statuses(last_run()) == {"": "stopped"}
+    assert "Steps not started: b (" in caplog.text
+    assert "a ended" not in EVENTS
+    ends.set()
+    first.join()
+    assert "a ended" in EVENTS
+
+
+def test_a_variable_that_cannot_be_set_leaves_no_other_behind() -> None:
+    with pytest.raises(ValueError, match="null"):
+        applied({"WHICH": "set", "WRONG": "a\0b"}, waits=lambda: None)
 
 
 def test_two_runs_with_different_environments_do_not_mix(

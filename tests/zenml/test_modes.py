@@ -13,9 +13,9 @@ from zenml.config.retry_config import StepRetryConfig
 from tests.zenml.steps import (
     DO,
     EVENTS,
-    WAIT_S,
     StepFailed,
     both,
+    eventually,
     fail,
     last_run,
     made_of,
@@ -127,6 +127,10 @@ def test_a_step_that_calls_sys_exit_has_failed() -> None:
     assert exit_.value.code == 3
 
 
+def is_retrying() -> bool:
+    return statuses(last_run()).get("flaky") == "retrying"
+
+
 def flaky(failures: int) -> None:
     left = [None] * failures
 
@@ -173,18 +177,11 @@ def test_waiting_for_a_retry_holds_no_worker() -> None:
     ]
 
 
-def until(name: str, status: str) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while statuses(last_run()).get(name) != status:
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
-
-
 def test_a_retry_that_will_not_come_leaves_the_step_stopped(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     flaky(1)
-    DO["bad"] = both(lambda: until("flaky", "retrying"), fail)
+    DO["bad"] = both(lambda: eventually(is_retrying), fail)
     with pytest.raises(StepFailed):
         made_of(
             {"flaky": [], "bad": []},
@@ -199,7 +196,7 @@ def test_a_retry_that_the_store_refuses_is_not_what_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     flaky(1)
-    DO["bad"] = both(lambda: until("flaky", "retrying"), fail)
+    DO["bad"] = both(lambda: eventually(is_retrying), fail)
     DO["failure hook"] = lambda: time.sleep(2.0)  # the retry comes meanwhile
     with pytest.raises(StepFailed):
         made_of(

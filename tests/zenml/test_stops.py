@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +29,7 @@ from tests.zenml.steps import (
     StepFailed,
     awaiting,
     both,
+    eventually,
     fail,
     last_run,
     made_of,
@@ -181,13 +182,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     """The store is asked, and told that steps live, every 50 ms."""
     monkeypatch.setattr(stops, "POLL_S", 0.05)
     monkeypatch.setattr(StepHeartbeatWorker, "STEP_HEARTBEAT_INTERVAL_SECONDS", 0.05)
-
-
-def eventually(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not is_so():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
 
 
 @pytest.mark.usefixtures("hasty")
