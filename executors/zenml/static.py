@@ -84,16 +84,15 @@ def run_steps(
         except (KeyboardInterrupt, SystemExit) as raised:
             if not hasattr(raised, "report"):
                 at_second_signal()
-                _end(pipeline_run.id, "interrupted twice")
+                _end(pipeline_run.id)
                 raise
             interrupt, report = raised, raised.report
         finally:
             launcher.leave()
     outcome = Outcome.of(report, graph, launcher.times_s)
     _tell(outcome, pipeline_run.id, orchestrator.id)
-    is_stopped = interrupt is not None or stops.requested.is_set()
-    if is_stopped or not report.succeeded:
-        _end(pipeline_run.id, report.stop_reason if is_stopped else None)
+    if not report.succeeded:
+        _end(pipeline_run.id)
     if stops.requested.is_set():
         raise RunStoppedException("The pipeline run was stopped.")
     if interrupt is not None:
@@ -103,11 +102,9 @@ def run_steps(
         raise RunStoppedException("A step was stopped, and no other one failed.")
 
 
-def _end(run_id: UUID, stop_reason: str | None) -> None:
-    """Marks as stopped what has no end; the whole run, if there is a reason for its stop."""
+def _end(run_id: UUID) -> None:
+    """Marks as stopped what has no end."""
     try:
-        if stop_reason is not None:
-            store.mark_run_stopping(run_id, stop_reason)
         store.publish_stopped(run_id)
     except Exception:
         logger.warning("ZenML's store may show steps of this run as running", exc_info=True)

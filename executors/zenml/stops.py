@@ -131,7 +131,7 @@ class Stops(Observer):
         while not self._woken.wait(POLL_S):
             self._try(self._ask)
             self._try(self._send_heartbeats)
-        if not self._has_ended.is_set():
+        if self.is_stopping:  # also when it is over: the store has to know
             self._stop()
 
     def _try(self, talk: Callable[[], None]) -> None:

@@ -108,8 +108,13 @@ def test_steps_with_equal_environments_run_side_by_side(secret: str) -> None:
 def test_a_step_that_waits_for_its_environment_holds_no_worker() -> None:
     use(2)
     meets("a", "c")  # which ends only if b, which is next, does not take the other worker
+    DO["start"] = lambda: eventually(lambda: "a started" in EVENTS)
     x, y = {"environment": {"WHICH": "x"}}, {"environment": {"WHICH": "y"}}
-    made_of({"a": [], "b": [], "c": []}, {"a": x, "b": y, "c": x}, name="without a history")()
+    made_of(
+        {"a": [], "start": [], "b": ["start"], "c": ["start"]},
+        {"a": x, "start": x, "b": y, "c": x},
+        name="without a history",
+    )()
 
 
 def test_the_log_says_which_steps_are_kept_apart_and_hides_the_values(
