@@ -7,8 +7,6 @@ from zenml.orchestrators import BaseOrchestrator, BaseOrchestratorConfig, BaseOr
 
 from executors.cpus import usable_cpus
 
-DOCS_URL = "https://github.com/executor-bench/executor-bench/blob/main/docs/zenml.md"
-
 
 class LocalThreadedOrchestratorConfig(BaseOrchestratorConfig):
     """Configuration of the `local_threaded` orchestrator.
@@ -60,11 +58,6 @@ class LocalThreadedOrchestratorFlavor(BaseOrchestratorFlavor):
     def name(self) -> str:
         """`local_threaded`."""
         return "local_threaded"
-
-    @property
-    def docs_url(self) -> str | None:
-        """The page about this flavor."""
-        return DOCS_URL
 
     @property
     def config_class(self) -> type[BaseOrchestratorConfig]:

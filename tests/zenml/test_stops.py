@@ -140,7 +140,7 @@ def test_a_run_can_be_stopped_from_elsewhere(
 
 
 def test_a_step_that_swallows_the_interrupt_is_interrupted_again(
-    stopper: list[bool], monkeypatch: pytest.MonkeyPatch
+    stopper: list[bool], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(stops, "REPEAT_S", 0.2)
     stopper.append(True)
@@ -157,6 +157,7 @@ def test_a_step_that_swallows_the_interrupt_is_interrupted_again(
     with pytest.raises(RunStoppedException):
         made_of({"first": [], "second": []})()
     assert "swallowed" in EVENTS
+    assert "given up" not in caplog.text
     assert statuses(last_run()) == BLOCKED
 
 
