@@ -100,6 +100,8 @@ class Announcer:
 
     def _post(self, event: Call | Attempt | Stop) -> None:
         self._events.append(event)
+        if isinstance(event, Stop):
+            self._hurried.open()
         if self._asleep:
             self._asleep = False
             self._woken.open()

@@ -23,9 +23,11 @@ from executors.zenml import store
 from executors.zenml.environments import Environment, applied
 from executors.zenml.flavor import LocalThreadedOrchestratorConfig
 from executors.zenml.static import run_steps
+from executors.zenml.stops import CURRENT
 from executors.zenml.turns import Turn, Turns
 
 if TYPE_CHECKING:
+    from zenml.config.step_run_info import StepRunInfo
     from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
     from zenml.stack import Stack
 
@@ -151,6 +153,16 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
         """Runs the cleanup hook, if there is one; what it raises is logged."""
         if _has_hooks(snapshot):
             super().run_cleanup_hook(snapshot)
+
+    def cleanup_step_run(self, info: StepRunInfo, step_failed: bool) -> None:
+        """ZenML calls it in the step's thread, when the step's function has ended.
+
+        Raises:
+            StepInterrupted: the run was stopped before.
+        """
+        stops = CURRENT.get(None)
+        if stops is not None and not step_failed:
+            stops.check(info.step_run_id)
 
     def _stop_run_forcefully(self, pipeline_run: PipelineRunResponse) -> None:
         """Marks the run as stopped at once, also when its process is gone.

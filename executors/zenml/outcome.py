@@ -22,7 +22,8 @@ class Outcome:
     """How the steps ended, and what running them side by side gained.
 
     A step's time is the sum of its attempts, with ZenML's own work for it and with its waiting
-    for the interpreter lock; so the speedup flatters where many steps compete for CPUs.
+    for the interpreter lock and for the store; so the speedup is an upper bound, far above the
+    real one where many short steps compete.
 
     Attributes:
         failed: records of the steps that failed, the earliest failure first.
@@ -70,7 +71,7 @@ class Outcome:
 
     @property
     def speedup(self) -> float:
-        """How many times faster than the steps' times one after another."""
+        """How many times faster than one after another, at most."""
         return self.steps_s / self.wall_s if self.wall_s else 1.0
 
     @property
@@ -84,7 +85,7 @@ class Outcome:
         workers = f"{self.max_workers} worker" + ("s" if self.max_workers != 1 else "")
         return (
             f"{steps} in {self.wall_s:.2f} s on {workers}; step times add up to"
-            f" {self.steps_s:.2f} s (speedup {self.speedup:.2f}); the critical path took"
+            f" {self.steps_s:.2f} s (speedup at most {self.speedup:.2f}); the critical path took"
             f" {100 * self.critical_path_share:.0f} % of the wall time."
         )
 
@@ -128,7 +129,7 @@ class Outcome:
         raise RuntimeError(
             "Pipeline run has failed due to failure in step(s): "
             + ", ".join(record.name for record in self.failed)
-        ) from first
+        )
 
 
 def _is_final(attempt: Attempt) -> bool:

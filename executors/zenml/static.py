@@ -20,11 +20,12 @@ from executors import Graph, Observer, Task, run
 from executors.backends.threads import Threads
 from executors.errors import TaskStopped
 from executors.policy import POLICIES
+from executors.records import describe
 from executors.zenml import store
 from executors.zenml.environments import Environment, applied, differing, grouped, resolved
 from executors.zenml.history import step_seconds
 from executors.zenml.outcome import Outcome
-from executors.zenml.stops import GRACE_S, StepNotStarted, Stops
+from executors.zenml.stops import GRACE_S, HURRY_S, StepNotStarted, Stops
 from executors.zenml.turns import Turn, TurnGivenUp
 
 if TYPE_CHECKING:
@@ -77,13 +78,14 @@ def run_steps(
                 graph,
                 Threads(orchestrator.config.max_workers, grace_s=GRACE_S),
                 policy=policy,
-                observers=[stops, _FailureLog()],
+                observers=[stops, _RunLog()],
                 keep="none",
                 cancel=stops.requested,
             )
         except (KeyboardInterrupt, SystemExit) as raised:
             if not hasattr(raised, "report"):
                 at_second_signal()
+                stops.end(HURRY_S)
                 _end(pipeline_run.id)
                 raise
             interrupt, report = raised, raised.report
@@ -91,7 +93,7 @@ def run_steps(
             launcher.leave()
     outcome = Outcome.of(report, graph, launcher.times_s)
     _tell(outcome, pipeline_run.id, orchestrator.id)
-    if not report.succeeded:
+    if not report.succeeded or stops.is_stopping:
         _end(pipeline_run.id)
     if stops.requested.is_set():
         raise RunStoppedException("The pipeline run was stopped.")
@@ -165,8 +167,8 @@ class _Launcher:
             self._leave(turn)
         if left:
             logger.warning(
-                "Step(s) %s did not end after the stop and were given up: a thread cannot be"
-                " stopped inside C code. They may run on until this process ends.",
+                "Step(s) %s did not end after the stop and were given up: a thread cannot be ended"
+                " from outside. They may run on until this process ends.",
                 ", ".join(name for name, _ in left.values()),
             )
 
@@ -177,19 +179,37 @@ def _without_heartbeat(step: Step) -> Step:
     return step.model_copy(update={"spec": spec})
 
 
-class _FailureLog(Observer):
-    """Logs each failed attempt with its traceback, in the log of the run."""
+class _RunLog(Observer):
+    """Logs failures and the stop, in the log of the run."""
 
     def __init__(self) -> None:
         self._context = copy_context()
+
+    def run_stopping(self, reason: str) -> None:
+        self._context.run(
+            logger.warning,
+            "Stopping (%s): running steps have %g s to end; Ctrl-C again gives them up at once.",
+            reason,
+            GRACE_S,
+        )
 
     def task_ended(self, attempt: Attempt) -> None:
         error = attempt.error
         if error is None or isinstance(error, (TaskStopped, StepNotStarted)):
             return
-        task = attempt.call.task
-        which = f" (attempt {attempt.number} of {task.retries + 1})" if task.retries else ""
-        self._context.run(logger.error, "Step `%s` failed%s.", attempt.name, which, exc_info=error)
+        task, number = attempt.call.task, attempt.number
+        if number > task.retries:
+            self._context.run(logger.error, "Step `%s` failed.", task.name, exc_info=error)
+            return
+        self._context.run(
+            logger.warning,
+            "Step `%s` failed (attempt %d of %d): %s. The next attempt comes after %g s.",
+            task.name,
+            number,
+            task.retries + 1,
+            describe(error),
+            task.retry_delay_s * task.retry_backoff ** (number - 1),
+        )
 
 
 def _graph(

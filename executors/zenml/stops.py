@@ -21,6 +21,7 @@ import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from contextvars import ContextVar, Token
 from time import monotonic
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING
@@ -43,7 +44,11 @@ logger = logging.getLogger(__name__)
 GRACE_S = 3.0  # how long steps may take to end after a stop
 REPEAT_S = 2.0  # when a step that has not ended is interrupted again
 POLL_S = 1.0  # how often the store is asked whether somebody stopped the run
+HURRY_S = 0.5  # how long a second signal waits for what is being told to the store
 LOOK_S = 0.05  # how often a stopping run looks for steps that can be interrupted now
+
+
+CURRENT: ContextVar[Stops] = ContextVar("stops")  # of the run that a step belongs to
 
 
 class StepInterrupted(KeyboardInterrupt):
@@ -75,8 +80,10 @@ class Stops(Observer):
         self._asked: set[str] = set()  # steps that were asked to stop, in the store or directly
         self._beats_s: dict[str, float] = {}  # when a step's next heartbeat is due
         self._thread = threading.Thread(target=self._watch, name="stops", daemon=True)
+        self._token: Token[Stops] | None = None
 
     def __enter__(self) -> Stops:
+        self._token = CURRENT.set(self)
         self._thread.start()
         return self
 
@@ -86,10 +93,15 @@ class Stops(Observer):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._token is not None:
+            CURRENT.reset(self._token)
+        self.end(None if error is None else HURRY_S)
+
+    def end(self, timeout_s: float | None = None) -> None:
+        """Returns when the thread talks to the store no more, or after the timeout."""
         self._has_ended.set()
         self._woken.set()
-        if error is None:  # else we leave at once
-            self._thread.join()
+        self._thread.join(timeout_s)
 
     def run_stopping(self, reason: str) -> None:
         self._reason = reason
@@ -124,6 +136,20 @@ class Stops(Observer):
             with self._lock:
                 self._steps.pop(ident, None)
             _raise_in(ident, None)  # what was raised too late to be felt
+
+    def check(self, step_run_id: UUID) -> None:
+        """Called when a step's function has ended well, before its outputs are stored.
+
+        Ctrl-C also kills the child processes of a terminal, so what a step returns after a stop
+        may be only half of it.
+
+        Raises:
+            StepInterrupted: the run is being stopped; the step is then published as stopped.
+        """
+        if self.is_stopping:
+            store.mark_run_stopping(self._run_id, self._reason or "")
+            store.mark_step_stopping(step_run_id)
+            raise StepInterrupted
 
     # -- the thread that stops them ----------------------------------------------------------
 
@@ -161,24 +187,35 @@ class Stops(Observer):
                     )
 
     def _stop(self) -> None:
-        self._try(self._ask)  # for what is raised in the end, if both came at the same time
-        self._try(self._mark)
-        began_s = monotonic()
-        again_s = began_s + REPEAT_S
+        """Marks, then interrupts, without delay: Ctrl-C may have killed what a step waits for.
+
+        The run first, since ZenML takes a running run whose steps are all stopping for completed.
+        """
+        again_s = monotonic() + REPEAT_S
         interrupted: set[int] = set()
-        while not self._has_ended.wait(LOOK_S):
+        if not self.requested.is_set():
+            self._try(self._mark_run)
+        self._try(self._mark_steps)
+        while True:
+            interrupted |= self._interrupt(self._steps.copy().keys() - interrupted)
+            if self._has_ended.wait(LOOK_S):
+                return
             if monotonic() >= again_s:
                 interrupted.clear()
                 again_s += REPEAT_S
-            interrupted |= self._interrupt(self._steps.copy().keys() - interrupted)
 
-    def _mark(self) -> None:
-        store.mark_run_stopping(self._run_id, self._reason or "")
+    def _mark_run(self) -> None:
+        if store.is_stopped(self._run_id):  # somebody stopped it elsewhere at the same time
+            self.requested.set()
+        else:
+            store.mark_run_stopping(self._run_id, self._reason or "")
+
+    def _mark_steps(self) -> None:
         running = self._running()
         for step_run in store.unfinished(self._run_id):
             if step_run.name in running:
                 self._asked.add(step_run.name)
-                store.mark_step_stopping(step_run)
+                store.mark_step_stopping(step_run.id)
 
     def _running(self) -> set[str]:
         with self._lock:

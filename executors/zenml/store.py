@@ -99,15 +99,16 @@ def beat(step_run_id: UUID) -> bool:
 
 def mark_run_stopping(run_id: UUID, reason: str) -> None:
     """Marks a run that has no end; if its steps have all ended, the store makes it stopped."""
-    run = Client().get_pipeline_run(run_id, hydrate=False)
-    if not run.status.is_finished and run.status not in STOP_STATUSES:
+    try:
         publish_pipeline_run_status_update(run_id, ExecutionStatus.STOPPING, status_reason=reason)
+    except IllegalOperationError:
+        pass  # it has failed or just ended
 
 
-def mark_step_stopping(step: StepRunResponse) -> None:
+def mark_step_stopping(step_run_id: UUID) -> None:
     """What the step raises from now on makes it stopped, not failed."""
     try:
-        publish_step_run_status_update(step.id, ExecutionStatus.STOPPING)
+        publish_step_run_status_update(step_run_id, ExecutionStatus.STOPPING)
     except IllegalOperationError:
         pass  # it has just ended, or was stopped by force
 

@@ -148,7 +148,10 @@ def test_a_failed_step_is_retried(caplog: pytest.LogCaptureFixture) -> None:
     assert statuses(run) == {"": "completed", "flaky": "completed"}
     attempts = Client().list_run_steps(pipeline_run_id=run.id, sort_by="asc:version").items
     assert [attempt.status for attempt in attempts] == ["retried", "retried", "completed"]
-    assert "Step `flaky` failed (attempt 1 of 3)." in caplog.text
+    assert (
+        "Step `flaky` failed (attempt 1 of 3): StepFailed: on purpose. The next attempt comes"
+        " after 0 s." in caplog.text
+    )
 
 
 def test_a_step_that_fails_too_often_has_failed() -> None:

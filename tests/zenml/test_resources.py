@@ -120,7 +120,7 @@ def test_the_summary_of_a_known_run() -> None:
     outcome = Outcome.of(report, graph, {"a": 4.0, "b": 3.0, "c": 1.0})
     known = Outcome(**{**vars(outcome), "wall_s": 6.25, "max_workers": 2})
     assert known.line() == (
-        "3 steps in 6.25 s on 2 workers; step times add up to 8.00 s (speedup 1.28);"
+        "3 steps in 6.25 s on 2 workers; step times add up to 8.00 s (speedup at most 1.28);"
         " the critical path took 80 % of the wall time."
     )
     assert known.losses() is None
