@@ -30,6 +30,7 @@ def install(name: str, max_workers: int | None = None, *, activate: bool = False
     """
     try:
         client = Client()
+        _refuse_another_stack(client, name)
         done = [_flavor(client), _orchestrator(client, name, max_workers), _stack(client, name)]
         if activate:
             client.activate_stack(name)
@@ -61,7 +62,7 @@ def _flavor(client: Client) -> str:
 def _orchestrator(client: Client, name: str, max_workers: int | None) -> str:
     wanted = {} if max_workers is None else {"max_workers": str(max_workers)}
     found = client.list_stack_components(
-        name=name, type=StackComponentType.ORCHESTRATOR, hydrate=True
+        name=f"equals:{name}", type=StackComponentType.ORCHESTRATOR, hydrate=True
     ).items
     if not found:
         made = client.create_stack_component(
@@ -86,21 +87,29 @@ def _workers(component: ComponentResponse) -> str:
     return f"max_workers: {component.configuration.get('max_workers', 'the CPU count')}"
 
 
+def _refuse_another_stack(client: Client, name: str) -> None:
+    for stack in client.list_stacks(name=f"equals:{name}", hydrate=True).items:
+        (orchestrator,) = stack.components[StackComponentType.ORCHESTRATOR]
+        if orchestrator.name != name and orchestrator.flavor_name == FLAVOR:
+            raise InstallError(
+                f"the stack {name!r} has a {FLAVOR} orchestrator already: {orchestrator.name!r}."
+                f" Change that one: zenml orchestrator update {orchestrator.name} --max_workers=N"
+            )
+        if orchestrator.name != name or orchestrator.flavor_name != FLAVOR:
+            raise InstallError(
+                f"a stack {name!r} with orchestrator {orchestrator.name!r} is registered."
+                " Choose another name with --stack"
+            )
+
+
 def _stack(client: Client, name: str) -> str:
-    found = client.list_stacks(name=name, hydrate=True).items
-    if not found:
-        client.create_stack(
-            name,
-            {
-                StackComponentType.ORCHESTRATOR: name,
-                StackComponentType.ARTIFACT_STORE: ARTIFACT_STORE,
-            },
-        )
-        return f"stack {name!r} registered, with artifact store {ARTIFACT_STORE!r}"
-    (orchestrator,) = found[0].components[StackComponentType.ORCHESTRATOR]
-    if orchestrator.flavor_name != FLAVOR:
-        raise InstallError(
-            f"a stack {name!r} with orchestrator {orchestrator.name!r} is registered."
-            " Choose another name with --stack"
-        )
-    return f"stack {name!r} is registered"
+    if client.list_stacks(name=f"equals:{name}").items:
+        return f"stack {name!r} is registered"
+    client.create_stack(
+        name,
+        {
+            StackComponentType.ORCHESTRATOR: name,
+            StackComponentType.ARTIFACT_STORE: ARTIFACT_STORE,
+        },
+    )
+    return f"stack {name!r} registered, with artifact store {ARTIFACT_STORE!r}"

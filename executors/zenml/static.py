@@ -95,13 +95,21 @@ def run_steps(
     _tell(outcome, pipeline_run.id, orchestrator.id)
     if not report.succeeded or stops.is_stopping:
         _end(pipeline_run.id)
-    if stops.requested.is_set():
-        raise RunStoppedException("The pipeline run was stopped.")
     if interrupt is not None:
         raise interrupt
+    if stops.requested.is_set() or _was_stopped_last(pipeline_run.id):
+        raise RunStoppedException("The pipeline run was stopped.")
     outcome.raise_for_failures(policy)
     if not report.succeeded:
         raise RunStoppedException("A step was stopped, and no other one failed.")
+
+
+def _was_stopped_last(run_id: UUID) -> bool:
+    """Whether somebody stopped the run since we last asked."""
+    try:
+        return store.is_stopped(run_id)
+    except Exception:
+        return False
 
 
 def _end(run_id: UUID) -> None:

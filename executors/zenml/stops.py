@@ -78,6 +78,7 @@ class Stops(Observer):
         self._lock = threading.Lock()  # while it is held, no step leaves `_steps`
         self._steps: dict[int, str] = {}  # the step that a thread runs, by the thread's ident
         self._asked: set[str] = set()  # steps that were asked to stop, in the store or directly
+        self._refused: set[str] = set()  # steps that the store did not let start
         self._beats_s: dict[str, float] = {}  # when a step's next heartbeat is due
         self._thread = threading.Thread(target=self._watch, name="stops", daemon=True)
         self._token: Token[Stops] | None = None
@@ -130,12 +131,24 @@ class Stops(Observer):
             if step in self._asked or isinstance(error, (StepInterrupted, RunStoppedException)):
                 raise TaskStopped(f"step {step!r} was stopped ({self._reason})") from error
             if _was_refused(error):
+                self._wait_for_the_reason(step)
                 raise StepNotStarted(f"step {step!r} was not started: {error}") from error
             raise
         finally:
             with self._lock:
                 self._steps.pop(ident, None)
             _raise_in(ident, None)  # what was raised too late to be felt
+
+    def _wait_for_the_reason(self, step: str) -> None:
+        """Blocks until the run knows why the store refuses a step.
+
+        The store knows of a failure while the failed step's hooks still run; only when they have
+        ended does the run. Till then the refusal must not look like the first failure.
+        """
+        self._refused.add(step)
+        while not self.is_stopping and self._running() - self._refused:
+            if self._has_ended.wait(LOOK_S):
+                return
 
     def check(self, step_run_id: UUID) -> None:
         """Called when a step's function has ended well, before its outputs are stored.
@@ -193,8 +206,7 @@ class Stops(Observer):
         """
         again_s = monotonic() + REPEAT_S
         interrupted: set[int] = set()
-        if not self.requested.is_set():
-            self._try(self._mark_run)
+        self._try(lambda: store.mark_run_stopping(self._run_id, self._reason or ""))
         self._try(self._mark_steps)
         while True:
             interrupted |= self._interrupt(self._steps.copy().keys() - interrupted)
@@ -203,12 +215,6 @@ class Stops(Observer):
             if monotonic() >= again_s:
                 interrupted.clear()
                 again_s += REPEAT_S
-
-    def _mark_run(self) -> None:
-        if store.is_stopped(self._run_id):  # somebody stopped it elsewhere at the same time
-            self.requested.set()
-        else:
-            store.mark_run_stopping(self._run_id, self._reason or "")
 
     def _mark_steps(self) -> None:
         running = self._running()

@@ -66,9 +66,15 @@ def test_installing_again_changes_only_what_is_asked_for() -> None:
 def test_something_else_of_that_name_is_left_alone() -> None:
     result = bench("--stack", "default")
     assert result.exit_code == 2
-    assert "an orchestrator 'default' of flavor 'local' is registered" in result.output
+    assert "a stack 'default' with orchestrator 'default' is registered" in result.output
     assert "--stack" in result.output
     client = Client()
+    client.create_stack_component(
+        "mine-local", "local", StackComponentType.ORCHESTRATOR, configuration={}
+    )
+    result = bench("--stack", "mine-local")
+    assert result.exit_code == 2
+    assert "an orchestrator 'mine-local' of flavor 'local' is registered" in result.output
     client.create_stack_component(
         "mine-too", "local_threaded", StackComponentType.ORCHESTRATOR, configuration={}
     )
@@ -82,6 +88,16 @@ def test_something_else_of_that_name_is_left_alone() -> None:
     result = bench("--stack", "mine-other")
     assert result.exit_code == 2
     assert "a stack 'mine-other' with orchestrator 'default' is registered" in result.output
+
+
+@pytest.mark.usefixtures("clean")
+def test_names_are_names_and_no_filters() -> None:
+    bench("--stack", "mine", "--max-workers", "2")
+    assert (
+        "registered, max_workers: 5"
+        in bench("--stack", "contains:mine", "--max-workers", "5").output
+    )
+    assert "max_workers: 2" in bench("--stack", "mine").output
 
 
 @pytest.mark.usefixtures("clean")

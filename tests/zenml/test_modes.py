@@ -10,6 +10,7 @@ import pytest
 from zenml.client import Client
 from zenml.config.retry_config import StepRetryConfig
 
+from executors.zenml import static
 from tests.zenml.steps import (
     DO,
     EVENTS,
@@ -115,6 +116,16 @@ def test_a_step_that_the_store_refuses_to_start_has_not_failed(
     assert "after_slow" not in statuses(last_run())
     assert "Steps failed: bad; not started: after_bad, after_slow" in caplog.text
     assert "after_slow` failed" not in caplog.text
+
+
+def test_a_slow_failure_hook_does_not_hide_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(static, "GRACE_S", 0.2)
+    slow_ends = threading.Event()
+    DO.update(bad=fail, slow=waits_for(slow_ends))
+    DO["failure hook"] = both(slow_ends.set, lambda: time.sleep(1.5))
+    with pytest.raises(StepFailed):
+        made_of(NEEDS, {"bad": {"on_failure": on_failure}}, execution_mode="fail_fast")()
+    assert statuses(last_run()) == {"": "failed", "bad": "failed", "slow": "completed"}
 
 
 def test_a_step_that_calls_sys_exit_has_failed() -> None:
