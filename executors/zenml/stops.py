@@ -219,9 +219,8 @@ class Stops(Observer):
     def _mark_steps(self) -> None:
         running = self._running()
         for step_run in store.unfinished(self._run_id):
-            if step_run.name in running:
+            if step_run.name in running and store.mark_step_stopping(step_run.id):
                 self._asked.add(step_run.name)
-                store.mark_step_stopping(step_run.id)
 
     def _running(self) -> set[str]:
         with self._lock:
@@ -230,7 +229,9 @@ class Stops(Observer):
     def _interrupt(self, idents: Collection[int]) -> set[int]:
         """Interrupts those of these threads that are inside a step's function; returns them."""
         with self._lock:
-            return {ident for ident in idents if ident in self._steps and _interrupt_step(ident)}
+            done = {ident for ident in idents if ident in self._steps and _interrupt_step(ident)}
+            self._asked |= {self._steps[ident] for ident in done}
+            return done
 
 
 def _interrupt_step(ident: int) -> bool:

@@ -105,12 +105,13 @@ def mark_run_stopping(run_id: UUID, reason: str) -> None:
         pass  # it has failed or just ended
 
 
-def mark_step_stopping(step_run_id: UUID) -> None:
-    """What the step raises from now on makes it stopped, not failed."""
+def mark_step_stopping(step_run_id: UUID) -> bool:
+    """What the step raises from now on makes it stopped, not failed; False if it has ended."""
     try:
         publish_step_run_status_update(step_run_id, ExecutionStatus.STOPPING)
     except IllegalOperationError:
-        pass  # it has just ended, or was stopped by force
+        return False
+    return True
 
 
 def publish_stopped(run_id: UUID) -> None:
