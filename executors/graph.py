@@ -15,6 +15,7 @@ from typing import Any
 from executors.errors import GraphError
 
 SHOWN_OF_A_CYCLE = 10  # names at each end
+LONGEST_DELAY_S = 1e8  # three years
 
 
 def _refuse(name: object, field: str, wanted: str, got: object) -> GraphError:
@@ -87,6 +88,16 @@ class Task:
             raise _refuse(name, "cost_s", "seconds >= 0 or None", self.cost_s)
         if not isinstance(self.lane, Hashable):
             raise _refuse(name, "lane", "hashable", self.lane)
+
+    def delay_s(self, failures: int) -> float:
+        """Seconds before the next attempt, after so many failed ones."""
+        if not self.retry_delay_s:
+            return 0.0
+        try:
+            delay_s = self.retry_delay_s * self.retry_backoff ** (failures - 1)
+        except OverflowError:
+            return LONGEST_DELAY_S
+        return min(delay_s, LONGEST_DELAY_S)
 
 
 class Graph:

@@ -31,7 +31,7 @@ from heapq import heappop, heappush
 from typing import Any
 
 from executors.errors import ActionInterrupted, GraphError, TaskStopped
-from executors.graph import Graph, Task
+from executors.graph import Graph
 from executors.policy import FAIL_FAST, FailurePolicy
 from executors.queues import Queues
 from executors.records import Attempt, Call, Records, RunReport, Status, Stop, TaskRecord
@@ -250,7 +250,7 @@ class Session:
         stopped = self.stopping and isinstance(error, (TaskStopped, ActionInterrupted))
         if call.number <= task.retries and not stopped and not self._closed:
             self._earlier.setdefault(index, []).append(attempt)
-            heappush(self._delayed, (now_s + _retry_delay_s(task, call.number), index))
+            heappush(self._delayed, (now_s + task.delay_s(call.number), index))
             return
         self._errors[index] = error
         if stopped:
@@ -365,19 +365,6 @@ class Session:
                 self._status(index) for index, status in enumerate(self._settled) if status is None
             )
         return {status: counts[status] for status in Status if counts[status]}
-
-
-LONGEST_DELAY_S = 1e8  # three years
-
-
-def _retry_delay_s(task: Task, failures: int) -> float:
-    if not task.retry_delay_s:
-        return 0.0
-    try:
-        delay_s = task.retry_delay_s * task.retry_backoff ** (failures - 1)
-    except OverflowError:
-        return LONGEST_DELAY_S
-    return min(delay_s, LONGEST_DELAY_S)
 
 
 def _kept(graph: Graph, keep: str | Collection[str]) -> Collection[int]:

@@ -9,7 +9,8 @@ first step enters and taken back exactly when the last one leaves.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from zenml.utils.env_utils import get_runtime_environment, get_runtime_secret_environment
@@ -52,35 +53,40 @@ def applied(
     Raises:
         TurnGivenUp: `gives_up` returned True while waiting.
     """
-    before: dict[str, str | None] = {}
-
-    def apply() -> None:
-        try:
-            for key, value in environment.items():
-                before[key] = os.environ.get(key)
-                os.environ[key] = value
-        except BaseException:  # such as a NUL byte in a value
-            take_back()
-            raise
-
-    def take_back() -> None:
-        for key, value in before.items():
-            if value is None:
-                os.environ.pop(key, None)
-            else:
-                os.environ[key] = value
-
-    key = frozenset(environment.items())
+    stack = ExitStack()
     return PROCESS_ENVIRONMENT.enter(
-        key, first=apply, last=take_back, waits=waits, gives_up=gives_up
+        _key(environment),
+        first=lambda: stack.enter_context(exactly(environment)),
+        last=stack.close,
+        waits=waits,
+        gives_up=gives_up,
     )
+
+
+@contextmanager
+def exactly(environment: Environment) -> Iterator[None]:
+    """Sets variables, and afterwards makes each of them what it was, whatever happened to it."""
+    before = {name: os.environ.get(name) for name in environment}
+    try:
+        os.environ.update(environment)  # may fail halfway, at a NUL byte
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _key(environment: Environment) -> frozenset[tuple[str, str]]:
+    return frozenset(environment.items())
 
 
 def grouped(environments: Mapping[str, Environment]) -> list[list[str]]:
     """Step names grouped by equal environments, in the order of the first of each group."""
     groups: dict[frozenset[tuple[str, str]], list[str]] = {}
     for name, environment in environments.items():
-        groups.setdefault(frozenset(environment.items()), []).append(name)
+        groups.setdefault(_key(environment), []).append(name)
     return list(groups.values())
 
 

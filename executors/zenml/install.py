@@ -90,15 +90,11 @@ def _workers(component: ComponentResponse) -> str:
 def _refuse_another_stack(client: Client, name: str) -> None:
     for stack in client.list_stacks(name=f"equals:{name}", hydrate=True).items:
         (orchestrator,) = stack.components[StackComponentType.ORCHESTRATOR]
-        if orchestrator.name != name and orchestrator.flavor_name == FLAVOR:
-            raise InstallError(
-                f"the stack {name!r} has a {FLAVOR} orchestrator already: {orchestrator.name!r}."
-                f" Change that one: zenml orchestrator update {orchestrator.name} --max_workers=N"
-            )
         if orchestrator.name != name or orchestrator.flavor_name != FLAVOR:
             raise InstallError(
-                f"a stack {name!r} with orchestrator {orchestrator.name!r} is registered."
-                " Choose another name with --stack"
+                f"a stack {name!r} with orchestrator {orchestrator.name!r} of flavor"
+                f" {orchestrator.flavor_name!r} is registered. Choose another name with --stack,"
+                f" or change that one: zenml orchestrator update {orchestrator.name}"
             )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,7 +19,7 @@ from zenml.steps.step_context import RunContext, get_or_create_run_context
 from zenml.utils.env_utils import get_runtime_environment, get_runtime_secret_environment
 
 from executors.zenml import store
-from executors.zenml.environments import Environment, applied
+from executors.zenml.environments import Environment, applied, exactly
 from executors.zenml.flavor import LocalThreadedOrchestratorConfig
 from executors.zenml.static import run_steps
 from executors.zenml.stops import CURRENT
@@ -126,17 +125,9 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
         self, snapshot: PipelineSnapshotResponse, placeholder_run: PipelineRunResponse | None
     ) -> DynamicPipelineRunner:
         """ZenML's runner, which reads its number of threads from the environment."""
-        name = ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT
-        with _runner_lock:
-            before = os.environ.get(name)
-            os.environ[name] = str(self.config.max_workers)
-            try:
-                return DynamicPipelineRunner(snapshot, placeholder_run, orchestrator=self)
-            finally:
-                if before is None:
-                    del os.environ[name]
-                else:
-                    os.environ[name] = before
+        workers = {ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT: str(self.config.max_workers)}
+        with _runner_lock, exactly(workers):
+            return DynamicPipelineRunner(snapshot, placeholder_run, orchestrator=self)
 
     @classmethod
     def run_init_hook(cls, snapshot: PipelineSnapshotResponse) -> None:

@@ -36,7 +36,7 @@ class Outcome:
     """
 
     max_workers: int
-    policy: str
+    policy: FailurePolicy
     failed: list[TaskRecord]
     stopped: list[str]
     not_started: list[str]
@@ -46,8 +46,14 @@ class Outcome:
     critical_path_s: float
 
     @classmethod
-    def of(cls, report: RunReport, graph: Graph, times_s: Mapping[str, float]) -> Outcome:
-        """Reads a report, with the seconds that each step took."""
+    def of(
+        cls,
+        report: RunReport,
+        graph: Graph,
+        policy: FailurePolicy,
+        times_s: Mapping[str, float],
+    ) -> Outcome:
+        """Reads a report; `times_s` are the seconds that each step took, by name."""
         failed = [record for record in report.failures if _is_final(record.attempts[-1])]
         stopped = []
         not_started = []
@@ -59,7 +65,7 @@ class Outcome:
                 stopped.append(name)
         return cls(
             max_workers=report.workers,
-            policy=report.policy,
+            policy=policy,
             failed=failed,
             stopped=stopped,
             not_started=not_started,
@@ -112,9 +118,9 @@ class Outcome:
             parts.append("stopped: " + ", ".join(self.stopped))
         if self.not_started:
             parts.append("not started: " + ", ".join(self.not_started))
-        return f"Steps {'; '.join(parts)} (execution mode {self.policy})." if parts else None
+        return f"Steps {'; '.join(parts)} (execution mode {self.policy.name})." if parts else None
 
-    def raise_for_failures(self, policy: FailurePolicy) -> None:
+    def raise_for_failures(self) -> None:
         """Raises what a failed pipeline raises; does nothing if no step failed.
 
         Raises:
@@ -124,7 +130,7 @@ class Outcome:
         if not self.failed:
             return
         first = self.failed[0].error
-        if policy.stops_running and first is not None:
+        if self.policy.stops_running and first is not None:
             raise first
         raise RuntimeError(
             "Pipeline run has failed due to failure in step(s): "

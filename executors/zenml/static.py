@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from dataclasses import replace
 from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING
@@ -16,14 +14,14 @@ from zenml.execution.context import setup_execution_context
 from zenml.execution.step.utils import launch_step
 from zenml.orchestrators.publish_utils import publish_pipeline_run_metadata
 
-from executors import Graph, Observer, Task, run
+from executors import Observer, run
 from executors.backends.threads import Threads
 from executors.errors import TaskStopped
 from executors.policy import POLICIES
 from executors.records import describe
 from executors.zenml import store
-from executors.zenml.environments import Environment, applied, differing, grouped, resolved
-from executors.zenml.history import step_seconds
+from executors.zenml.environments import Environment, applied, resolved
+from executors.zenml.graph import graph_of
 from executors.zenml.outcome import Outcome
 from executors.zenml.stops import GRACE_S, HURRY_S, StepNotStarted, Stops
 from executors.zenml.turns import Turn, TurnGivenUp
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from zenml.stack import Stack
 
     from executors.records import Attempt
-    from executors.zenml.flavor import LocalThreadedOrchestratorConfig
     from executors.zenml.orchestrator import LocalThreadedOrchestrator
 
 logger = logging.getLogger(__name__)
@@ -72,7 +69,7 @@ def run_steps(
     interrupt: BaseException | None = None
     with setup_execution_context(pipeline_run=pipeline_run), Stops(pipeline_run.id) as stops:
         launcher = _Launcher(snapshot, orchestrator_run_id, environments, stops)
-        graph = _graph(snapshot, orchestrator.config, environments, launcher)
+        graph = graph_of(snapshot, orchestrator.config, environments, launcher.launch)
         try:
             report = run(
                 graph,
@@ -91,7 +88,7 @@ def run_steps(
             interrupt, report = raised, raised.report
         finally:
             launcher.leave()
-    outcome = Outcome.of(report, graph, launcher.times_s)
+    outcome = Outcome.of(report, graph, policy, launcher.times_s)
     _tell(outcome, pipeline_run.id, orchestrator.id)
     if not report.succeeded or stops.is_stopping:
         _end(pipeline_run.id)
@@ -99,7 +96,7 @@ def run_steps(
         raise interrupt
     if stops.requested.is_set() or _was_stopped_last(pipeline_run.id):
         raise RunStoppedException("The pipeline run was stopped.")
-    outcome.raise_for_failures(policy)
+    outcome.raise_for_failures()
     if not report.succeeded:
         raise RunStoppedException("A step was stopped, and no other one failed.")
 
@@ -196,7 +193,7 @@ class _RunLog(Observer):
     def run_stopping(self, reason: str) -> None:
         self._context.run(
             logger.warning,
-            "Stopping (%s): running steps have %g s to end; Ctrl-C again gives them up at once.",
+            "Stopping (%s): running steps have %g s to end.",
             reason,
             GRACE_S,
         )
@@ -216,72 +213,8 @@ class _RunLog(Observer):
             number,
             task.retries + 1,
             describe(error),
-            task.retry_delay_s * task.retry_backoff ** (number - 1),
+            task.delay_s(number),
         )
-
-
-def _graph(
-    snapshot: PipelineSnapshotResponse,
-    config: LocalThreadedOrchestratorConfig,
-    environments: Mapping[str, Environment],
-    launcher: _Launcher,
-) -> Graph:
-    """The graph of the snapshot, with slots, lanes and, where the order matters, costs."""
-    steps = snapshot.step_configurations
-    lane_of = _lanes(environments)
-    tasks = [
-        Task(
-            name,
-            partial(launcher.launch, name),
-            needs=tuple(step.spec.upstream_steps),
-            lane=lane_of.get(name),
-            slots=_slots(step) if config.step_resources else 1,
-            retries=step.config.retry.max_retries if step.config.retry else 0,
-            retry_delay_s=step.config.retry.delay if step.config.retry else 0.0,
-            retry_backoff=step.config.retry.backoff if step.config.retry else 1.0,
-        )
-        for name, step in sorted(steps.items())  # the store gives them in no fixed order
-    ]
-    if config.step_resources:
-        _warn_of_resources(steps)
-    graph = Graph(tasks)
-    all_fit = not lane_of and sum(task.slots for task in tasks) <= config.max_workers
-    if snapshot.pipeline is None or graph.width == 1 or all_fit:
-        return graph
-    costs_s = step_seconds(snapshot.pipeline.id)
-    return Graph(replace(task, cost_s=costs_s.get(task.name)) for task in tasks)
-
-
-def _slots(step: Step) -> int:
-    return math.ceil(step.config.resource_settings.cpu_count or 1)
-
-
-def _warn_of_resources(steps: Mapping[str, Step]) -> None:
-    ignored = [
-        name
-        for name, step in steps.items()
-        if (settings := step.config.resource_settings).memory or settings.gpu_count
-    ]
-    if ignored:
-        logger.warning(
-            "The memory and GPU settings of step(s) %s are ignored: the steps share this process."
-            " Only cpu_count counts, as workers that the step occupies.",
-            ", ".join(ignored),
-        )
-
-
-def _lanes(environments: Mapping[str, Environment]) -> dict[str, int]:
-    """A lane for each step, or nothing if the environments of all are the same."""
-    groups = grouped(environments)
-    if len(groups) < 2:
-        return {}
-    logger.info(
-        "Steps with different environments do not run at the same time, as a process has only one:"
-        " %s differ between [%s].",
-        ", ".join(differing([environments[names[0]] for names in groups])),
-        "] and [".join(", ".join(names) for names in groups),
-    )
-    return {name: lane for lane, names in enumerate(groups) for name in names}
 
 
 def _tell(outcome: Outcome, run_id: UUID, component_id: UUID) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar, Token
 from time import monotonic
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING
 
 from zenml.exceptions import IllegalOperationError, RunStoppedException
@@ -88,12 +88,7 @@ class Stops(Observer):
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._token is not None:
             CURRENT.reset(self._token)
         self.end(None if error is None else HURRY_S)
@@ -160,7 +155,7 @@ class Stops(Observer):
             StepInterrupted: the run is being stopped; the step is then published as stopped.
         """
         if self.is_stopping:
-            store.mark_run_stopping(self._run_id, self._reason or "")
+            self._mark_run()
             store.mark_step_stopping(step_run_id)
             raise StepInterrupted
 
@@ -206,7 +201,7 @@ class Stops(Observer):
         """
         again_s = monotonic() + REPEAT_S
         interrupted: set[int] = set()
-        self._try(lambda: store.mark_run_stopping(self._run_id, self._reason or ""))
+        self._try(self._mark_run)
         self._try(self._mark_steps)
         while True:
             interrupted |= self._interrupt(self._steps.copy().keys() - interrupted)
@@ -215,6 +210,9 @@ class Stops(Observer):
             if monotonic() >= again_s:
                 interrupted.clear()
                 again_s += REPEAT_S
+
+    def _mark_run(self) -> None:
+        store.mark_run_stopping(self._run_id, self._reason or "")
 
     def _mark_steps(self) -> None:
         running = self._running()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import deque
 from collections.abc import Callable, Hashable
-from types import TracebackType
 
 
 def nothing() -> None:
@@ -42,8 +41,8 @@ class Turns:
         self,
         key: Hashable,
         *,
-        first: Callable[[], None] = nothing,
-        last: Callable[[], None] = nothing,
+        first: Callable[[], object] = nothing,
+        last: Callable[[], object] = nothing,
         waits: Callable[[], None] = nothing,
         gives_up: Callable[[], bool] = never,
     ) -> Turn:
@@ -110,7 +109,11 @@ class Turn:
     """One use of the thing, until it is left; leaving twice does nothing."""
 
     def __init__(
-        self, turns: Turns, key: Hashable, first: Callable[[], None], last: Callable[[], None]
+        self,
+        turns: Turns,
+        key: Hashable,
+        first: Callable[[], object],
+        last: Callable[[], object],
     ) -> None:
         self.key = key
         self.first = first
@@ -123,10 +126,5 @@ class Turn:
     def __enter__(self) -> Turn:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.leave()

@@ -50,19 +50,26 @@ SCRIPT = textwrap.dedent("""
 """)
 
 
+def started(script: str, *arguments: str, lines: list[str]) -> subprocess.Popen[str]:
+    """The script, from when it has printed these lines."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in lines] == [f"{line}\n" for line in lines]
+    return process
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("backend", backend_names())
 def test_a_signal_stops_the_run_and_is_raised_with_the_report(
     backend: str, number: signal.Signals
 ) -> None:
-    script = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, backend], stdout=subprocess.PIPE, text=True
-    )
-    assert script.stdout is not None
     stopped = 1 if backend == "sequential" else 2
-    assert [script.stdout.readline() for _ in range(1 + stopped)] == ["ready\n"] + stopped * [
-        "running\n"
-    ]
+    script = started(SCRIPT, backend, lines=["ready"] + stopped * ["running"])
     script.send_signal(number)
     output, _ = script.communicate(timeout=20)
     said = json.loads(output)
@@ -76,14 +83,7 @@ def test_a_signal_stops_the_run_and_is_raised_with_the_report(
 @pytest.mark.parametrize("backend", backend_names())
 def test_a_second_ctrl_c_is_not_waited_for(backend: str) -> None:
     stubborn = SCRIPT.replace("            raise\n", "            time.sleep(30)\n")
-    script = subprocess.Popen(
-        [sys.executable, "-c", stubborn, backend],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert script.stdout is not None
-    assert [script.stdout.readline() for _ in range(2)] == ["ready\n", "running\n"]
+    script = started(stubborn, backend, lines=["ready", "running"])
     start_s = time.monotonic()
     script.send_signal(signal.SIGINT)
     time.sleep(0.2)
@@ -95,14 +95,7 @@ def test_a_second_ctrl_c_is_not_waited_for(backend: str) -> None:
 
 @pytest.mark.parametrize("backend", backend_names())
 def test_two_signals_at_once_end_the_program_quietly(backend: str) -> None:
-    script = subprocess.Popen(
-        [sys.executable, "-c", SCRIPT, backend],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert script.stdout is not None
-    assert [script.stdout.readline() for _ in range(2)] == ["ready\n", "running\n"]
+    script = started(SCRIPT, backend, lines=["ready", "running"])
     script.send_signal(signal.SIGINT)
     script.send_signal(signal.SIGTERM)
     _, errors = script.communicate(timeout=30)
@@ -125,11 +118,7 @@ def test_ctrl_c_in_a_run_inside_an_action_stops_both_runs() -> None:
         except KeyboardInterrupt as error:
             print(error.report.stop_reason)
     """)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
+    process = started(script, lines=["running"])
     process.send_signal(signal.SIGINT)
     assert process.communicate(timeout=30) == ("received SIGINT\n", "")
 
@@ -143,14 +132,7 @@ def test_a_second_ctrl_c_does_not_wait_for_the_grace_of_threads() -> None:
             print("ready", flush=True)
             run(Graph([Task("t", lambda: time.sleep(60))]), backend)
     """)
-    process = subprocess.Popen(
-        [sys.executable, "-c", script],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()
+    process = started(script, lines=["ready"])
     for _ in range(2):
         time.sleep(0.5)
         process.send_signal(signal.SIGINT)
@@ -174,14 +156,7 @@ def test_ctrl_c_at_any_moment_ends_the_script_and_its_workers(backend: str, tmp_
     """)
     moments = random.Random(1)
     for _ in range(4):
-        process = subprocess.Popen(
-            [sys.executable, "-c", script, backend],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        process.stdout.readline()
+        process = started(script, backend, lines=["ready"])
         children = psutil.Process(process.pid).children()
         time.sleep(moments.uniform(0, 0.3))
         process.send_signal(signal.SIGINT)

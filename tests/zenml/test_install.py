@@ -66,7 +66,7 @@ def test_installing_again_changes_only_what_is_asked_for() -> None:
 def test_something_else_of_that_name_is_left_alone() -> None:
     result = bench("--stack", "default")
     assert result.exit_code == 2
-    assert "a stack 'default' with orchestrator 'default' is registered" in result.output
+    assert "a stack 'default' with orchestrator 'default' of flavor 'local'" in result.output
     assert "--stack" in result.output
     client = Client()
     client.create_stack_component(
@@ -87,7 +87,7 @@ def test_something_else_of_that_name_is_left_alone() -> None:
     )
     result = bench("--stack", "mine-other")
     assert result.exit_code == 2
-    assert "a stack 'mine-other' with orchestrator 'default' is registered" in result.output
+    assert "a stack 'mine-other' with orchestrator 'default' of flavor 'local'" in result.output
 
 
 @pytest.mark.usefixtures("clean")

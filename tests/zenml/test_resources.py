@@ -11,7 +11,7 @@ from zenml.client import Client
 from zenml.config import ResourceSettings
 from zenml.enums import StackComponentType
 
-from executors import Graph, Task, run
+from executors import FAIL_FAST, Graph, Task, run
 from executors.backends import load_backend
 from executors.zenml import history
 from executors.zenml.install import install
@@ -117,7 +117,7 @@ def test_a_failed_run_has_a_summary_too() -> None:
 def test_the_summary_of_a_known_run() -> None:
     graph = Graph([Task("a", int), Task("b", int), Task("c", lambda *_: 0, needs=("a", "b"))])
     report = run(graph, load_backend("sequential", 1))
-    outcome = Outcome.of(report, graph, {"a": 4.0, "b": 3.0, "c": 1.0})
+    outcome = Outcome.of(report, graph, FAIL_FAST, {"a": 4.0, "b": 3.0, "c": 1.0})
     known = Outcome(**{**vars(outcome), "wall_s": 6.25, "max_workers": 2})
     assert known.line() == (
         "3 steps in 6.25 s on 2 workers; step times add up to 8.00 s (speedup at most 1.28);"
