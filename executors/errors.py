@@ -12,6 +12,7 @@
         ├── TaskTimeout (TimeoutError)   ran longer than its timeout_s
         ├── TaskStopped                  was running when the run was stopped
         ├── WorkerDied                   its worker process was killed or exited
+        ├── MemoryLimitExceeded (MemoryError)   needed more memory than its worker may have
         └── NotPicklable                 action, argument or value cannot cross processes
             └── RemoteError              stands for an exception that cannot
 
@@ -60,6 +61,10 @@ class TaskStopped(TaskError):
 
 class WorkerDied(TaskError):
     """The worker process that ran the attempt was killed or exited."""
+
+
+class MemoryLimitExceeded(TaskError, MemoryError):
+    """The attempt needed more memory than `memory_limit_bytes` leaves its worker process."""
 
 
 class NotPicklable(TaskError):

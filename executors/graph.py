@@ -114,6 +114,8 @@ class Graph:
         rank: from name to rank.
         needs: for each rank, the ranks of its needs, in argument order.
         dependents: for each rank, the ranks of the tasks that need it (once for each argument).
+        successor: for each rank, the rank of the task that needs this one only, and is the only
+            one that needs it (the next one in a chain), or -1.
         levels: for each rank, the number of tasks before it on the longest path from a source.
 
     Raises:
@@ -144,6 +146,10 @@ class Graph:
             tuple([rank_of[need] for need in needs[at]]) for at in by_rank
         ]
         self.dependents: list[tuple[int, ...]] = _dependents(self.needs)
+        self.successor: list[int] = [
+            ranks[0] if len(ranks) == 1 and len(self.needs[ranks[0]]) == 1 else -1
+            for ranks in self.dependents
+        ]
         self.levels: list[int] = []
         for ranks in self.needs:
             self.levels.append(1 + max((self.levels[need] for need in ranks), default=-1))

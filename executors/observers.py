@@ -8,9 +8,11 @@ that a million short tasks cost a few hundred wake-ups, not two million.
 from __future__ import annotations
 
 import logging
+import queue
 import threading
-from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from executors.gate import Gate
 from executors.graph import Graph
@@ -19,6 +21,8 @@ from executors.records import Attempt, Call, RunReport, Stop
 logger = logging.getLogger("executors")
 
 REST_S = 0.005  # how late an observer may hear of an event
+
+Event = Call | Attempt | Stop
 
 
 class Observer:
@@ -33,7 +37,7 @@ class Observer:
         """The first tasks are about to start."""
 
     def task_started(self, call: Call) -> None:
-        """An attempt began; told again if its worker died before it really could."""
+        """An attempt began, or a worker is about to begin it; told once for each attempt."""
 
     def task_ended(self, attempt: Attempt) -> None:
         """An attempt ended; it carries its error, if any, but never its value."""
@@ -50,24 +54,15 @@ class Announcer:
 
     def __init__(self, observers: Sequence[Observer]) -> None:
         self._observers = list(observers)
-        self._events: deque[Call | Attempt | Stop] = deque()
-        self._is_stopping = False
-        self._asleep = False
-        self._closing = False
-        self._woken = Gate()
+        self._listeners = _listeners(observers)
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()  # None is the end
         self._hurried = Gate()
         self._thread: threading.Thread | None = None
 
     @property
-    def tell(self) -> Callable[[Call | Attempt | Stop], None] | None:
+    def tell(self) -> Callable[[Event], None] | None:
         """What a session calls with each event; None when nobody listens to any."""
-        hooks = ("task_started", "task_ended", "run_stopping")
-        listens = any(
-            getattr(type(observer), hook) is not getattr(Observer, hook)
-            for observer in self._observers
-            for hook in hooks
-        )
-        return self._post if listens else None
+        return self._events.put if any(self._listeners.values()) else None
 
     def open(self, graph: Graph, backend: str, workers: int) -> None:
         """Tells `run_started` and begins to deliver."""
@@ -83,9 +78,8 @@ class Announcer:
     def drain(self) -> None:
         """Delivers what is left and ends the thread; blocks while an observer does."""
         if self._thread is not None:
-            self._closing = True
+            self._events.put(None)
             self._hurried.open()
-            self._woken.open()
             self._thread.join()
             self._thread = None
 
@@ -98,44 +92,45 @@ class Announcer:
             except (Exception, SystemExit):
                 self._drop(observer)
 
-    def _post(self, event: Call | Attempt | Stop) -> None:
-        self._events.append(event)
-        if isinstance(event, Stop):
-            self._hurried.open()
-        if self._asleep:
-            self._asleep = False
-            self._woken.open()
-
     def _deliver(self) -> None:
-        event: Call | Attempt | Stop | None
         events = self._events
-        while True:
-            closing = self._closing  # read first: what was posted before it is delivered
-            while events:
-                event = events.popleft()
-                if isinstance(event, Stop):
-                    if self._is_stopping:
-                        continue  # two reasons at the same time
-                    self._is_stopping = True
-                for observer in self._observers:
-                    try:
-                        if isinstance(event, Call):
-                            observer.task_started(event)
-                        elif isinstance(event, Attempt):
-                            observer.task_ended(event)
-                        else:
-                            observer.run_stopping(event.reason)
-                    except BaseException:  # SystemExit too: it must not silence the others
-                        self._drop(observer)
-            event = None  # an idle thread pins nothing
-            if closing:
-                return
-            self._asleep = True
-            if not events and not self._closing:
-                self._woken.wait()
+        while (event := events.get()) is not None:
+            for observer, hook in self._listeners[event.__class__]:
+                try:
+                    hook(event)
+                except BaseException:  # SystemExit too: it must not silence the others
+                    self._drop(observer)
+            if event.__class__ is Stop:
+                self._listeners[Stop] = []  # two reasons may come at the same time
+            if events.empty():
+                event = None  # an idle thread pins nothing
                 self._hurried.wait(REST_S)
-            self._asleep = False
 
     def _drop(self, observer: Observer) -> None:
         logger.exception("observer %r failed and hears no more of this run", observer)
         self._observers = [other for other in self._observers if other is not observer]
+        self._listeners = {
+            kind: [listener for listener in listeners if listener[0] is not observer]
+            for kind, listeners in self._listeners.items()
+        }
+
+
+# Of each kind of event: who wants to hear of it, and how it is told.
+Listeners = dict[type, list[tuple[Observer, Callable[[Any], None]]]]
+
+
+def _listeners(observers: Sequence[Observer]) -> Listeners:
+    listeners: Listeners = {Call: [], Attempt: [], Stop: []}
+    for observer in observers:
+        kind = type(observer)
+        if kind.task_started is not Observer.task_started:
+            listeners[Call].append((observer, observer.task_started))
+        if kind.task_ended is not Observer.task_ended:
+            listeners[Attempt].append((observer, observer.task_ended))
+        if kind.run_stopping is not Observer.run_stopping:
+            listeners[Stop].append((observer, partial(_tell_stopping, observer)))
+    return listeners
+
+
+def _tell_stopping(observer: Observer, stop: Stop) -> None:
+    observer.run_stopping(stop.reason)

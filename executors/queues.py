@@ -42,16 +42,22 @@ class Queues:
         self._free = workers  # slots
         self._lane: Hashable = None  # the lane of the running tasks that have one
         self._in_lane = 0  # how many those are
+        heap: list[int] = []
+        self._queues: list[Queue] = []
+        self.only_heap: list[int] | None = heap
+        self.heap_of = [heap] * len(ranked)
+        if all(task.slots == 1 and task.lane is None for task in ranked):
+            return
         queues: dict[tuple[int, Hashable], Queue] = {}
-        self.heap_of: list[list[int]] = []
-        for task in ranked:
+        for rank, task in enumerate(ranked):
             kind = (min(task.slots, workers), task.lane)
             queue = queues.get(kind) or queues.setdefault(kind, Queue(*kind))
-            self.heap_of.append(queue.heap)
+            self.heap_of[rank] = queue.heap
         self._queues = list(queues.values())
-        waits = len(queues) > 1 or any(queue.slots > 1 for queue in self._queues)
-        heaps = [queue.heap for queue in self._queues] or [[]]
-        self.only_heap: list[int] | None = None if waits else heaps[0]
+        if len(queues) > 1 or self._queues[0].slots > 1:
+            self.only_heap = None
+        else:
+            self.only_heap = self._queues[0].heap
 
     def fitting(self) -> Queue | None:
         """The queue of the most urgent task that may start now, or None.

@@ -38,6 +38,7 @@ class Call:
         number: 1 for the first attempt.
         needs: value references (ranks of the needed tasks), in argument order.
         values: the run's values by reference, in the form in which the backend gave them.
+        is_told: observers heard of its start.
     """
 
     index: int
@@ -45,6 +46,7 @@ class Call:
     number: int
     needs: tuple[int, ...]
     values: list[Any]
+    is_told: bool = False
 
 
 @dataclass(slots=True, eq=False)

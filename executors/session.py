@@ -8,7 +8,8 @@ State, by task (an integer: its rank in the graph, 0 the most urgent)::
     missing    needs that have not succeeded yet; 0 puts it into its queue
     readers    tasks that still need its value, plus one when the caller keeps it
     values     its value, from its success until its last reader has ended
-    in_flight  the call that a worker has, or None
+    in_flight  the call that a worker has, or None; only one that follows another (see `follow`)
+               has needs missing
     settled    its final Status, or None
     ready_s, taken_s, started_s, ended_s, received_s, worker
                of the last attempt: columns, because an object a task costs the garbage
@@ -21,6 +22,7 @@ and for the run::
     queues     ready tasks, in heaps (see `queues.py`); `ready` is the heap if there is only one
     delayed    heap of (time, task): retries that wait for their delay
     deadlines  heap of (time, task, number, call): running attempts with a timeout
+    told       tasks whose start was told, but which were put back: it is not told again
 """
 
 from __future__ import annotations
@@ -35,6 +37,8 @@ from executors.graph import Graph
 from executors.policy import FAIL_FAST, FailurePolicy
 from executors.queues import Queues
 from executors.records import Attempt, Call, Records, RunReport, Status, Stop, TaskRecord
+
+SUCCEEDED = Status.SUCCEEDED  # an attribute of an Enum takes longer than a global
 
 
 class Session:
@@ -52,6 +56,8 @@ class Session:
     Attributes:
         stopping: running tasks should be stopped.
         stop_reason: why nothing more starts, or None.
+        values: by rank, as the backend gave them; None before and after they are needed.
+        kept: ranks of the tasks whose values the report will have.
 
     Raises:
         GraphError: `keep` names a task that is not in the graph.
@@ -75,10 +81,10 @@ class Session:
         self.values: list[Any] = [None] * size
         self._tell = tell
         self._closed = False  # nothing more starts
-        self._kept = _kept(graph, keep)
+        self.kept = _kept(graph, keep)
         self._missing = [len(needs) for needs in graph.needs]
         self._readers = [len(readers) for readers in graph.dependents]
-        for index in self._kept:
+        for index in self.kept:
             self._readers[index] += 1
 
         self._in_flight: list[Call | None] = [None] * size
@@ -99,6 +105,7 @@ class Session:
         self._ready = self._queues.only_heap
         self._delayed: list[tuple[float, int]] = []
         self._deadlines: list[tuple[float, int, int, Call]] = []
+        self._told: set[int] = set()
         for index, missing in enumerate(self._missing):  # in order, so these are heaps
             if not missing:
                 self._heap_of[index].append(index)
@@ -139,10 +146,6 @@ class Session:
         """The calls that were taken and have not ended, most urgent first."""
         return [call for call in self._in_flight if call is not None]
 
-    def keeps(self, call: Call) -> bool:
-        """Whether the report will have this task's value."""
-        return call.index in self._kept
-
     # -- what a backend does ----------------------------------------------------------------
 
     def take(self, now_s: float) -> Call | None:
@@ -160,21 +163,36 @@ class Session:
             if queue is None:
                 return None
             index = self._queues.occupy(queue)
-        self._running += 1
-        self._taken_s[index] = now_s
-        number = 1 + len(self._earlier[index]) if index in self._earlier else 1
-        graph = self.graph
-        call = Call(index, graph.ranked[index], number, graph.needs[index], self.values)
-        self._in_flight[index] = call
-        return call
+        return self._call(index, now_s)
+
+    def follow(self, call: Call, now_s: float) -> Call | None:
+        """Takes the task that waits for nothing but this running call, before the call has ended.
+
+        So the worker can go on with it without asking, and keep the value. It is put back when the
+        call does not succeed. None if there is no such task, or if it would not be the next one to
+        take: a more urgent one is ready. None, too, for a task with a timeout, whose start nobody
+        would notice, and where slots or lanes matter.
+        """
+        index = self.graph.successor[call.index]
+        if index < 0 or self._closed or self._ready is None or self._in_flight[index] is not None:
+            return None
+        if self._ready and self._ready[0] < index:
+            return None
+        if self.graph.ranked[index].timeout_s is not None:
+            return None
+        return self._call(index, now_s)
 
     def started(self, call: Call, now_s: float) -> None:
-        """The call's real start: its deadline runs from here, and observers are told."""
+        """The call's real start: its deadline runs from here, and observers are told, once."""
         if call.task.timeout_s is not None:
             deadline_s = now_s + call.task.timeout_s
             heappush(self._deadlines, (deadline_s, call.index, call.number, call))
         if self._tell is not None:
-            self._tell(call)
+            if not self._told or call.index not in self._told:
+                self._tell(call)
+            else:
+                self._told.discard(call.index)
+            call.is_told = True
 
     def finish(self, attempt: Attempt, now_s: float) -> None:
         """Takes an outcome; a second one for the same call is ignored."""
@@ -194,7 +212,7 @@ class Session:
         if self._tell is not None:
             self._tell(attempt)
         if attempt.error is None:
-            self._settled[index] = Status.SUCCEEDED
+            self._settled[index] = SUCCEEDED
             self._unsettled -= 1
             if self._readers[index]:
                 self.values[index] = value
@@ -203,8 +221,11 @@ class Session:
                 left = missing[dependent] - 1
                 missing[dependent] = left
                 if not left:
-                    self._ready_s[dependent] = now_s
-                    heappush(self._heap_of[dependent], dependent)
+                    if self._in_flight[dependent] is None:
+                        self._ready_s[dependent] = now_s
+                        heappush(self._heap_of[dependent], dependent)
+                    else:  # it follows: its worker knew before we did
+                        self._ready_s[dependent] = self._taken_s[dependent] = attempt.ended_s
             self._release(call.needs)
         else:
             self._failed(attempt, attempt.error, now_s)
@@ -217,9 +238,12 @@ class Session:
         self._in_flight[index] = None
         self._running -= 1
         self._taken_s[index] = None
+        if call.is_told:
+            self._told.add(index)
         if self._ready is None:
             self._queues.vacate(call.task)
-        heappush(self._heap_of[index], index)
+        if not self._missing[index]:
+            heappush(self._heap_of[index], index)
 
     def overdue(self, now_s: float) -> Sequence[Call]:
         """The calls past their deadlines, each told once; also readies retries that are due."""
@@ -290,6 +314,15 @@ class Session:
             if not left:
                 self.values[need] = None
 
+    def _call(self, index: int, now_s: float) -> Call:
+        self._running += 1
+        self._taken_s[index] = now_s
+        number = 1 + len(self._earlier[index]) if index in self._earlier else 1
+        graph = self.graph
+        call = Call(index, graph.ranked[index], number, graph.needs[index], self.values)
+        self._in_flight[index] = call
+        return call
+
     # -- waiting ----------------------------------------------------------------------------
 
     def _is_stale(self, call: Call) -> bool:
@@ -342,7 +375,7 @@ class Session:
         values = {
             task.name: unwrap(self.values[rank])
             for task in self.graph.tasks
-            if (rank := self.graph.rank[task.name]) in self._kept
+            if (rank := self.graph.rank[task.name]) in self.kept
             and self._settled[rank] is Status.SUCCEEDED
         }
         self.values.clear()

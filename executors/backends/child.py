@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import mmap
+import errno
 import os
+import pickle
 import resource
 import signal
 import socket
@@ -12,110 +13,187 @@ import weakref
 from pathlib import Path
 from time import monotonic
 
-from executors.backends.wire import CELL, REPLY, SIZE, shared_cell
+from executors.backends.orders import Packet
+from executors.backends.packing import Packed, Segment
+from executors.backends.wire import (
+    FORGET,
+    IN_SEGMENT,
+    LOG,
+    LONGEST,
+    MESSAGES,
+    REPORT,
+    TICKET,
+    Setup,
+    receive,
+    send,
+)
 from executors.errors import BackendError
 from executors.interpreter import module_command, module_environment
 from executors.records import Call
 
 EXIT_GRACE_S = 1.0
 BYTES = 20_000_000  # resident memory of an idle worker, rounded up
-DESCRIPTORS = 4
+DESCRIPTORS = 6
 SPARE_DESCRIPTORS = 64
-CHUNK = 1 << 14  # of a reply; most are short, and room for more would cost them 15 us
-LONG_CHUNK = 1 << 20
+MANY_DESCRIPTORS = 0.75  # of those that this process may have: then segments are copied
+
+# A report as its reader sees it: kind, number of the call, outcome, start and end of the action.
+Report = tuple[int, int, Packed, float, float]
 
 
 class Child:
-    """One worker process, seen from the parent."""
+    """One worker process, seen from the parent.
 
-    def __init__(self, number: int) -> None:
+    Attributes:
+        calls: what was given to it and has not ended, by number, in the order in which it makes
+            them. The first one is running, or will be as soon as the worker looks.
+        following: numbers of the calls that wait for the one before them.
+        leader: number of the call that was given last, if another one may follow it, or 0.
+        packet: calls that `post` will send.
+        begun: the first of `calls`, from `begun_s` on, as far as the session was told.
+        heard_s: when it last reported, or got a call while it had none.
+        is_slow: what it runs takes so long that it gets nothing more until it reports.
+    """
+
+    def __init__(self, number: int, bell: int) -> None:
+        self.number = number
         self.name = f"process-{number}"
-        self.is_ready = False
-        self.has_hung_up = False
-        self.hired_s = monotonic()
-        self.call: Call | None = None
-        self.taken_s = 0.0
-        self.unsent = memoryview(b"")
-        self.unread = bytearray()
-        self.socket, theirs = socket.socketpair()
+        self.calls: dict[int, Call] = {}
+        self.following: set[int] = set()
+        self.leader = 0
+        self.begun: Call | None = None
+        self.hired_s = self.begun_s = self.heard_s = monotonic()
+        self.is_ready = self.is_slow = self.has_hung_up = False
+        self.packet = Packet()
+        self._unread = b""
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, MESSAGES)
+        self._tickets, self._queue = socket.socketpair()
+        self._reports, reports = os.pipe()
         lifeline, self._lifeline = os.pipe()
-        self._sent = 0  # calls
-        cell = shared_cell()
-        self._begun = mmap.mmap(cell, CELL.size)
-        inherited = (theirs.fileno(), lifeline, cell)
+        inherited = (self._queue.fileno(), theirs.fileno(), reports, bell, lifeline)
         try:
             self.process = subprocess.Popen(
-                module_command("executors.backends.worker", *inherited),
+                module_command("executors.backends.worker", number, *inherited),
                 pass_fds=inherited,
                 stdin=subprocess.DEVNULL,
                 process_group=0,
                 env=module_environment(),
             )
         except BaseException:
-            self.socket.close()
-            os.close(self._lifeline)
+            self._close()
             raise
         finally:
             theirs.close()
+            os.close(reports)
             os.close(lifeline)
-            os.close(cell)
-        self.socket.setblocking(False)
+        self._line.setblocking(False)
+        self._tickets.setblocking(False)
+        os.set_blocking(self._reports, False)
         _children.add(self)
-        self.exit_fd = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else -1
+        self._exit = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else None
 
-    def order(self, call: Call, message: bytes, now_s: float) -> None:
-        """Gives it a call."""
-        self._sent += 1
-        self.call = call
-        self.taken_s = now_s
-        self.send(message)
+    # -- what it has to do ------------------------------------------------------------------
 
     @property
-    def has_begun(self) -> bool:
-        """Whether it has begun its call, as far as it got to say so; it may be dead by now."""
-        return bool(CELL.unpack_from(self._begun)[0] == self._sent)
+    def queued(self) -> int:
+        """Calls that wait here and that other workers could make."""
+        return len(self.calls) - len(self.following) - 1
 
-    def send(self, message: bytes) -> None:
-        """Sends as much as goes now; the rest waits in `unsent`."""
-        self.unsent = memoryview(SIZE.pack(len(message)) + message)
-        self.send_more()
+    def drop(self, number: int) -> Call | None:
+        """Takes a call from the list of what it has to do, if it is there."""
+        self.following.discard(number)
+        return self.calls.pop(number, None)
 
-    def send_more(self) -> None:
+    def prepare(self, setup: Setup) -> None:
+        """Tells it what to do before it is ready."""
         try:
-            while self.unsent:
-                self.unsent = self.unsent[self.socket.send(self.unsent) :]
-        except BlockingIOError:
-            pass
-        except OSError:  # it is gone: reading will tell
-            self.unsent = memoryview(b"")
-
-    def receive(self, to_the_end: bool = False) -> tuple[int, bytes, bytes, float, float] | None:
-        """The reply, when all of it is here: kind, outcome, records, start and end."""
-        size = LONG_CHUNK if self.unread else CHUNK
-        try:
-            while True:
-                data = self.socket.recv(size)
-                self.unread += data
-                if not data:
-                    self.has_hung_up = True
-                if not data or (len(data) < size and not to_the_end):
-                    break
-                size = LONG_CHUNK
-        except BlockingIOError:
-            pass
+            send(self._line, pickle.dumps(setup), [])
         except ConnectionError:
-            self.has_hung_up = True
-        if len(self.unread) < REPLY.size:
-            return None
-        kind, size, records_size, started_s, ended_s = REPLY.unpack_from(self.unread)
-        middle = REPLY.size + size
-        end = middle + records_size
-        if len(self.unread) < end:
-            return None
-        with memoryview(self.unread) as unread:
-            outcome, records = bytes(unread[REPLY.size : middle]), bytes(unread[middle:end])
-        self.unread = bytearray()
-        return kind, outcome, records, started_s, ended_s
+            pass  # it is gone: its end will tell
+
+    def post(self) -> bool:
+        """Sends what is in its packet; False, and nothing is sent, when there is no room."""
+        packet, self.packet = self.packet, Packet()
+        packet.ring_halfway()
+        try:
+            send(self._line, (packet.is_plain, packet.orders), packet.descriptors)
+            self._tickets.send(packet.tickets())
+        except (BlockingIOError, ConnectionError):
+            return False
+        except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:  # descriptors on their way
+                return False
+            raise
+        return True
+
+    def take_back(self, most: int, next_number: int) -> list[int]:
+        """Numbers of calls that it has not begun, and will not."""
+        try:
+            tickets = self._queue.recv(most * TICKET.size, socket.MSG_DONTWAIT)
+            self._tickets.send(TICKET.pack(FORGET | next_number))
+        except BlockingIOError:
+            tickets = b""
+        return [number for (number,) in TICKET.iter_unpack(tickets) if number < FORGET]
+
+    # -- what it has done -------------------------------------------------------------------
+
+    def hear(self, to_the_end: bool = False) -> list[Report]:
+        """What it has reported since; to the end, when nothing more can come."""
+        reports: list[Report] = []
+        while True:
+            try:
+                data = os.read(self._reports, LONGEST)
+            except BlockingIOError:
+                return reports
+            if not data:
+                self.has_hung_up = True
+                return reports
+            self._read(self._unread + data if self._unread else data, reports)
+            if len(data) < LONGEST and not to_the_end:
+                return reports
+
+    def _read(self, data: bytes, reports: list[Report]) -> None:
+        at, last = 0, len(data) - REPORT.size
+        while at <= last:
+            size, number, kind, started_s, ended_s = REPORT.unpack_from(data, at)
+            begin = at + REPORT.size
+            end = begin + size
+            if end > len(data) and size < LONGEST:
+                break
+            outcome: Packed = data[begin:end]
+            if kind & IN_SEGMENT:
+                kind -= IN_SEGMENT
+                outcome = self._segment()
+            if kind > LOG or size >= LONGEST:
+                self.kill()  # something else wrote to its pipe, and nothing there can be trusted
+                data = b""
+                break
+            reports.append((kind, number, outcome, started_s, ended_s))
+            at = end
+        self._unread = data[at:]
+
+    def _segment(self) -> Segment:
+        sizes, descriptors = receive(self._line)
+        segment = Segment(sizes, next(descriptors, -1))
+        if segment.fd > MANY_DESCRIPTORS * resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+            segment.let_go()
+        return segment
+
+    # -- its end ----------------------------------------------------------------------------
+
+    @property
+    def watched(self) -> int:
+        """The descriptor that becomes readable at its end, and without pidfds at each report."""
+        return self._reports if self._exit is None else self._exit
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has, once `watched` is readable and what it reported was heard."""
+        return self._exit is not None or self.has_hung_up
+
+    def dismiss(self) -> None:
+        """Asks it to end after what it was given."""
+        self._tickets.close()
 
     def wait_for_exit(self, timeout_s: float = EXIT_GRACE_S) -> None:
         try:
@@ -133,11 +211,15 @@ class Child:
     def release(self) -> None:
         """Closes what the parent holds of it."""
         _children.discard(self)
-        self.socket.close()
-        self._begun.close()
+        if self._exit is not None:
+            os.close(self._exit)
+        self._close()
+
+    def _close(self) -> None:
+        for channel in (self._line, self._tickets, self._queue):
+            channel.close()
+        os.close(self._reports)
         os.close(self._lifeline)
-        if self.exit_fd >= 0:
-            os.close(self.exit_fd)
 
     def __repr__(self) -> str:
         return f"{self.name} (pid {self.process.pid})"

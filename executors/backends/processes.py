@@ -2,45 +2,50 @@
 
 ::
 
-    drive:  take -> pickle -> socket -> worker: action -> socket -> finish -> take ...
+    drive:  deadlines and stops -> give calls -> sleep until the bell rings -> hear reports -> ...
 
 Each worker is a fresh interpreter (`worker.py`; its parent's side is `child.py`) in a process
-group of its own, with a socket
-pair for messages, a pipe, its lifeline, that ends it with this process, and a shared cell in
-which it counts the calls that it has begun. It has one call at a time: when it dies, that call
-fails, or, if it had not begun, goes to another worker. Nothing else is lost.
+group of its own. It has a queue, in the kernel, of calls that it makes one after the other, and
+reports each before it begins the next (`wire.py`). How many it has is for `pace.py` to say. So the
+kernel knows, whatever happens to a worker: what it took and did not report, it was running, and
+what it did not take, it never began.
 
-State of a worker: starting (no READY yet), idle (in `_idle`), busy (`call` is set), dead (left
-`_workers`). Whatever kills one, `_bury` is where it ends.
+State of a worker: starting (no READY yet), idle (no calls), busy, slow (see `_share`), dead (left
+`_workers`). A call leaves a worker by its report, by being taken back, or by the worker's end, and
+whatever ends a worker, `_bury` is where it ends.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import pickle
 import selectors
-import socket
 import sys
+from collections.abc import Callable, Iterable, Sequence
 from itertools import count
 from time import monotonic
 from typing import Any, ClassVar
 
 from executors.backends.base import Backend
 from executors.backends.child import EXIT_GRACE_S, Child, check_room, how_it_ended
+from executors.backends.orders import Kept, Orders
+from executors.backends.pace import MOST_CALLS, Pace
+from executors.backends.packing import Packed, dumps_by_value, load
 from executors.backends.wire import (
     ERROR,
+    LEADS,
+    NOT_READY,
+    OUTCOMES,
     READY,
-    Order,
-    Packed,
+    RING,
+    SKIPPED,
     Setup,
-    dumps_by_value,
-    exception_of,
-    unpack,
+    error_of,
 )
 from executors.errors import (
     BackendError,
     NotPicklable,
+    TaskError,
     TaskStopped,
     TaskTimeout,
     WorkerDied,
@@ -50,33 +55,59 @@ from executors.records import Attempt, Call, describe, shown
 from executors.session import Session
 
 START_TIMEOUT_S = 60.0
-START_TRIES = 5  # workers that die at start-up, one after the other, before the run ends
+START_TRIES = 10  # workers that die at start-up, one after the other, before the run ends
 LONGEST_WAIT_S = 3600.0  # epoll takes no more than some weeks
-CACHED_BYTES = 1 << 16  # pickled actions up to this size are kept: tasks often share one
+BLOCKS_FROM = 8  # calls that a worker should have at hand
+BELL_BYTES = 1 << 16  # of rings, read at once
+NOBODY = RING.pack(2**32 - 1)  # rings when no worker does
 
 
 class Processes(Backend):
     """Worker processes: python code runs in parallel, at the price of pickling.
 
     Actions may be lambdas and closures; each attempt gets a copy of its own. Values are pickled by
-    the worker that made them and unpickled by each reader. A worker that is killed, exits or
-    crashes fails only the task it was running, with `WorkerDied`, and is replaced. A task that
-    overruns its `timeout_s` is killed with its worker, as is whatever runs when the run is stopped.
+    the worker that made them and unpickled by each reader; buffers of 32 KiB and more, as of numpy
+    arrays, are in shared memory, which readers map (writes stay private). A worker that is killed,
+    exits or crashes fails only the task it was running, with `WorkerDied`, and is replaced. A task
+    that overruns its `timeout_s` is killed with its worker, as is whatever runs when the run is
+    stopped.
+
+    Args:
+        workers: how many; None means `usable_cpus()`.
+        initializer: called without arguments in each worker before it is ready.
+        preload: names of modules that each worker imports before it is ready.
+        memory_limit_bytes: memory that a worker may allocate, with the interpreter's own; an
+            attempt that needs more fails with `MemoryLimitExceeded`. Linux only (RLIMIT_DATA): it
+            counts private memory, touched or not, and of shared memory what arguments map.
+
+    Raises:
+        BackendError: an argument is wrong, or there is no room for so many workers.
     """
 
     name: ClassVar[str] = "processes"
 
-    def __init__(self, workers: int | None = None) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        initializer: Callable[[], object] | None = None,
+        preload: Sequence[str] = (),
+        memory_limit_bytes: int | None = None,
+    ) -> None:
         super().__init__(workers)
         check_room(self.workers)
-        self._numbers = count()
+        self._preload = _checked_preload(preload)
+        self._initializer = _checked_initializer(initializer)
+        self._memory_limit_bytes = _checked_limit(memory_limit_bytes)
+        self._worker_numbers = count()
+        self._number = 0  # of the call that was given last
         self._selector: selectors.BaseSelector
-        self._workers: set[Child] = set()
-        self._idle: list[Child] = []
+        self._workers: dict[int, Child] = {}  # by number
         self._starting = 0  # workers that are not ready yet
         self._failed_starts = 0
-        self._actions: dict[int, bytes] = {}  # pickled actions of the run, by id
-        self._waker, self._woken = -1, -1  # a pipe: a signal must get us out of select
+        self._bell = self._listener = -1  # a pipe, see wire.py; signals ring it too
+        self._pace = Pace()  # of the run, as are its orders
+        self._orders = Orders()
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -96,86 +127,60 @@ class Processes(Backend):
         """
         self._failed_starts = 0
         self._selector = selectors.DefaultSelector()
-        self._woken, self._waker = os.pipe()
-        os.set_blocking(self._woken, False)
-        os.set_blocking(self._waker, False)
-        self._selector.register(self._woken, selectors.EVENT_READ, None)
+        self._listener, self._bell = os.pipe()
+        os.set_blocking(self._listener, False)
+        os.set_blocking(self._bell, False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
         try:
             for _ in range(self.workers):
                 self._hire()
-            while len(self._idle) < self.workers:
-                self._react(None, self._check_starts())
+            while self._starting:
+                self._listen(None, self._check_starts())
         except BaseException:
             self._kill_all()
             self.close()
             raise
 
     def close(self) -> None:
-        waker, self._waker = self._waker, -1
-        for worker in self._workers:
-            try:
-                worker.socket.shutdown(socket.SHUT_RDWR)  # an idle worker ends at that
-            except OSError:
-                pass  # it has hung up
+        bell, self._bell = self._bell, -1
+        for worker in self._workers.values():
+            worker.dismiss()
         give_up_s = monotonic() + EXIT_GRACE_S
-        for worker in self._workers:
+        for worker in self._workers.values():
             worker.wait_for_exit(max(0.0, give_up_s - monotonic()))
             worker.kill()  # also what its tasks left behind in its group
             worker.process.wait()
             worker.release()
         self._workers.clear()
-        self._idle.clear()
         self._selector.close()
-        os.close(self._woken)
-        os.close(waker)
+        os.close(self._listener)
+        os.close(bell)
 
     def wake(self) -> None:
-        if self._waker >= 0:
+        if self._bell >= 0:
             try:
-                os.write(self._waker, b"!")
+                os.write(self._bell, NOBODY)
             except BlockingIOError:
-                pass  # it is full of wake-ups
+                pass  # it is full of rings
 
     def _hire(self) -> None:
         try:
-            worker = Child(next(self._numbers))
+            worker = Child(next(self._worker_numbers), self._bell)
         except OSError as error:
             raise BackendError(f"a worker process could not be started: {error}") from error
-        self._workers.add(worker)
+        self._workers[worker.number] = worker
         self._starting += 1
-        self._selector.register(worker.socket, selectors.EVENT_READ, worker)
-        if worker.exit_fd >= 0:
-            self._selector.register(worker.exit_fd, selectors.EVENT_READ, worker)
-        setup = Setup(worker.name, import_path(), os.environ.get("PYTHONPATH"), _log_levels())
-        worker.send(pickle.dumps(setup))
-        self._watch_writes(worker)
-
-    # -- the loop ---------------------------------------------------------------------------
-
-    def drive(self, session: Session) -> None:
-        try:
-            for _ in range(self.workers - len(self._workers)):
-                self._hire()  # those that an earlier run ended
-            while True:
-                now_s = monotonic()
-                for call in session.overdue(now_s):
-                    self._end(session, call, TaskTimeout(_timed_out(call)))
-                if session.stopping:
-                    for call in session.running:
-                        self._end(session, call, TaskStopped(_stopped(call, session)))
-                while self._idle and (taken := session.take(now_s)) is not None:
-                    self._dispatch(session, self._idle.pop(), taken, now_s)
-                if session.over:
-                    return
-                waits_s = [self._check_starts()]
-                if session.wake_at_s is not None:
-                    waits_s.append(max(0.0, session.wake_at_s - monotonic()))
-                self._react(session, min(waits_s))
-        except BaseException:
-            self._kill_all()
-            raise
-        finally:
-            self._actions.clear()
+        self._selector.register(worker.watched, selectors.EVENT_READ, worker)
+        setup = Setup(
+            worker.name,
+            import_path(),
+            os.environ.get("PYTHONPATH"),
+            _log_levels(),
+            self._memory_limit_bytes,
+            self._preload,
+            self._initializer,
+        )
+        worker.prepare(setup)
 
     def _check_starts(self) -> float:
         """Seconds until a worker that is starting has taken too long; at most LONGEST_WAIT_S.
@@ -185,133 +190,307 @@ class Processes(Backend):
         """
         if self._starting == 0:
             return LONGEST_WAIT_S
-        hired_s = min(worker.hired_s for worker in self._workers if not worker.is_ready)
+        hired_s = min(worker.hired_s for worker in self._workers.values() if not worker.is_ready)
         left_s = hired_s + START_TIMEOUT_S - monotonic()
         if left_s <= 0:
             raise BackendError(f"a worker process was not ready after {START_TIMEOUT_S:g} s")
         return min(left_s, LONGEST_WAIT_S)
 
-    def _react(self, session: Session | None, timeout_s: float) -> None:
-        """Waits for workers, and deals with what they sent."""
-        for key, events in self._selector.select(timeout_s):
-            worker: Child | None = key.data
-            if worker is None:
-                os.read(self._woken, 4096)
-            elif worker in self._workers:  # else it was buried a moment ago
-                if events & selectors.EVENT_WRITE:
-                    self._send_more(worker)
-                if events & selectors.EVENT_READ:
-                    self._hear(session, worker, has_exited=key.fd == worker.exit_fd)
+    # -- the loop ---------------------------------------------------------------------------
 
-    def _hear(self, session: Session | None, worker: Child, has_exited: bool) -> None:
-        """Takes what a worker sent; one that is gone may have sent its result before."""
-        reply = worker.receive(to_the_end=has_exited)
-        if reply is not None:
-            self._accept(session, worker, *reply)
-        if worker.has_hung_up and not has_exited:
-            worker.wait_for_exit()  # killed now, it would seem to have died of that
-        if has_exited or worker.has_hung_up:
-            self._bury(session, worker)
-
-    def _dispatch(self, session: Session, worker: Child, call: Call, now_s: float) -> None:
+    def drive(self, session: Session) -> None:
+        self._pace, self._orders = Pace(), Orders()
         try:
-            message = self._order(call)
+            for _ in range(self.workers - len(self._workers)):
+                self._hire()  # those that an earlier run ended
+            while True:
+                now_s = monotonic()
+                self._end_overdue(session, now_s)
+                if session.stop_reason is not None:
+                    self._stop(session, now_s)
+                else:
+                    self._give(session, now_s)
+                    if self._share(session, now_s):
+                        self._give(session, now_s)
+                if session.over:
+                    return
+                self._listen(session, self._wait_s(session))
+        except BaseException:
+            self._kill_all()
+            raise
+        finally:
+            self._orders = Orders()  # what it packed is not needed any more
+
+    def _wait_s(self, session: Session) -> float:
+        """Seconds until something is to be done even if the bell does not ring."""
+        now_s = monotonic()
+        waits_s = [self._check_starts()]
+        if session.wake_at_s is not None:
+            waits_s.append(session.wake_at_s - now_s)
+        heard_s = [worker.heard_s for worker in self._workers.values() if _may_be_slow(worker)]
+        if heard_s:
+            waits_s.append(min(heard_s) + self._pace.patience_s - now_s)
+        return max(0.0, min(waits_s))
+
+    def _listen(self, session: Session | None, timeout_s: float) -> None:
+        """Sleeps until the bell rings or a worker ends, and hears who it was."""
+        ended: list[Child] = []
+        for key, _ in self._selector.select(timeout_s):
+            if key.data is not None:
+                ended.append(key.data)
+                continue
+            rings = os.read(self._listener, BELL_BYTES)
+            numbers = {number for (number,) in RING.iter_unpack(rings)}
+            if len(rings) == BELL_BYTES:  # there may have been no room for more
+                numbers.update(self._workers)
+            for number in numbers:
+                if number in self._workers:
+                    self._hear(session, self._workers[number])
+        for worker in ended:
+            if worker.number in self._workers:  # else it was buried a moment ago
+                self._hear(session, worker)
+                if worker.has_ended:
+                    self._bury(session, worker)
+
+    # -- giving -----------------------------------------------------------------------------
+
+    def _give(self, session: Session, now_s: float) -> None:
+        """Gives calls to the workers that have room, first to those that have least.
+
+        Long calls are dealt one by one, the most urgent first; short ones in blocks, as neighbours
+        in order are often neighbours in the graph, whose dependents then need no other worker.
+        """
+        depth = self._pace.depth
+        rooms = [
+            worker
+            for worker in self._workers.values()
+            if len(worker.calls) < depth and worker.is_ready and not worker.is_slow
+        ]
+        if not rooms:
+            return
+        rooms.sort(key=lambda worker: len(worker.calls))
+        levels: Iterable[int] = range(1, depth + 1)
+        if depth >= BLOCKS_FROM:
+            calls = session.startable + sum([len(worker.calls) for worker in rooms])
+            levels = (min(depth, -(-calls // len(rooms))),)
+        for level in levels:
+            for worker in rooms:
+                while len(worker.calls) < level and self._give_one(session, worker, now_s):
+                    pass
+        for worker in rooms:
+            while len(worker.calls) < depth and self._give_next(session, worker, now_s):
+                pass
+            if worker.packet.orders:
+                self._post(session, worker)
+
+    def _give_one(self, session: Session, worker: Child, now_s: float) -> bool:
+        """Gives a worker what follows its last call, or the most urgent task; False: nothing."""
+        if self._give_next(session, worker, now_s):
+            return True
+        call = session.take(now_s)
+        if call is None:
+            return False
+        try:
+            self._pack(session, worker, call, 0, now_s)
         except NotPicklable as error:
-            self._idle.append(worker)
             session.started(call, now_s)
             session.finish(Attempt(call, worker.name, now_s, now_s, None, error), now_s)
+            return True
+        return not worker.packet.descriptors or self._post(session, worker)
+
+    def _give_next(self, session: Session, worker: Child, now_s: float) -> bool:
+        """Gives a worker the task that follows its last call, if there is one."""
+        leader = worker.leader
+        if leader not in worker.calls:
+            return False
+        call = session.follow(worker.calls[leader], now_s)
+        if call is None:
+            return False
+        try:
+            self._pack(session, worker, call, leader, now_s)
+        except NotPicklable:
+            session.put_back(call, now_s)  # it fails when it is its turn
+            return False
+        return True
+
+    def _pack(self, session: Session, worker: Child, call: Call, leader: int, now_s: float) -> None:
+        """Adds a call to a worker's packet.
+
+        Args:
+            leader: the number of the call that it follows, or 0.
+        """
+        number = self._number + 1
+        leads = session.graph.successor[call.index] >= 0
+        self._orders.add(worker.packet, number, call, leader, LEADS if leads else 0)
+        self._number = number
+        worker.leader = number if leads else 0
+        if leader:
+            worker.following.add(number)
+        if not worker.calls:
+            worker.heard_s = now_s
+        worker.calls[number] = call
+
+    def _post(self, session: Session, worker: Child) -> bool:
+        """Sends a worker what was packed for it; False if it has no room now."""
+        now_s = monotonic()
+        packet = worker.packet
+        has_room = worker.post()
+        if not has_room:
+            for number, *_ in packet.orders:
+                call = worker.drop(number)
+                if call is not None:
+                    session.put_back(call, now_s)
+        self._tell_begun(session, worker, now_s)
+        return has_room
+
+    def _tell_begun(self, session: Session, worker: Child, now_s: float) -> None:
+        """Tells the session of the call that a worker is at, if it does not know."""
+        for number, call in worker.calls.items():
+            if call is not worker.begun:
+                worker.begun, worker.begun_s = call, now_s
+                worker.following.discard(number)
+                session.started(call, now_s)
             return
-        worker.order(call, message, now_s)
-        self._watch_writes(worker)
-        session.started(call, now_s)
+        worker.begun = None
 
-    def _order(self, call: Call) -> bytes:
-        task = call.task
-        action = self._actions.get(id(task.action))
-        if action is None:
-            try:
-                action = dumps_by_value(task.action)
-            except Exception as error:
-                raise NotPicklable(
-                    f"task {task.name!r}: its action {shown(task.action)} cannot be pickled:"
-                    f" {describe(error)}; use the threads backend, or create in the action what"
-                    " cannot be sent"
-                ) from error
-            if len(action) <= CACHED_BYTES:
-                self._actions[id(task.action)] = action
-        arguments = [call.values[need].payload for need in call.needs]
-        order: Order = (task.name, task.needs, action, arguments)
-        return pickle.dumps(order, protocol=5)
+    # -- taking back ------------------------------------------------------------------------
 
-    def _watch_writes(self, worker: Child) -> None:
-        """Asks to be told when the rest of a message can be sent; messages are mostly short."""
-        if worker.unsent:
-            both = selectors.EVENT_READ | selectors.EVENT_WRITE
-            self._selector.modify(worker.socket, both, worker)
+    def _share(self, session: Session, now_s: float) -> bool:
+        """Takes back calls that others may begin sooner; whether there were any."""
+        is_idle = False
+        fullest: Child | None = None
+        taken = 0
+        for worker in self._workers.values():
+            if _may_be_slow(worker) and now_s - worker.heard_s > self._pace.patience_s:
+                self._hear(session, worker)
+                if now_s - worker.heard_s > self._pace.patience_s:
+                    taken += self._take_back(session, worker, now_s)
+                    worker.is_slow = bool(worker.calls)
+            if not worker.calls:
+                is_idle = is_idle or worker.is_ready
+            elif fullest is None or worker.queued > fullest.queued:
+                fullest = worker
+        if is_idle and fullest is not None and not session.startable:
+            queued = fullest.queued
+            if queued > 0 and self._pace.is_worth_taking(queued):
+                taken += self._take_back(session, fullest, now_s, (queued + 1) // 2)
+        return taken > 0
 
-    def _send_more(self, worker: Child) -> None:
-        worker.send_more()
-        if not worker.unsent:
-            self._selector.modify(worker.socket, selectors.EVENT_READ, worker)
+    def _take_back(
+        self, session: Session, worker: Child, now_s: float, most: int = MOST_CALLS
+    ) -> int:
+        """Takes back calls that a worker has not begun; how many."""
+        numbers = worker.take_back(most, self._number + 1)
+        for number in numbers:
+            call = worker.drop(number)
+            if call is not None:
+                self._put_back(session, worker, call, now_s)
+        self._tell_begun(session, worker, now_s)
+        return len(numbers)
 
-    def _accept(
-        self,
-        session: Session | None,
-        worker: Child,
-        kind: int,
-        outcome: bytes,
-        records: bytes,
-        started_s: float,
-        ended_s: float,
-    ) -> None:
-        self._idle.append(worker)
+    def _put_back(self, session: Session, worker: Child, call: Call, now_s: float) -> None:
+        """Puts back a call that its worker does not have any more, and those that follow it."""
+        session.put_back(call, now_s)
+        self._drop_followers(session, worker, call, now_s)
+
+    def _drop_followers(self, session: Session, worker: Child, call: Call, now_s: float) -> None:
+        for number in sorted(worker.following):
+            follower = worker.calls[number]
+            if follower.needs == (call.index,):
+                worker.drop(number)
+                session.put_back(follower, now_s)
+                call = follower
+
+    def _stop(self, session: Session, now_s: float) -> None:
+        """Nothing more starts; what runs is ended where the session says so."""
+        for worker in list(self._workers.values()):
+            if worker.calls and (session.stopping or len(worker.calls) > 1):
+                self._take_back(session, worker, now_s)
+            while session.stopping and (call := worker.begun) is not None:
+                self._end(session, worker, call, TaskStopped(_stopped(call, session)))
+
+    # -- hearing ----------------------------------------------------------------------------
+
+    def _hear(self, session: Session | None, worker: Child, to_the_end: bool = False) -> None:
+        """Deals with what a worker has reported since it was last heard.
+
+        Raises:
+            BackendError: it cannot be set up as wanted.
+        """
+        now_s = monotonic()
+        total_s, count = 0.0, 0
+        for kind, number, outcome, started_s, ended_s in worker.hear(to_the_end):
+            if kind not in OUTCOMES:
+                self._note(worker, kind, outcome)
+                continue
+            call = worker.calls.pop(number, None)
+            if call is None or session is None:
+                continue  # it was put back, and its report was on the way
+            if kind == SKIPPED:
+                self._put_back(session, worker, call, now_s)
+                continue
+            value: Packed | Kept | None = outcome
+            error: BaseException | None = None
+            if kind == ERROR:
+                value, error = None, error_of(load(outcome), call, repr(worker))
+            elif outcome.__class__ is not bytes or call.index in session.kept:
+                value, error = self._orders.accept(call, outcome, call.index in session.kept)
+            if error is not None:
+                self._drop_followers(session, worker, call, now_s)
+            session.finish(Attempt(call, worker.name, started_s, ended_s, value, error), now_s)
+            self._tell_begun(session, worker, ended_s)
+            total_s += ended_s - started_s
+            count += 1
+        if count:
+            worker.heard_s = now_s
+            worker.is_slow = False
+            self._pace.learn(total_s, count)
+
+    def _note(self, worker: Child, kind: int, outcome: Packed) -> None:
+        """Deals with a report that is not the outcome of a call."""
         if kind == READY:
             worker.is_ready = True
             self._starting -= 1
             self._failed_starts = 0
-            return
-        if records:
-            for record in pickle.loads(records):
-                logging.getLogger(record.name).handle(record)
-        call, worker.call = worker.call, None
-        if session is None or call is None:
-            return
-        value: Packed | None = None
-        error: BaseException | None = None
-        if kind == ERROR:
-            error = exception_of(pickle.loads(outcome), repr(worker))
+        elif kind == NOT_READY:
+            raise BackendError(f"a worker process cannot be set up:\n{load(outcome)}")
         else:
-            value = Packed(outcome)
-            if session.keeps(call):
-                error = unpack(value, call.task.name)
-        session.finish(Attempt(call, worker.name, started_s, ended_s, value, error), monotonic())
+            record = load(outcome)
+            logging.getLogger(record.name).handle(record)
 
     def unwrap(self, value: Any) -> Any:
         return value.value
 
     # -- the end of workers -----------------------------------------------------------------
 
-    def _end(self, session: Session, call: Call, error: TaskTimeout | TaskStopped) -> None:
-        """Kills the worker of a call, unless its result is there already."""
-        worker = next(worker for worker in self._workers if worker.call is call)
-        reply = worker.receive()
-        if reply is not None:
-            self._accept(session, worker, *reply)
-            return
-        worker.call = None
-        self._bury(session, worker)
-        now_s = monotonic()
-        session.finish(Attempt(call, worker.name, worker.taken_s, now_s, None, error), now_s)
+    def _end_overdue(self, session: Session, now_s: float) -> None:
+        for call in session.overdue(now_s):
+            for worker in list(self._workers.values()):
+                if worker.begun is call:
+                    self._end(session, worker, call, TaskTimeout(_timed_out(call)))
 
-    def _bury(self, session: Session | None, worker: Child) -> None:
-        """Ends a worker for good, settles the call that it had, and hires another one.
+    def _end(self, session: Session, worker: Child, call: Call, error: TaskError) -> None:
+        """Kills the worker of a call, unless the call has ended meanwhile."""
+        self._hear(session, worker)
+        if worker.begun is call:
+            self._bury(session, worker, error)
+            worker.begun = None
+
+    def _bury(self, session: Session | None, worker: Child, error: TaskError | None = None) -> None:
+        """Ends a worker for good, settles the calls that it had, and hires another one.
+
+        Args:
+            error: what the call that it is at gets; None: it died by itself.
 
         Raises:
             BackendError: several in a row died before they were ready.
         """
+        culprit = worker.begun
         worker.kill()
         status = worker.process.wait()
-        has_begun = worker.has_begun
+        self._hear(session, worker, to_the_end=True)
+        if session is not None:
+            self._settle_last(session, worker, culprit, error, status)
         self._forget(worker)
         if not worker.is_ready:
             self._failed_starts += 1
@@ -320,34 +499,76 @@ class Processes(Backend):
                     f"{START_TRIES} worker processes in a row died at start-up;"
                     f" the last one {how_it_ended(status)}; see its output above"
                 )
-        call = worker.call
-        if session is not None and call is not None:
-            now_s = monotonic()
-            if not has_begun:
-                session.put_back(call, now_s)
-            else:
-                died = WorkerDied(
-                    f"task {call.task.name!r}: its worker {worker!r} {how_it_ended(status)}"
-                )
-                session.finish(Attempt(call, worker.name, worker.taken_s, now_s, None, died), now_s)
         if session is None or not session.stopping:
             self._hire()
 
+    def _settle_last(
+        self,
+        session: Session,
+        worker: Child,
+        culprit: Call | None,
+        error: TaskError | None,
+        status: int,
+    ) -> None:
+        """What a worker was running fails, if the worker was not ended for another call."""
+        now_s = monotonic()
+        self._take_back(session, worker, now_s)
+        running = worker.begun
+        for number, call in list(worker.calls.items()):
+            worker.drop(number)
+            if call is not running or (error is not None and call is not culprit):
+                session.put_back(call, now_s)
+                continue
+            reason = error or WorkerDied(
+                f"task {call.task.name!r}: its worker {worker!r} {how_it_ended(status)}"
+            )
+            attempt = Attempt(call, worker.name, worker.begun_s, now_s, None, reason)
+            session.finish(attempt, now_s)
+
     def _forget(self, worker: Child) -> None:
-        self._workers.discard(worker)
+        del self._workers[worker.number]
         self._starting -= not worker.is_ready
-        if worker in self._idle:
-            self._idle.remove(worker)
-        self._selector.unregister(worker.socket)
-        if worker.exit_fd >= 0:
-            self._selector.unregister(worker.exit_fd)
+        self._selector.unregister(worker.watched)
         worker.release()
 
     def _kill_all(self) -> None:
-        for worker in list(self._workers):
+        for worker in list(self._workers.values()):
             worker.kill()
             worker.process.wait()
             self._forget(worker)
+
+
+def _checked_preload(preload: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
+        raise BackendError(f"preload must be a sequence of module names, not {preload!r}")
+    return tuple(preload)
+
+
+def _checked_initializer(initializer: Callable[[], object] | None) -> bytes | None:
+    if initializer is None:
+        return None
+    if not callable(initializer):
+        raise BackendError(f"initializer must be callable, not {initializer!r}")
+    try:
+        return dumps_by_value(initializer)
+    except Exception as error:
+        raise BackendError(
+            f"the initializer {shown(initializer)} cannot be pickled: {describe(error)}"
+        ) from error
+
+
+def _checked_limit(limit: int | None) -> int | None:
+    if limit is None:
+        return None
+    if isinstance(limit, bool) or not isinstance(limit, int) or limit < 1:
+        raise BackendError(f"memory_limit_bytes must be a whole number of bytes, not {limit!r}")
+    if sys.platform != "linux":
+        raise BackendError("memory_limit_bytes works on Linux only")
+    return limit
+
+
+def _may_be_slow(worker: Child) -> bool:
+    return worker.queued > 0 and not worker.is_slow
 
 
 def _log_levels() -> dict[str, int]:

@@ -67,8 +67,8 @@ def test_an_exit_of_the_worker_is_named_with_its_code(pool: Processes) -> None:
     assert "exited with code 7" in str(error)
 
 
-def test_a_worker_that_dies_while_it_receives_fails_the_task_not_the_next_worker() -> None:
-    """The argument does not fit into the memory that the reader's worker may have."""
+def test_an_argument_that_does_not_fit_into_memory_fails_its_reader() -> None:
+    """The reader's worker has put a limit on itself."""
 
     def limit(_: bytes) -> None:
         import resource
@@ -84,8 +84,9 @@ def test_a_worker_that_dies_while_it_receives_fails_the_task_not_the_next_worker
     )
     with Processes(1) as small:
         report = run(graph, small)
-    assert isinstance(report.tasks["read"].error, WorkerDied)
-    assert "exited with code 1" in str(report.tasks["read"].error)
+    assert isinstance(report.tasks["read"].error, NotPicklable)
+    assert "the value of 'make'" in str(report.tasks["read"].error)
+    assert "MemoryError" in str(report.tasks["read"].error)
 
 
 @pytest.mark.parametrize("what", ["sys.stdout = None", "sys.stdout.close()", "os.close(1)"])
@@ -159,7 +160,7 @@ def test_a_forked_child_of_the_program_does_not_keep_workers_alive(tmp_path: Pat
         import os, time
         from executors import load_backend
         backend = load_backend("processes", 2).__enter__()
-        print(*(worker.process.pid for worker in backend._workers), flush=True)
+        print(*(worker.process.pid for worker in backend._workers.values()), flush=True)
         if os.fork() == 0:
             os.close(1)
             time.sleep(60)
@@ -217,7 +218,7 @@ def test_a_task_whose_worker_died_is_retried(pool: Processes, tmp_path: Path) ->
 
 def test_a_worker_that_is_killed_while_idle_is_replaced_unnoticed() -> None:
     with Processes(2) as pool:
-        for worker in list(pool._workers):
+        for worker in list(pool._workers.values()):
             os.kill(worker.process.pid, signal.SIGKILL)
         report = run(Graph([Task(f"t{i}", lambda: os.getpid()) for i in range(8)]), pool)
         assert report.succeeded
@@ -243,7 +244,7 @@ def test_workers_killed_at_random_fail_only_what_they_ran() -> None:
             for _ in range(40):
                 if over.wait(0.03):
                     return
-                ready = [worker for worker in list(pool._workers) if worker.is_ready]
+                ready = [worker for worker in list(pool._workers.values()) if worker.is_ready]
                 for worker in moments.sample(ready, min(1, len(ready))):
                     try:
                         os.kill(worker.process.pid, signal.SIGKILL)
