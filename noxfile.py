@@ -79,11 +79,11 @@ def tests(session: nox.Session) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """30 random ZenML pipelines in each execution mode; takes some minutes."""
+    """Worker processes killed in 1,000 runs; 30 ZenML pipelines a mode; takes many minutes."""
     session.install(".", *group("tests"))
-    session.run(
-        "python", "-m", "pytest", "tests/zenml/test_random_runs.py", env={"SOAK_RUNS": "30"}
-    )
+    tests = ["tests/executors/test_faults.py", "tests/zenml/test_random_runs.py"]
+    lengths = {"FAULT_RUNS": "1000", "SOAK_RUNS": "30"}
+    session.run("python", "-m", "pytest", *tests, "--timeout=3600", env=lengths)
 
 
 @nox.session
@@ -97,9 +97,10 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What the schedulers cost beside dask and concurrent.futures; takes some minutes."""
+    """What the schedulers cost, beside dask and other pools; takes many minutes."""
     session.install(".", *group("peers"))
-    session.run("python", "-m", "benchmarks.overhead", *session.posargs)
+    for module in ("overhead", "processes"):
+        session.run("python", "-m", f"benchmarks.{module}", *session.posargs)
 
 
 @nox.session

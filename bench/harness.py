@@ -115,14 +115,12 @@ def measure(
     with Sampler() as sampler:
         for block in range(bench.plan.blocks):
             for (backend, workers), cases in bench.plan.block(block):
-                start_s = monotonic()
                 with load_backend(backend, workers) as pool:
-                    start_s = monotonic() - start_s
                     _warm_up(pool, {bench.actions[case.kernel] for case in cases})
                     for case in cases:
                         graph = bench.graphs[case.shape, case.kernel]
                         timed = _timed(graph, pool, sampler, observers)
-                        writer.append(_measurement(case, block, start_s, graph, *timed))
+                        writer.append(_measurement(case, block, pool.start_s, graph, *timed))
                         progress(case)
 
 

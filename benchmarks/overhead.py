@@ -117,9 +117,9 @@ def growth() -> Iterator[Row]:
 # -- tasks that take time -----------------------------------------------------------------------
 
 
-def _spin(units: float, count: int) -> float:
-    """Seconds of `count` native tasks in a plain loop."""
-    work = Work("native-cpu", units)
+def spin(kernel: str, units: float, count: int) -> float:
+    """Seconds of `count` tasks in a plain loop."""
+    work = Work(kernel, units)
     start_s = perf_counter()
     for _ in range(count):
         work()
@@ -127,14 +127,14 @@ def _spin(units: float, count: int) -> float:
 
 
 @contextmanager
-def two_processes() -> Iterator[Callable[[float, int], float]]:
+def two_processes(kernel: str = "native-cpu") -> Iterator[Callable[[float, int], float]]:
     """Measures the ceiling: two independent processes with half of the tasks each."""
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        for future in [pool.submit(_spin, 1000, 10) for _ in range(8)]:
+        for future in [pool.submit(spin, kernel, 1000, 10) for _ in range(8)]:
             future.result()
 
         def wall_s(units: float, count: int) -> float:
-            halves = [pool.submit(_spin, units, count // 2) for _ in range(2)]
+            halves = [pool.submit(spin, kernel, units, count // 2) for _ in range(2)]
             return max(future.result() for future in halves)
 
         yield wall_s
@@ -151,7 +151,7 @@ def ceiling() -> Iterator[Row]:
             start_s = perf_counter()
             run(graph, threads, keep="none").raise_for_failures()
             ours_s = perf_counter() - start_s
-            alone_s = _spin(work.units, len(graph))
+            alone_s = spin("native-cpu", work.units, len(graph))
             parts.append(best_s / ours_s)
             reached.append(alone_s / best_s)
             against_one.append(alone_s / ours_s)
@@ -186,13 +186,13 @@ def metg() -> Iterator[Row]:
                     contestant()
                     efficiency[name].append((length_us, peak_s / (perf_counter() - start_s)))
             for name, points in efficiency.items():
-                found[name].append(_crossing(points, 0.75))
+                found[name].append(crossing(points, 0.75))
     note = f" ({median(found['2 threads']):.0f} us, {median(found['dask.threaded']):.0f} us)"
     part = median(a / b for a, b in zip(*found.values(), strict=True))
     yield at_most("METG(75 %) of native-cpu, stencil, 2 threads / dask.threaded", part, 1 / 6, note)
 
 
-def _crossing(points: list[tuple[float, float]], wanted: float) -> float:
+def crossing(points: list[tuple[float, float]], wanted: float) -> float:
     """The length above which the efficiency stays at least as wanted, between the points linear."""
     above = points[-1][0]
     for (short, low), (long, high) in zip(points[-2::-1], points[:0:-1], strict=True):

@@ -1,4 +1,4 @@
-"""The same DAG on dask's local schedulers and on bare concurrent.futures loops.
+"""The same DAG on dask's schedulers, and on loops around pools of futures.
 
 A futures loop is what people write by hand: submit what is ready, wait for any result, submit
 what that made ready. It has the same dependencies and passes the same values.
@@ -7,13 +7,16 @@ what that made ready. It has the same dependencies and passes the same values.
 from __future__ import annotations
 
 import queue
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
-from types import TracebackType
-from typing import Any, Self
+from concurrent.futures import Future, ProcessPoolExecutor
+from multiprocessing import get_context
+from typing import Any, Protocol, Self
 
 import dask.local
+import dask.multiprocessing
 import dask.threaded
+import pebble
 
 from executors import Graph
 
@@ -22,9 +25,7 @@ class Dask:
     """`dask.get` (the synchronous one) and `dask.threaded.get`, on a graph as they want it."""
 
     def __init__(self, graph: Graph) -> None:
-        self._tasks = {task.name: (task.action, *task.needs) for task in graph.tasks}
-        needed = {need for task in graph.tasks for need in task.needs}
-        self._sinks = [task.name for task in graph.tasks if task.name not in needed]
+        self._tasks, self._sinks = _as_dask_wants(graph)
 
     def synchronous(self) -> None:
         dask.local.get_sync(self._tasks, self._sinks)
@@ -33,12 +34,79 @@ class Dask:
         dask.threaded.get(self._tasks, self._sinks, num_workers=workers)
 
 
-class FuturesLoop:
-    """A loop around an executor of concurrent.futures; its pool is warm and kept."""
+def _as_dask_wants(graph: Graph) -> tuple[dict[str, Any], list[str]]:
+    tasks = {task.name: (task.action, *task.needs) for task in graph.tasks}
+    needed = {need for task in graph.tasks for need in task.needs}
+    return tasks, [name for name in tasks if name not in needed]
 
-    def __init__(self, kind: type[ThreadPoolExecutor | ProcessPoolExecutor], workers: int) -> None:
-        self._pool: Executor = kind(workers)
-        for future in [self._pool.submit(int) for _ in range(4 * workers)]:
+
+class Peer(ABC):
+    """Runs graphs; a context manager that ends its pool."""
+
+    @abstractmethod
+    def run(self, graph: Graph) -> None:
+        """Runs a graph to its end."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends the pool."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+class DaskProcesses(Peer):
+    """`dask.multiprocessing.get` with a pool that is warm and kept.
+
+    Without fusing tasks first, as then there would be no chain left to schedule.
+    """
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+    def run(self, graph: Graph) -> None:
+        tasks, sinks = _as_dask_wants(graph)
+        dask.multiprocessing.get(
+            tasks, sinks, num_workers=self._workers, pool=self._pool, optimize_graph=False
+        )
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+class Pool(Protocol):
+    """What a futures loop needs of an executor."""
+
+    def submit(self, action: Callable[..., Any], /, *arguments: Any) -> Future[Any]: ...
+
+    def shutdown(self) -> None: ...
+
+
+class Pebble:
+    """pebble's process pool with the methods of an executor."""
+
+    def __init__(self, workers: int) -> None:
+        self._pool = pebble.ProcessPool(max_workers=workers)
+
+    def submit(self, action: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = self._pool.schedule(action, args=arguments)
+        return future
+
+    def shutdown(self) -> None:
+        self._pool.close()
+        self._pool.join()
+
+
+class FuturesLoop(Peer):
+    """A loop around an executor; its pool is warm and kept."""
+
+    def __init__(self, kind: Callable[[int], Pool], workers: int) -> None:
+        self.pool = kind(workers)
+        for future in [self.pool.submit(int) for _ in range(4 * workers)]:
             future.result()
 
     def run(self, graph: Graph) -> None:
@@ -51,7 +119,7 @@ class FuturesLoop:
 
         def submit(rank: int) -> None:
             arguments = [values[need] for need in graph.needs[rank]]
-            future = self._pool.submit(graph.ranked[rank].action, *arguments)
+            future = self.pool.submit(graph.ranked[rank].action, *arguments)
             future.add_done_callback(told(rank))
 
         for rank, count in enumerate(missing):
@@ -65,13 +133,5 @@ class FuturesLoop:
                 if not missing[dependent]:
                     submit(dependent)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._pool.shutdown()
+    def close(self) -> None:
+        self.pool.shutdown()

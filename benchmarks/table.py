@@ -11,11 +11,16 @@ import os
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from statistics import median
 from time import perf_counter
+from typing import Any
 
 ROUNDS = 7
+
+# How its pool is opened, and what is timed with it.
+Contestant = tuple[Callable[[], AbstractContextManager[Any]], Callable[[Any], object]]
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,30 @@ def rounds(
     return times
 
 
+def alone(
+    contestants: Mapping[str, Contestant], count: int = ROUNDS, seed: int = 0
+) -> dict[str, list[float]]:
+    """As `rounds`, but each contestant's pool lives only while it runs; it runs twice a round.
+
+    Of pools that idle beside another one, some poll, and all have threads.
+    """
+    shuffle = random.Random(seed).shuffle
+    times: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(count):
+        order = list(contestants)
+        shuffle(order)
+        for name in order:
+            opened, action = contestants[name]
+            with opened() as pool:
+                for is_warm in (False, True):
+                    gc.collect()
+                    start_s = perf_counter()
+                    action(pool)
+                    if is_warm:
+                        times[name].append(perf_counter() - start_s)
+    return times
+
+
 def ratio(times: Mapping[str, list[float]], above: str, below: str) -> float:
     return median(a / b for a, b in zip(times[above], times[below], strict=True))
 
@@ -56,6 +85,10 @@ def at_most(what: str, value: float, bar: float, note: str = "") -> Row:
 
 def at_least(what: str, value: float, bar: float, note: str = "") -> Row:
     return Row(what, f"{value:.3f}{note}", f">= {bar:g}", value >= bar)
+
+
+def only(what: str, value: float, note: str = "") -> Row:
+    return Row(what, f"{value:.3f}{note}", "", None)
 
 
 def show(parts: Sequence[Callable[[], Iterator[Row]]]) -> None:

@@ -11,6 +11,7 @@ import pkgutil
 from functools import cache
 from importlib import import_module
 from importlib.metadata import entry_points
+from typing import Any
 
 from executors.backends.base import Backend
 from executors.errors import BackendError
@@ -46,21 +47,28 @@ def backend_class(name: str) -> type[Backend]:
     raise BackendError(f"unknown backend {name!r}; there are: {', '.join(backend_names())}")
 
 
-def load_backend(name: str, workers: int | None = None) -> Backend:
+def load_backend(name: str, workers: int | None = None, **options: Any) -> Backend:
     """A backend, ready to be entered.
 
     Args:
         name: one of `backend_names()`.
         workers: how many tasks may run at once; None means `usable_cpus()`.
+        options: what this backend takes besides; see its class.
 
     Raises:
-        BackendError: unknown, not available here, or not a whole number of workers >= 1.
+        BackendError: unknown, not available here, a wrong option, or not a whole number of
+            workers >= 1.
     """
     found = backend_class(name)
     reason = found.unavailable()
     if reason is not None:
         raise BackendError(f"backend {name!r} is not available here: {reason}")
-    return found(workers)
+    known = inspect.signature(found).parameters
+    for option in options:
+        if option not in known:
+            takes = ", ".join(known) or "none"
+            raise BackendError(f"backend {name!r} has no option {option!r}; there are: {takes}")
+    return found(workers, **options)
 
 
 @cache

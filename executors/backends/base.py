@@ -29,12 +29,16 @@ class Backend(ABC):
     Args:
         workers: how many; None means `usable_cpus()`.
 
+    Attributes:
+        start_s: seconds that its workers took to be ready when it was entered last.
+
     Raises:
         BackendError: `workers` is not a whole number of at least 1.
     """
 
     name: ClassVar[str]
     workers: int
+    start_s: float = 0.0
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = usable_cpus() if workers is None else checked_workers(workers)
@@ -68,7 +72,9 @@ class Backend(ABC):
     def __enter__(self) -> Self:
         if self.is_open:
             raise BackendError("this backend is entered already; load a second one")
+        began_s = monotonic()
         self.open()
+        self.start_s = monotonic() - began_s
         self.is_open = True
         return self
 

@@ -49,6 +49,7 @@ class Child:
             them. The first one is running, or will be as soon as the worker looks.
         following: numbers of the calls that wait for the one before them.
         leader: number of the call that was given last, if another one may follow it, or 0.
+        unrung: how many calls were given since the last one after which it rings.
         packet: calls that `post` will send.
         begun: the first of `calls`, from `begun_s` on, as far as the session was told.
         heard_s: when it last reported, or got a call while it had none.
@@ -61,6 +62,7 @@ class Child:
         self.calls: dict[int, Call] = {}
         self.following: set[int] = set()
         self.leader = 0
+        self.unrung = 0
         self.begun: Call | None = None
         self.hired_s = self.begun_s = self.heard_s = monotonic()
         self.is_ready = self.is_slow = self.has_hung_up = False
@@ -114,7 +116,6 @@ class Child:
     def post(self) -> bool:
         """Sends what is in its packet; False, and nothing is sent, when there is no room."""
         packet, self.packet = self.packet, Packet()
-        packet.ring_halfway()
         try:
             send(self._line, (packet.is_plain, packet.orders), packet.descriptors)
             self._tickets.send(packet.tickets())
@@ -158,26 +159,33 @@ class Child:
             size, number, kind, started_s, ended_s = REPORT.unpack_from(data, at)
             begin = at + REPORT.size
             end = begin + size
-            if end > len(data) and size < LONGEST:
-                break
-            outcome: Packed = data[begin:end]
-            if kind & IN_SEGMENT:
-                kind -= IN_SEGMENT
-                outcome = self._segment()
-            if kind > LOG or size >= LONGEST:
-                self.kill()  # something else wrote to its pipe, and nothing there can be trusted
+            outcome: Packed | None = None
+            if size < LONGEST and kind & ~IN_SEGMENT <= LOG:
+                if end > len(data):
+                    break
+                outcome = self._segment() if kind & IN_SEGMENT else data[begin:end]
+            if outcome is None:
+                self.kill()  # something else wrote to its pipes: nothing there can be trusted
                 data = b""
                 break
-            reports.append((kind, number, outcome, started_s, ended_s))
+            reports.append((kind & ~IN_SEGMENT, number, outcome, started_s, ended_s))
             at = end
         self._unread = data[at:]
 
-    def _segment(self) -> Segment:
-        sizes, descriptors = receive(self._line)
-        segment = Segment(sizes, next(descriptors, -1))
-        if segment.fd > MANY_DESCRIPTORS * resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
-            segment.let_go()
-        return segment
+    def _segment(self) -> Segment | None:
+        """The next one that it has sent, or None if something is wrong."""
+        for _ in range(2):
+            try:
+                sizes, descriptors = receive(self._line)
+                segment = Segment(sizes, next(descriptors, -1))
+            except ConnectionResetError:  # said once, when it left orders behind: it is dead
+                continue
+            except (OSError, ValueError, EOFError, TypeError):
+                return None
+            if segment.fd > MANY_DESCRIPTORS * resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+                segment.let_go()
+            return segment
+        return None
 
     # -- its end ----------------------------------------------------------------------------
 

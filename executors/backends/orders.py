@@ -6,7 +6,7 @@ from array import array
 from typing import Any
 
 from executors.backends.packing import Packed, Parcel, load, pack_by_value, parcel
-from executors.backends.wire import RINGS, Order
+from executors.backends.wire import Order
 from executors.errors import NotPicklable
 from executors.records import Call, describe, shown
 
@@ -45,13 +45,6 @@ class Packet:
             self.is_plain = False
             self._segments.append(packed)
         return parcel(packed, self.descriptors)
-
-    def ring_halfway(self) -> None:
-        """Has the parent woken while there is still something to do."""
-        if len(self.orders) >= 4:
-            half = len(self.orders) // 2 - 1
-            number, flags, action, arguments = self.orders[half]
-            self.orders[half] = number, flags | RINGS, action, arguments
 
     def tickets(self) -> bytes:
         return array("Q", [order[0] for order in self.orders]).tobytes()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 COVER_S = 0.003  # work that a worker should have at hand
 MOST_CALLS = 32  # at hand
 PREFETCH_S = 0.02  # beyond, having the next call at hand saves nothing
@@ -37,7 +39,7 @@ class Pace:
             return 2
         if self._mean_s > PREFETCH_S:
             return 1
-        return 1 + max(1, min(MOST_CALLS - 1, int(COVER_S / (self._mean_s + 1e-9))))
+        return 1 + min(MOST_CALLS - 1, math.ceil(COVER_S / max(self._mean_s, 1e-9)))
 
     @property
     def patience_s(self) -> float:

@@ -21,7 +21,7 @@ import logging
 import os
 import selectors
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from itertools import count
 from time import monotonic
 from typing import Any, ClassVar
@@ -38,6 +38,7 @@ from executors.backends.wire import (
     OUTCOMES,
     READY,
     RING,
+    RINGS,
     SKIPPED,
     Setup,
     error_of,
@@ -59,7 +60,7 @@ START_TRIES = 10  # workers that die at start-up, one after the other, before th
 LONGEST_WAIT_S = 3600.0  # epoll takes no more than some weeks
 BLOCKS_FROM = 8  # calls that a worker should have at hand
 BELL_BYTES = 1 << 16  # of rings, read at once
-NOBODY = RING.pack(2**32 - 1)  # rings when no worker does
+ANYBODY, NOBODY = 2**32 - 2, 2**32 - 1  # in place of a worker's number
 
 
 class Processes(Backend):
@@ -101,6 +102,7 @@ class Processes(Backend):
         self._memory_limit_bytes = _checked_limit(memory_limit_bytes)
         self._worker_numbers = count()
         self._number = 0  # of the call that was given last
+        self._ring_after = 1  # calls given to one worker
         self._selector: selectors.BaseSelector
         self._workers: dict[int, Child] = {}  # by number
         self._starting = 0  # workers that are not ready yet
@@ -159,7 +161,7 @@ class Processes(Backend):
     def wake(self) -> None:
         if self._bell >= 0:
             try:
-                os.write(self._bell, NOBODY)
+                os.write(self._bell, RING.pack(NOBODY))
             except BlockingIOError:
                 pass  # it is full of rings
 
@@ -200,6 +202,7 @@ class Processes(Backend):
 
     def drive(self, session: Session) -> None:
         self._pace, self._orders = Pace(), Orders()
+        self._failed_starts = 0
         try:
             for _ in range(self.workers - len(self._workers)):
                 self._hire()  # those that an earlier run ended
@@ -239,11 +242,7 @@ class Processes(Backend):
             if key.data is not None:
                 ended.append(key.data)
                 continue
-            rings = os.read(self._listener, BELL_BYTES)
-            numbers = {number for (number,) in RING.iter_unpack(rings)}
-            if len(rings) == BELL_BYTES:  # there may have been no room for more
-                numbers.update(self._workers)
-            for number in numbers:
+            for number in self._rung():
                 if number in self._workers:
                     self._hear(session, self._workers[number])
         for worker in ended:
@@ -251,6 +250,14 @@ class Processes(Backend):
                 self._hear(session, worker)
                 if worker.has_ended:
                     self._bury(session, worker)
+
+    def _rung(self) -> set[int]:
+        """The numbers of the workers that rang the bell; of all, when that cannot be told."""
+        rings = os.read(self._listener, BELL_BYTES)
+        is_whole = len(rings) < BELL_BYTES and len(rings) % RING.size == 0
+        numbers = {number for (number,) in RING.iter_unpack(rings)} if is_whole else {ANYBODY}
+        numbers.discard(NOBODY)
+        return numbers if numbers <= self._workers.keys() else set(self._workers)
 
     # -- giving -----------------------------------------------------------------------------
 
@@ -269,66 +276,60 @@ class Processes(Backend):
         if not rooms:
             return
         rooms.sort(key=lambda worker: len(worker.calls))
-        levels: Iterable[int] = range(1, depth + 1)
+        levels: Sequence[int] = range(1, depth + 1)
         if depth >= BLOCKS_FROM:
             calls = session.startable + sum([len(worker.calls) for worker in rooms])
             levels = (min(depth, -(-calls // len(rooms))),)
+        self._ring_after = max(1, levels[-1] // 2)
         for level in levels:
             for worker in rooms:
                 while len(worker.calls) < level and self._give_one(session, worker, now_s):
                     pass
         for worker in rooms:
-            while len(worker.calls) < depth and self._give_next(session, worker, now_s):
+            while (
+                worker.leader in worker.calls
+                and len(worker.calls) < depth
+                and self._give_one(session, worker, now_s, only_next=True)
+            ):
                 pass
             if worker.packet.orders:
                 self._post(session, worker)
 
-    def _give_one(self, session: Session, worker: Child, now_s: float) -> bool:
-        """Gives a worker what follows its last call, or the most urgent task; False: nothing."""
-        if self._give_next(session, worker, now_s):
-            return True
-        call = session.take(now_s)
+    def _give_one(
+        self, session: Session, worker: Child, now_s: float, only_next: bool = False
+    ) -> bool:
+        """Gives a worker what follows its last call, or else the most urgent task; if any."""
+        calls = worker.calls
+        leader, call = worker.leader, None
+        if leader in calls:
+            call = session.follow(calls[leader], now_s)
         if call is None:
-            return False
+            leader, call = 0, None if only_next else session.take(now_s)
+            if call is None:
+                return False
+        number = self._number = self._number + 1
+        leads = session.graph.successor[call.index] >= 0
+        worker.unrung += 1
+        flags = LEADS if leads else 0
+        if worker.unrung >= self._ring_after:
+            flags |= RINGS
+            worker.unrung = 0
         try:
-            self._pack(session, worker, call, 0, now_s)
+            self._orders.add(worker.packet, number, call, leader, flags)
         except NotPicklable as error:
+            if leader:  # it fails when it is its turn
+                session.put_back(call, now_s)
+                return False
             session.started(call, now_s)
             session.finish(Attempt(call, worker.name, now_s, now_s, None, error), now_s)
             return True
-        return not worker.packet.descriptors or self._post(session, worker)
-
-    def _give_next(self, session: Session, worker: Child, now_s: float) -> bool:
-        """Gives a worker the task that follows its last call, if there is one."""
-        leader = worker.leader
-        if leader not in worker.calls:
-            return False
-        call = session.follow(worker.calls[leader], now_s)
-        if call is None:
-            return False
-        try:
-            self._pack(session, worker, call, leader, now_s)
-        except NotPicklable:
-            session.put_back(call, now_s)  # it fails when it is its turn
-            return False
-        return True
-
-    def _pack(self, session: Session, worker: Child, call: Call, leader: int, now_s: float) -> None:
-        """Adds a call to a worker's packet.
-
-        Args:
-            leader: the number of the call that it follows, or 0.
-        """
-        number = self._number + 1
-        leads = session.graph.successor[call.index] >= 0
-        self._orders.add(worker.packet, number, call, leader, LEADS if leads else 0)
-        self._number = number
         worker.leader = number if leads else 0
         if leader:
             worker.following.add(number)
-        if not worker.calls:
+        if not calls:
             worker.heard_s = now_s
-        worker.calls[number] = call
+        calls[number] = call
+        return not worker.packet.descriptors or self._post(session, worker)
 
     def _post(self, session: Session, worker: Child) -> bool:
         """Sends a worker what was packed for it; False if it has no room now."""
@@ -432,7 +433,9 @@ class Processes(Backend):
             value: Packed | Kept | None = outcome
             error: BaseException | None = None
             if kind == ERROR:
-                value, error = None, error_of(load(outcome), call, repr(worker))
+                value = None
+                failure = load(outcome)
+                error = error_of(failure, call, repr(worker), self._memory_limit_bytes)
             elif outcome.__class__ is not bytes or call.index in session.kept:
                 value, error = self._orders.accept(call, outcome, call.index in session.kept)
             if error is not None:

@@ -84,7 +84,7 @@ class Failure(NamedTuple):
     traceback: str
 
 
-def error_of(failure: Failure, call: Call, worker: str) -> BaseException:
+def error_of(failure: Failure, call: Call, worker: str, limit_bytes: int | None) -> BaseException:
     """The error that a task has from a worker's failure, its traceback there as a note."""
     name, what = call.task.name, failure.what
     if what == RAISED:
@@ -97,7 +97,11 @@ def error_of(failure: Failure, call: Call, worker: str) -> BaseException:
             " return plain data, or use the threads backend"
         )
     elif what == MEMORY:
-        return _noted(MemoryLimitExceeded(f"task {name!r}: {failure.text}"), failure, worker)
+        text = (
+            f"task {name!r} needed more memory than the {limit_bytes} bytes that its worker may"
+            f" have (memory_limit_bytes): {failure.text}"
+        )
+        return _noted(MemoryLimitExceeded(text), failure, worker)
     else:
         need = call.task.needs[int(what)]
         text = (

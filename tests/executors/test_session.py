@@ -343,3 +343,103 @@ def test_whatever_finishes_when_the_rules_hold_and_the_run_ends(
         assert (record.status is Status.UPSTREAM_FAILED) is bad
         if not bad:
             assert record.status in (Status.SUCCEEDED, Status.FAILED)
+
+
+# -- following ----------------------------------------------------------------------------------
+
+
+def chain(length: int, **options: Any) -> Graph:
+    """::
+
+    t0 -> t1 -> t2 ...
+    """
+    rest = [task(f"t{at}", f"t{at - 1}", **options) for at in range(1, length)]
+    return Graph([task("t0"), *rest])
+
+
+def followed(session: Session, call: Call, now_s: float = 0.0) -> Call:
+    following = session.follow(call, now_s)
+    assert following is not None
+    return following
+
+
+def test_a_chain_is_followed_before_its_calls_end() -> None:
+    session = Session(chain(3))
+    first = take(session)
+    second = followed(session, first)
+    third = followed(session, second)
+    assert [call.task.name for call in (first, second, third)] == ["t0", "t1", "t2"]
+    assert session.follow(third, 0.0) is None
+    assert session.follow(first, 0.0) is None  # it was followed already
+    for at_s, call in enumerate((first, second, third), 1):
+        assert not session.over
+        finish(session, call, at_s)
+    assert session.over
+    record = session.record(1)
+    assert record.ready_s == record.taken_s == 1.0  # the end of the first, at the worker
+
+
+def test_a_more_urgent_task_is_not_passed_by_following() -> None:
+    tasks = [task("a0"), task("a1", "a0"), task("b0"), task("b1", "b0")]
+    session = Session(Graph(tasks))
+    first = take(session)
+    assert session.follow(first, 0.0) is None  # b0 is ready, and as long a path waits behind it
+    second = take(session)
+    assert {first.task.name, second.task.name} == {"a0", "b0"}
+    assert followed(session, first).task.name in ("a1", "b1")
+
+
+@pytest.mark.parametrize(
+    ("graph", "why"),
+    [
+        (Graph([task("a"), task("b", "a"), task("c", "a")]), "two readers"),
+        (Graph([task("a"), task("x"), task("b", "a", "x")]), "two needs"),
+        (Graph([task("a"), task("b", "a", "a")]), "twice the same"),
+        (chain(2, timeout_s=1.0), "nobody would notice its start"),
+        (Graph([task("a"), task("b", "a", slots=2)]), "slots"),
+    ],
+)
+def test_only_what_waits_for_one_call_alone_follows_it(graph: Graph, why: str) -> None:
+    session = Session(graph, workers=2)
+    assert session.follow(take(session), 0.0) is None, why
+
+
+def test_nothing_follows_once_the_run_is_stopped() -> None:
+    session = Session(chain(2))
+    first = take(session)
+    session.stop("enough")
+    assert session.follow(first, 0.0) is None
+
+
+def test_a_follower_that_is_put_back_waits_for_its_need() -> None:
+    session = Session(chain(2))
+    first = take(session)
+    session.put_back(followed(session, first), 0.0)
+    assert session.take(0.0) is None
+    finish(session, first, 1.0)
+    assert take(session, 2.0).task.name == "t1"
+
+
+def test_a_follower_of_a_failed_call_never_starts() -> None:
+    session = Session(chain(3), policy=CONTINUE_ON_FAILURE)
+    first = take(session)
+    second = followed(session, first)
+    finish(session, first, 1.0, error=ValueError())
+    assert not session.over
+    session.put_back(second, 1.0)
+    assert session.over
+    assert [session.record(rank).status for rank in range(3)] == [
+        Status.FAILED,
+        Status.UPSTREAM_FAILED,
+        Status.UPSTREAM_FAILED,
+    ]
+
+
+def test_the_start_of_an_attempt_is_told_once() -> None:
+    told: list[object] = []
+    session = Session(Graph([task("t")]), tell=told.append)
+    for _ in range(3):
+        session.put_back(take(session), 0.0)
+    call = take(session)
+    finish(session, call, 1.0)
+    assert [type(event).__name__ for event in told] == ["Call", "Attempt"]
