@@ -29,7 +29,7 @@ from typing import Any, ClassVar
 from executors.backends.base import Backend
 from executors.backends.child import EXIT_GRACE_S, Child, check_room, how_it_ended
 from executors.backends.orders import Kept, Orders
-from executors.backends.pace import MOST_CALLS, Pace
+from executors.backends.pace import MOST_CALLS, PATIENCE_S, Pace
 from executors.backends.packing import Packed, dumps_by_value, load
 from executors.backends.wire import (
     ERROR,
@@ -54,6 +54,8 @@ from executors.errors import (
 from executors.interpreter import import_path
 from executors.records import Attempt, Call, describe, shown
 from executors.session import Session
+
+logger = logging.getLogger("executors")
 
 START_TIMEOUT_S = 60.0
 START_TRIES = 10  # workers that die at start-up, one after the other, before the run ends
@@ -105,6 +107,7 @@ class Processes(Backend):
         self._ring_after = 1  # calls given to one worker
         self._selector: selectors.BaseSelector
         self._workers: dict[int, Child] = {}  # by number
+        self._retries_post = False  # a line was full: nothing may ring when it is not any more
         self._starting = 0  # workers that are not ready yet
         self._failed_starts = 0
         self._bell = self._listener = -1  # a pipe, see wire.py; signals ring it too
@@ -218,6 +221,7 @@ class Processes(Backend):
                 if session.over:
                     return
                 self._listen(session, self._wait_s(session))
+                self._retries_post = False
         except BaseException:
             self._kill_all()
             raise
@@ -230,6 +234,8 @@ class Processes(Backend):
         waits_s = [self._check_starts()]
         if session.wake_at_s is not None:
             waits_s.append(session.wake_at_s - now_s)
+        if self._retries_post:
+            waits_s.append(PATIENCE_S)
         heard_s = [worker.heard_s for worker in self._workers.values() if _may_be_slow(worker)]
         if heard_s:
             waits_s.append(min(heard_s) + self._pace.patience_s - now_s)
@@ -337,6 +343,7 @@ class Processes(Backend):
         packet = worker.packet
         has_room = worker.post()
         if not has_room:
+            self._retries_post = True
             for number, *_ in packet.orders:
                 call = worker.drop(number)
                 if call is not None:
@@ -419,23 +426,27 @@ class Processes(Backend):
             BackendError: it cannot be set up as wanted.
         """
         now_s = monotonic()
+        calls, following = worker.calls, worker.following
         total_s, count = 0.0, 0
         for kind, number, outcome, started_s, ended_s in worker.hear(to_the_end):
             if kind not in OUTCOMES:
                 self._note(worker, kind, outcome)
                 continue
-            call = worker.calls.pop(number, None)
+            worker.heard_s = now_s
+            worker.is_slow = False
+            call = calls.pop(number, None)
             if call is None or session is None:
                 continue  # it was put back, and its report was on the way
+            if following:
+                following.discard(number)
             if kind == SKIPPED:
                 self._put_back(session, worker, call, now_s)
+                self._tell_begun(session, worker, now_s)
                 continue
             value: Packed | Kept | None = outcome
             error: BaseException | None = None
             if kind == ERROR:
-                value = None
-                failure = load(outcome)
-                error = error_of(failure, call, repr(worker), self._memory_limit_bytes)
+                value, error = None, self._error(call, worker, outcome)
             elif outcome.__class__ is not bytes or call.index in session.kept:
                 value, error = self._orders.accept(call, outcome, call.index in session.kept)
             if error is not None:
@@ -445,8 +456,6 @@ class Processes(Backend):
             total_s += ended_s - started_s
             count += 1
         if count:
-            worker.heard_s = now_s
-            worker.is_slow = False
             self._pace.learn(total_s, count)
 
     def _note(self, worker: Child, kind: int, outcome: Packed) -> None:
@@ -458,8 +467,21 @@ class Processes(Backend):
         elif kind == NOT_READY:
             raise BackendError(f"a worker process cannot be set up:\n{load(outcome)}")
         else:
-            record = load(outcome)
-            logging.getLogger(record.name).handle(record)
+            try:
+                record = load(outcome)
+            except OSError as error:  # too many open files
+                logger.warning("a log record of %r was lost: %s", worker, error)
+            else:
+                logging.getLogger(record.name).handle(record)
+
+    def _error(self, call: Call, worker: Child, outcome: Packed) -> BaseException:
+        try:
+            failure = load(outcome)
+        except OSError as error:  # too many open files
+            return NotPicklable(
+                f"task {call.task.name!r}: its exception did not come through: {describe(error)}"
+            )
+        return error_of(failure, call, repr(worker), self._memory_limit_bytes)
 
     def unwrap(self, value: Any) -> Any:
         return value.value
