@@ -187,7 +187,7 @@ def mixed_lengths() -> Iterator[Row]:
     """
     draw = random.Random(4)
     one_ms = calibrate(sized_kernel("native-cpu:1ms")).units
-    for shape in ("fan-in:width=200", "random-layered", "stencil:steps=20:width=10"):
+    for shape in ("fan-in:width=200", "random-layered:tasks=200", "stencil:steps=20:width=10"):
         plain = graph_of(shape)
         graph = Graph(
             Task(

@@ -75,7 +75,7 @@ class Child:
         inherited = (self._queue.fileno(), theirs.fileno(), reports, bell, lifeline)
         try:
             self.process = subprocess.Popen(
-                module_command("executors.backends.worker", number, *inherited),
+                module_command("executors.backends.worker", *inherited),
                 pass_fds=inherited,
                 stdin=subprocess.DEVNULL,
                 process_group=0,

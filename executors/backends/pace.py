@@ -7,6 +7,7 @@ import math
 COVER_S = 0.003  # work that a worker should have at hand
 MOST_CALLS = 32  # at hand
 PREFETCH_S = 0.02  # beyond, having the next call at hand saves nothing
+REACTION_S = 0.0003  # from a worker's ring to the parent's answer
 WORTH_S = 0.0002  # queued work that is worth taking to an idle worker at once
 PATIENCE_S = 0.001
 LEARNING = 0.2  # part of the newest duration in the mean
@@ -41,10 +42,18 @@ class Pace:
             return 1
         return 1 + min(MOST_CALLS - 1, math.ceil(COVER_S / max(self._mean_s, 1e-9)))
 
+    def ring_after(self, level: int) -> int:
+        """After how many calls a worker that is given so many should wake the parent.
+
+        As late as possible, but when there is still enough to do for the time that it takes.
+        """
+        needed = math.ceil(REACTION_S / max(self._mean_s or 0.0, 1e-9))
+        return max(1, level // 2, level - needed)
+
     @property
     def patience_s(self) -> float:
         """A worker that is silent for longer is slow: what it has not begun is taken back."""
-        return max(PATIENCE_S, 3 * (self._mean_s or 0.0))
+        return max(PATIENCE_S, (self.depth + 1) * (self._mean_s or 0.0))
 
     def is_worth_taking(self, queued: int) -> bool:
         """Whether an idle worker should get some of another one's queued calls at once."""

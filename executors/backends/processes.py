@@ -37,7 +37,6 @@ from executors.backends.wire import (
     NOT_READY,
     OUTCOMES,
     READY,
-    RING,
     RINGS,
     SKIPPED,
     Setup,
@@ -60,9 +59,8 @@ logger = logging.getLogger("executors")
 START_TIMEOUT_S = 60.0
 START_TRIES = 10  # workers that die at start-up, one after the other, before the run ends
 LONGEST_WAIT_S = 3600.0  # epoll takes no more than some weeks
-BLOCKS_FROM = 8  # calls that a worker should have at hand
+BLOCKS_FROM = 4  # calls that a worker should have at hand
 BELL_BYTES = 1 << 16  # of rings, read at once
-ANYBODY, NOBODY = 2**32 - 2, 2**32 - 1  # in place of a worker's number
 
 
 class Processes(Backend):
@@ -164,7 +162,7 @@ class Processes(Backend):
     def wake(self) -> None:
         if self._bell >= 0:
             try:
-                os.write(self._bell, RING.pack(NOBODY))
+                os.write(self._bell, b"!")
             except BlockingIOError:
                 pass  # it is full of rings
 
@@ -242,28 +240,21 @@ class Processes(Backend):
         return max(0.0, min(waits_s))
 
     def _listen(self, session: Session | None, timeout_s: float) -> None:
-        """Sleeps until the bell rings or a worker ends, and hears who it was."""
+        """Sleeps until the bell rings or a worker ends, and hears what there is to hear."""
         ended: list[Child] = []
         for key, _ in self._selector.select(timeout_s):
             if key.data is not None:
                 ended.append(key.data)
                 continue
-            for number in self._rung():
-                if number in self._workers:
-                    self._hear(session, self._workers[number])
+            os.read(self._listener, BELL_BYTES)
+            for worker in self._workers.values():
+                if worker.calls or not worker.is_ready:
+                    self._hear(session, worker)
         for worker in ended:
             if worker.number in self._workers:  # else it was buried a moment ago
                 self._hear(session, worker)
                 if worker.has_ended:
                     self._bury(session, worker)
-
-    def _rung(self) -> set[int]:
-        """The numbers of the workers that rang the bell; of all, when that cannot be told."""
-        rings = os.read(self._listener, BELL_BYTES)
-        is_whole = len(rings) < BELL_BYTES and len(rings) % RING.size == 0
-        numbers = {number for (number,) in RING.iter_unpack(rings)} if is_whole else {ANYBODY}
-        numbers.discard(NOBODY)
-        return numbers if numbers <= self._workers.keys() else set(self._workers)
 
     # -- giving -----------------------------------------------------------------------------
 
@@ -286,7 +277,7 @@ class Processes(Backend):
         if depth >= BLOCKS_FROM:
             calls = session.startable + sum([len(worker.calls) for worker in rooms])
             levels = (min(depth, -(-calls // len(rooms))),)
-        self._ring_after = max(1, levels[-1] // 2)
+        self._ring_after = self._pace.ring_after(levels[-1])
         for level in levels:
             for worker in rooms:
                 while len(worker.calls) < level and self._give_one(session, worker, now_s):

@@ -8,8 +8,8 @@
     line     a socket. To the worker: orders, which say what the calls are, many in a message,
              before the tickets. To the parent: segments (see packing.py) of outcomes.
     reports  a pipe to the parent. Each report leaves the worker before its next call begins.
-    bell     a pipe to the parent that all workers share. Reports wake nobody; a worker rings
-             after calls that ask for it, and when it has nothing left to do.
+    bell     a pipe to the parent that all workers share. Reports wake nobody; a worker rings, by
+             a byte, after calls that ask for it, and when it has nothing left to do.
 """
 
 from __future__ import annotations
@@ -29,7 +29,6 @@ from executors.records import Call, describe
 
 TICKET = struct.Struct("=Q")  # the number of a call; later ones are higher
 FORGET = 1 << 63  # added to a number: what is before it and was not begun was taken back
-RING = struct.Struct("<I")  # the number of a worker
 
 # A call as a worker sees it: its number, its flags, its action, and its arguments; or instead of
 # them the number of the call to follow: the last one made there, whose value is the argument.

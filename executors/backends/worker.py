@@ -1,4 +1,4 @@
-"""The worker process: `python -m executors.backends.worker NUMBER DESCRIPTOR...`.
+"""The worker process: `python -m executors.backends.worker DESCRIPTOR...`.
 
 The descriptors are those of `wire.py`, in its order, and the lifeline. The user's `__main__` is
 never imported: scripts without a guard, notebooks and `python -c` work, because actions come by
@@ -40,7 +40,6 @@ from executors.backends.wire import (
     RAISED,
     READY,
     REPORT,
-    RING,
     RINGS,
     SKIPPED,
     TICKET,
@@ -60,7 +59,7 @@ _globals: dict[Packed, Any] = {}  # actions that are functions of a module, by t
 
 
 def main() -> None:
-    number, *descriptors = map(int, sys.argv[1:])
+    descriptors = list(map(int, sys.argv[1:]))
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
     queue, line, reports, bell, lifeline = descriptors
@@ -68,7 +67,7 @@ def main() -> None:
     yield_to_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a group of its own may print as well
-    parent = _Parent(number, queue, line, reports, bell)
+    parent = _Parent(queue, line, reports, bell)
     try:
         message, _ = receive(parent.line)
         if message is None:
@@ -127,12 +126,11 @@ def yield_to_parent() -> None:
 class _Parent:
     """What connects this worker with its parent; see `wire.py`."""
 
-    def __init__(self, number: int, queue: int, line: int, reports: int, bell: int) -> None:
+    def __init__(self, queue: int, line: int, reports: int, bell: int) -> None:
         self._queue = socket.socket(fileno=queue)
         self.line = socket.socket(fileno=line)
         self._reports = reports
         self._bell = bell
-        self._number = RING.pack(number)
         self.orders: dict[int, OpenOrder] = {}  # that came, by number, unparceled
         self._writing = threading.Lock()  # threads of actions log
         self._is_announced = True  # everything that was reported
@@ -150,11 +148,15 @@ class _Parent:
         number: int = TICKET.unpack(ticket)[0]
         return number
 
-    def has_ticket(self) -> bool:
-        try:
-            return bool(self._queue.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT))
-        except BlockingIOError:
+    def is_dry(self) -> bool:
+        """Whether there is nothing to do now."""
+        if self.orders:
             return False
+        try:
+            self._queue.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return True
+        return False
 
     def order(self, number: int) -> OpenOrder:
         """What a ticket is for."""
@@ -221,7 +223,7 @@ class _Parent:
         """Wakes the parent."""
         self._is_announced = True
         try:
-            os.write(self._bell, self._number)
+            os.write(self._bell, b"!")
         except BlockingIOError:
             pass  # it is full of rings
 
@@ -297,9 +299,9 @@ def _work(parent: _Parent, has_limit: bool) -> None:
     """Makes calls until the parent closes the pool."""
     last: tuple[int, Packed] | None = None  # a call that leads, and its value
     while True:
-        if not parent.orders:
+        if parent.is_dry():
             parent.announce()
-            if last is not None and isinstance(last[1], Segment) and not parent.has_ticket():
+            if last is not None and isinstance(last[1], Segment):
                 last = None  # an idle worker keeps no shared memory
         number = parent.next_ticket()
         if number >= FORGET:
@@ -322,8 +324,10 @@ def _work(parent: _Parent, has_limit: bool) -> None:
         parent.report(kind, number, outcome, started_s, ended_s)
         if flags & LEADS and kind == VALUE:
             last = number, outcome
-        if flags & RINGS or not parent.orders:
+        if flags & RINGS:
             parent.ring()
+        elif parent.is_dry():
+            parent.announce()
         del action, arguments, outcome, objects  # after the report: 100 MB take 10 ms to free
 
 
