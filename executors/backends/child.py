@@ -96,11 +96,6 @@ class Child:
 
     # -- what it has to do ------------------------------------------------------------------
 
-    @property
-    def queued(self) -> int:
-        """Calls that wait here and that other workers could make."""
-        return len(self.calls) - len(self.following) - 1
-
     def drop(self, number: int) -> Call | None:
         """Takes a call from the list of what it has to do, if it is there."""
         self.following.discard(number)

@@ -7,7 +7,8 @@ import math
 COVER_S = 0.003  # work that a worker should have at hand
 MOST_CALLS = 32  # at hand
 PREFETCH_S = 0.02  # beyond, having the next call at hand saves nothing
-REACTION_S = 0.0003  # from a worker's ring to the parent's answer
+TINY_S = 0.00002  # less than what a call costs the parent
+REACTION_S = 0.0005  # from a worker's ring to the parent's answer, at worst
 WORTH_S = 0.0002  # queued work that is worth taking to an idle worker at once
 PATIENCE_S = 0.001
 LEARNING = 0.2  # part of the newest duration in the mean
@@ -43,12 +44,15 @@ class Pace:
         return 1 + min(MOST_CALLS - 1, math.ceil(COVER_S / max(self._mean_s, 1e-9)))
 
     def ring_after(self, level: int) -> int:
-        """After how many calls a worker that is given so many should wake the parent.
+        """After how many calls a worker that has so many should wake the parent.
 
-        As late as possible, but when there is still enough to do for the time that it takes.
+        Half of them if they are so short that the parent is what all wait for; else as late as
+        possible, because a wake-up takes CPU from the workers.
         """
-        needed = math.ceil(REACTION_S / max(self._mean_s or 0.0, 1e-9))
-        return max(1, level // 2, level - needed)
+        mean_s = self._mean_s or 0.0
+        if mean_s < TINY_S:
+            return max(1, level // 2)
+        return max(1, level - (mean_s > REACTION_S))
 
     @property
     def patience_s(self) -> float:

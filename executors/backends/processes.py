@@ -209,35 +209,26 @@ class Processes(Backend):
                 self._hire()  # those that an earlier run ended
             while True:
                 now_s = monotonic()
-                self._end_overdue(session, now_s)
+                wake_at_s = session.wake_at_s
+                if wake_at_s is not None and wake_at_s <= now_s:
+                    self._end_overdue(session, now_s)
+                wait_s = self._check_starts()
                 if session.stop_reason is not None:
                     self._stop(session, now_s)
                 else:
                     self._give(session, now_s)
-                    if self._share(session, now_s):
-                        self._give(session, now_s)
+                    wait_s = min(wait_s, self._share(session, now_s))
                 if session.over:
                     return
-                self._listen(session, self._wait_s(session))
-                self._retries_post = False
+                wake_at_s = session.wake_at_s
+                if wake_at_s is not None:
+                    wait_s = min(wait_s, wake_at_s - monotonic())
+                self._listen(session, max(0.0, wait_s))
         except BaseException:
             self._kill_all()
             raise
         finally:
             self._orders = Orders()  # what it packed is not needed any more
-
-    def _wait_s(self, session: Session) -> float:
-        """Seconds until something is to be done even if the bell does not ring."""
-        now_s = monotonic()
-        waits_s = [self._check_starts()]
-        if session.wake_at_s is not None:
-            waits_s.append(session.wake_at_s - now_s)
-        if self._retries_post:
-            waits_s.append(PATIENCE_S)
-        heard_s = [worker.heard_s for worker in self._workers.values() if _may_be_slow(worker)]
-        if heard_s:
-            waits_s.append(min(heard_s) + self._pace.patience_s - now_s)
-        return max(0.0, min(waits_s))
 
     def _listen(self, session: Session | None, timeout_s: float) -> None:
         """Sleeps until the bell rings or a worker ends, and hears what there is to hear."""
@@ -268,11 +259,12 @@ class Processes(Backend):
         rooms = [
             worker
             for worker in self._workers.values()
-            if len(worker.calls) < depth and worker.is_ready and not worker.is_slow
+            if len(worker.calls) <= depth // 2 and worker.is_ready and not worker.is_slow
         ]
         if not rooms:
             return
-        rooms.sort(key=lambda worker: len(worker.calls))
+        if len(rooms) > 1:
+            rooms.sort(key=_size)
         levels: Sequence[int] = range(1, depth + 1)
         if depth >= BLOCKS_FROM:
             calls = session.startable + sum([len(worker.calls) for worker in rooms])
@@ -354,26 +346,44 @@ class Processes(Backend):
 
     # -- taking back ------------------------------------------------------------------------
 
-    def _share(self, session: Session, now_s: float) -> bool:
-        """Takes back calls that others may begin sooner; whether there were any."""
-        is_idle = False
+    def _share(self, session: Session, now_s: float) -> float:
+        """Takes back calls that others may begin sooner, and gives them to these.
+
+        Returns:
+            Seconds until it has to look again, although the bell does not ring.
+        """
+        patience_s = self._pace.patience_s
+        wait_s = PATIENCE_S if self._retries_post else LONGEST_WAIT_S
+        self._retries_post = False
+        idle, taken, most = False, 0, 0
         fullest: Child | None = None
-        taken = 0
         for worker in self._workers.values():
-            if _may_be_slow(worker) and now_s - worker.heard_s > self._pace.patience_s:
-                self._hear(session, worker)
-                if now_s - worker.heard_s > self._pace.patience_s:
-                    taken += self._take_back(session, worker, now_s)
-                    worker.is_slow = bool(worker.calls)
-            if not worker.calls:
-                is_idle = is_idle or worker.is_ready
-            elif fullest is None or worker.queued > fullest.queued:
-                fullest = worker
-        if is_idle and fullest is not None and not session.startable:
-            queued = fullest.queued
-            if queued > 0 and self._pace.is_worth_taking(queued):
-                taken += self._take_back(session, fullest, now_s, (queued + 1) // 2)
-        return taken > 0
+            queued = len(worker.calls) - len(worker.following) - 1
+            if queued < 0:
+                idle = idle or worker.is_ready
+            elif queued and not worker.is_slow:
+                left_s = worker.heard_s + patience_s - now_s
+                if left_s <= 0:
+                    taken += self._take_back_if_slow(session, worker, now_s)
+                    continue
+                wait_s = min(wait_s, left_s)
+                if queued > most:
+                    most, fullest = queued, worker
+        is_worth_it = idle and not session.startable and self._pace.is_worth_taking(most)
+        if fullest is not None and is_worth_it:
+            taken += self._take_back(session, fullest, now_s, (most + 1) // 2)
+        if taken:
+            self._give(session, now_s)
+        return wait_s
+
+    def _take_back_if_slow(self, session: Session, worker: Child, now_s: float) -> int:
+        """A worker that has not reported for long may only not have rung."""
+        self._hear(session, worker)
+        if worker.heard_s >= now_s:
+            return 0
+        taken = self._take_back(session, worker, now_s)
+        worker.is_slow = bool(worker.calls)
+        return taken
 
     def _take_back(
         self, session: Session, worker: Child, now_s: float, most: int = MOST_CALLS
@@ -554,6 +564,10 @@ class Processes(Backend):
             self._forget(worker)
 
 
+def _size(worker: Child) -> int:
+    return len(worker.calls)
+
+
 def _checked_preload(preload: Sequence[str]) -> tuple[str, ...]:
     if isinstance(preload, str) or not all(isinstance(name, str) for name in preload):
         raise BackendError(f"preload must be a sequence of module names, not {preload!r}")
@@ -581,10 +595,6 @@ def _checked_limit(limit: int | None) -> int | None:
     if sys.platform != "linux":
         raise BackendError("memory_limit_bytes works on Linux only")
     return limit
-
-
-def _may_be_slow(worker: Child) -> bool:
-    return worker.queued > 0 and not worker.is_slow
 
 
 def _log_levels() -> dict[str, int]:

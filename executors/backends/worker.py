@@ -133,7 +133,7 @@ class _Parent:
         self._bell = bell
         self.orders: dict[int, OpenOrder] = {}  # that came, by number, unparceled
         self._writing = threading.Lock()  # threads of actions log
-        self._is_announced = True  # everything that was reported
+        self.is_announced = True  # everything that was reported
         os.set_blocking(reports, False)
 
     def next_ticket(self) -> int:
@@ -197,7 +197,7 @@ class _Parent:
                 kind |= IN_SEGMENT
                 outcome = b""
             report = REPORT.pack(len(outcome), number, kind, started_s, ended_s) + outcome
-            self._is_announced = False
+            self.is_announced = False
             try:
                 sent = os.write(self._reports, report)
             except BlockingIOError:
@@ -214,14 +214,9 @@ class _Parent:
             self.ring()
             send(self.line, segment.sizes, [segment.fd])
 
-    def announce(self) -> None:
-        """Rings, if there is a report that the bell did not tell of."""
-        if not self._is_announced:
-            self.ring()
-
     def ring(self) -> None:
         """Wakes the parent."""
-        self._is_announced = True
+        self.is_announced = True
         try:
             os.write(self._bell, b"!")
         except BlockingIOError:
@@ -299,10 +294,8 @@ def _work(parent: _Parent, has_limit: bool) -> None:
     """Makes calls until the parent closes the pool."""
     last: tuple[int, Packed] | None = None  # a call that leads, and its value
     while True:
-        if parent.is_dry():
-            parent.announce()
-            if last is not None and isinstance(last[1], Segment):
-                last = None  # an idle worker keeps no shared memory
+        if not parent.is_announced and parent.is_dry():
+            parent.ring()
         number = parent.next_ticket()
         if number >= FORGET:
             parent.forget(number - FORGET)
@@ -324,10 +317,11 @@ def _work(parent: _Parent, has_limit: bool) -> None:
         parent.report(kind, number, outcome, started_s, ended_s)
         if flags & LEADS and kind == VALUE:
             last = number, outcome
-        if flags & RINGS:
+        is_dry = parent.is_dry()
+        if is_dry or flags & RINGS:
             parent.ring()
-        elif parent.is_dry():
-            parent.announce()
+        if is_dry and isinstance(outcome, Segment):
+            last = None  # an idle worker keeps no shared memory
         del action, arguments, outcome, objects  # after the report: 100 MB take 10 ms to free
 
 
