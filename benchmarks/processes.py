@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import heapq
 import math
+import os
 import random
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from statistics import median
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 import joblib
@@ -157,9 +159,9 @@ def metg() -> Iterator[Row]:
         for _ in range(5):
             points: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
             for length_us in LENGTHS_US:
-                steps = max(20, min(200, round(60_000 / length_us / 8)))
+                steps = max(10, min(100, round(60_000 / length_us / 16)))
                 graph = graph_of(
-                    f"stencil:steps={steps}:width=8", Work("native-cpu", length_us * one_us)
+                    f"stencil:steps={steps}:width=16", Work("native-cpu", length_us * one_us)
                 )
                 peak_s = independent(length_us * one_us, len(graph))
                 for name in names:
@@ -273,21 +275,15 @@ def large_values() -> Iterator[Row]:
 
 
 def _copies(graph: Graph, backend: Backend) -> float:
-    """The most memory that a run adds to this process and its workers, in arrays."""
-    family = [psutil.Process(), *psutil.Process().children()]
-    family = [
-        process for process in family if "executors.backends.worker" in " ".join(process.cmdline())
-    ]
-    family.append(psutil.Process())
+    """The most memory that a run adds to this process and its children, in arrays."""
+    family = [os.getpid(), *(child.pid for child in psutil.Process().children())]
     over = threading.Event()
-    before = sum(process.memory_full_info().pss for process in family)
-    most = 0
+    before = most = _held_bytes(family)
 
     def watch() -> None:
         nonlocal most
-        while not over.is_set():
-            most = max(most, sum(process.memory_full_info().pss for process in family))
-            sleep(0.001)
+        while not over.wait(0.001):
+            most = max(most, _held_bytes(family))
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -295,6 +291,22 @@ def _copies(graph: Graph, backend: Backend) -> float:
     over.set()
     watcher.join()
     return (most - before) / LARGE_BYTES
+
+
+def _held_bytes(pids: Sequence[int]) -> int:
+    """Anonymous memory of processes, and files in memory that they have open, each file once."""
+    anonymous = 0
+    files: dict[int, int] = {}
+    for pid in pids:
+        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+        anonymous += sum(1024 * int(line.split()[1]) for line in lines if "RssAnon" in line)
+        for path in Path(f"/proc/{pid}/fd").iterdir():
+            try:
+                if "memfd:" in str(path.readlink()):
+                    files[path.stat().st_ino] = 512 * path.stat().st_blocks
+            except FileNotFoundError:
+                pass  # it was closed meanwhile
+    return anonymous + sum(files.values())
 
 
 def start() -> Iterator[Row]:

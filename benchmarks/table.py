@@ -18,6 +18,7 @@ from time import perf_counter
 from typing import Any
 
 ROUNDS = 7
+WARM_UPS = 3
 
 # How its pool is opened, and what is timed with it.
 Contestant = tuple[Callable[[], AbstractContextManager[Any]], Callable[[Any], object]]
@@ -54,7 +55,7 @@ def rounds(
 def alone(
     contestants: Mapping[str, Contestant], count: int = ROUNDS, seed: int = 0
 ) -> dict[str, list[float]]:
-    """As `rounds`, but each contestant's pool lives only while it runs; it runs twice a round.
+    """As `rounds`, but each contestant's pool lives only while it runs, and only a warm run counts.
 
     Of pools that idle beside another one, some poll, and all have threads.
     """
@@ -66,12 +67,12 @@ def alone(
         for name in order:
             opened, action = contestants[name]
             with opened() as pool:
-                for is_warm in (False, True):
-                    gc.collect()
-                    start_s = perf_counter()
+                for _ in range(WARM_UPS):
                     action(pool)
-                    if is_warm:
-                        times[name].append(perf_counter() - start_s)
+                gc.collect()
+                start_s = perf_counter()
+                action(pool)
+                times[name].append(perf_counter() - start_s)
     return times
 
 

@@ -29,7 +29,7 @@ from executors import (
 from executors.backends.child import Child
 from executors.backends.processes import START_TRIES, Processes
 
-RUNS = int(os.environ.get("FAULT_RUNS", "40"))
+RUNS = int(os.environ.get("FAULT_RUNS", "16"))
 RUNS_A_POOL = 8
 RETRIES = 3
 TIMEOUT_S = 2.0

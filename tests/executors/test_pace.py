@@ -52,6 +52,14 @@ def test_many_at_once_teach_as_much_as_one_by_one() -> None:
 def test_patience_is_several_calls_but_never_endless_for_short_ones() -> None:
     assert paced(1e-6).patience_s == PATIENCE_S
     assert paced(0.01).patience_s == pytest.approx(0.03)
+    assert paced(0.001).patience_s == pytest.approx(0.005)
+
+
+def test_a_worker_rings_at_half_of_tiny_calls_and_as_late_as_possible_of_others() -> None:
+    assert paced(1e-6).ring_after(8) == 4
+    assert paced(0.0001).ring_after(8) == 8
+    assert paced(0.001).ring_after(4) == 3
+    assert paced(0.01).ring_after(2) == paced(0.1).ring_after(1) == Pace().ring_after(1) == 1
 
 
 def test_only_queued_work_that_takes_long_is_worth_taking() -> None:
