@@ -539,17 +539,17 @@ class Processes(Backend):
         """What a worker was running fails, if the worker was not ended for another call."""
         now_s = monotonic()
         self._take_back(session, worker, now_s)
-        running = worker.begun
-        for number, call in list(worker.calls.items()):
-            worker.drop(number)
-            if call is not running or (error is not None and call is not culprit):
-                session.put_back(call, now_s)
-                continue
-            reason = error or WorkerDied(
-                f"task {call.task.name!r}: its worker {worker!r} {how_it_ended(status)}"
-            )
-            attempt = Attempt(call, worker.name, worker.begun_s, now_s, None, reason)
-            session.finish(attempt, now_s)
+        call = worker.begun
+        worker.calls.clear()  # nothing else was left: the rest had tickets
+        if call is None:
+            return
+        if error is not None and call is not culprit:
+            session.put_back(call, now_s)
+            return
+        reason = error or WorkerDied(
+            f"task {call.task.name!r}: its worker {worker!r} {how_it_ended(status)}"
+        )
+        session.finish(Attempt(call, worker.name, worker.begun_s, now_s, None, reason), now_s)
 
     def _forget(self, worker: Child) -> None:
         del self._workers[worker.number]
