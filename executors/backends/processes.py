@@ -365,6 +365,7 @@ class Processes(Backend):
                 left_s = worker.heard_s + patience_s - now_s
                 if left_s <= 0:
                     taken += self._take_back_if_slow(session, worker, now_s)
+                    wait_s = 0.0  # what it had to say may change what there is to do
                     continue
                 wait_s = min(wait_s, left_s)
                 if queued > most:
