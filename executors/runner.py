@@ -97,13 +97,15 @@ class _Signals:
     def __enter__(self) -> _Signals:
         if threading.current_thread() is threading.main_thread():
             for number in (signal.SIGINT, signal.SIGTERM):
-                if signal.getsignal(number) not in (signal.SIG_IGN, None):
-                    self._before[number] = signal.signal(number, self._receive)
+                before = signal.getsignal(number)
+                if before not in (signal.SIG_IGN, None):
+                    self._before[number] = before  # first: a signal may come at once
+                    signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        for number in reversed(self._before):  # SIGINT last: from there on it may raise
+            signal.signal(number, self._before[number])
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         before = self._before[number]

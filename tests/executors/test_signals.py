@@ -10,11 +10,12 @@ import sys
 import textwrap
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from executors import backend_names
+from executors import Graph, Task, backend_names, load_backend, run
 
 SCRIPT = textwrap.dedent("""
     import json, os, sys, time
@@ -138,6 +139,24 @@ def test_a_second_ctrl_c_does_not_wait_for_the_grace_of_threads() -> None:
         process.send_signal(signal.SIGINT)
     process.communicate(timeout=30)
     assert process.returncode == -signal.SIGINT
+
+
+def test_a_signal_that_comes_while_the_handler_is_being_installed_stops_the_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    install = signal.signal
+
+    def interrupted(number: int, handler: Any) -> Any:
+        before = install(number, handler)
+        if number == signal.SIGINT and handler is not signal.default_int_handler:
+            signal.raise_signal(number)
+        return before
+
+    monkeypatch.setattr(signal, "signal", interrupted)
+    with load_backend("sequential") as backend, pytest.raises(KeyboardInterrupt) as caught:
+        run(Graph([Task("a", int)]), backend)
+    assert caught.value.report.stop_reason == "received SIGINT"  # type: ignore[attr-defined]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
 @pytest.mark.parametrize("backend", backend_names())
