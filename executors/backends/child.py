@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
 
@@ -21,6 +22,7 @@ from executors.backends.wire import (
     LOG,
     LONGEST,
     MESSAGES,
+    OUTCOMES,
     REPORT,
     TICKET,
     Setup,
@@ -37,18 +39,25 @@ DESCRIPTORS = 6
 SPARE_DESCRIPTORS = 64
 MANY_DESCRIPTORS = 0.75  # of those that this process may have: then segments are copied
 
-# A report as its reader sees it: kind, number of the call, outcome, start and end of the action.
-Report = tuple[int, int, Packed, float, float]
+# The outcome of a call: its kind, the call's number, what it is, start and end of the action.
+Outcome = tuple[int, int, Packed, float, float]
 
 
 class Child:
     """One worker process, seen from the parent.
 
+    Args:
+        number: for its name.
+        bell: the descriptor that it rings.
+        note: called with the child, and kind and content of each report that is not the outcome
+            of a call.
+
     Attributes:
         calls: what was given to it and has not ended, by number, in the order in which it makes
             them. The first one is running, or will be as soon as the worker looks.
         following: numbers of the calls that wait for the one before them.
-        leader: number of the call that was given last, if another one may follow it, or 0.
+        last: number of the call that was given last; numbers rise.
+        leader: the same, if another one may follow it, or 0.
         unrung: how many calls were given since the last one after which it rings.
         packet: calls that `post` will send.
         begun: the first of `calls`, from `begun_s` on, as far as the session was told.
@@ -56,23 +65,27 @@ class Child:
         is_slow: what it runs takes so long that it gets nothing more until it reports.
     """
 
-    def __init__(self, number: int, bell: int) -> None:
+    def __init__(
+        self, number: int, bell: int, note: Callable[[Child, int, Packed], object]
+    ) -> None:
         self.number = number
         self.name = f"process-{number}"
         self.calls: dict[int, Call] = {}
         self.following: set[int] = set()
-        self.leader = 0
+        self.last = self.leader = 0
         self.unrung = 0
         self.begun: Call | None = None
         self.hired_s = self.begun_s = self.heard_s = monotonic()
         self.is_ready = self.is_slow = self.has_hung_up = False
         self.packet = Packet()
+        self._note = note
         self._unread = b""
         self._line, theirs = socket.socketpair(socket.AF_UNIX, MESSAGES)
-        self._tickets, self._queue = socket.socketpair()
+        self._queue, self._tickets = os.pipe()
         self._reports, reports = os.pipe()
         lifeline, self._lifeline = os.pipe()
-        inherited = (self._queue.fileno(), theirs.fileno(), reports, bell, lifeline)
+        self._exit = -1  # becomes readable when the process has ended
+        inherited = (self._queue, theirs.fileno(), reports, bell, lifeline)
         try:
             self.process = subprocess.Popen(
                 module_command("executors.backends.worker", *inherited),
@@ -89,10 +102,11 @@ class Child:
             os.close(reports)
             os.close(lifeline)
         self._line.setblocking(False)
-        self._tickets.setblocking(False)
-        os.set_blocking(self._reports, False)
+        for descriptor in (self._queue, self._tickets, self._reports):
+            os.set_blocking(descriptor, False)
         _children.add(self)
-        self._exit = os.pidfd_open(self.process.pid) if hasattr(os, "pidfd_open") else None
+        if hasattr(os, "pidfd_open"):
+            self._exit = os.pidfd_open(self.process.pid)
 
     # -- what it has to do ------------------------------------------------------------------
 
@@ -113,7 +127,7 @@ class Child:
         packet, self.packet = self.packet, Packet()
         try:
             send(self._line, (packet.is_plain, packet.orders), packet.descriptors)
-            self._tickets.send(packet.tickets())
+            os.write(self._tickets, packet.tickets())
         except (BlockingIOError, ConnectionError):
             return False
         except OSError as error:
@@ -122,49 +136,53 @@ class Child:
             raise
         return True
 
-    def take_back(self, most: int, next_number: int) -> list[int]:
+    def take_back(self, most: int) -> list[int]:
         """Numbers of calls that it has not begun, and will not."""
         try:
-            tickets = self._queue.recv(most * TICKET.size, socket.MSG_DONTWAIT)
-            self._tickets.send(TICKET.pack(FORGET | next_number))
+            tickets = os.read(self._queue, most * TICKET.size)
+            os.write(self._tickets, TICKET.pack(FORGET | self.last + 1))
         except BlockingIOError:
             tickets = b""
         return [number for (number,) in TICKET.iter_unpack(tickets) if number < FORGET]
 
     # -- what it has done -------------------------------------------------------------------
 
-    def hear(self, to_the_end: bool = False) -> list[Report]:
-        """What it has reported since; to the end, when nothing more can come."""
-        reports: list[Report] = []
+    def hear(self, to_the_end: bool = False) -> list[Outcome]:
+        """What became of calls since it was last heard; to the end, when nothing more can come."""
+        outcomes: list[Outcome] = []
         while True:
             try:
                 data = os.read(self._reports, LONGEST)
             except BlockingIOError:
-                return reports
+                return outcomes
             if not data:
                 self.has_hung_up = True
-                return reports
-            self._read(self._unread + data if self._unread else data, reports)
+                return outcomes
+            self._read(self._unread + data if self._unread else data, outcomes)
             if len(data) < LONGEST and not to_the_end:
-                return reports
+                return outcomes
 
-    def _read(self, data: bytes, reports: list[Report]) -> None:
+    def _read(self, data: bytes, outcomes: list[Outcome]) -> None:
         at, last = 0, len(data) - REPORT.size
         while at <= last:
             size, number, kind, started_s, ended_s = REPORT.unpack_from(data, at)
             begin = at + REPORT.size
             end = begin + size
-            outcome: Packed | None = None
-            if size < LONGEST and kind & ~IN_SEGMENT <= LOG:
+            is_in_segment, kind = kind & IN_SEGMENT, kind & ~IN_SEGMENT
+            content: Packed | None = None
+            if size < LONGEST and kind <= LOG:
                 if end > len(data):
                     break
-                outcome = self._segment() if kind & IN_SEGMENT else data[begin:end]
-            if outcome is None:
+                content = self._segment() if is_in_segment else data[begin:end]
+            if content is None:
                 self.kill()  # something else wrote to its pipes: nothing there can be trusted
                 data = b""
                 break
-            reports.append((kind & ~IN_SEGMENT, number, outcome, started_s, ended_s))
             at = end
+            if kind in OUTCOMES:
+                outcomes.append((kind, number, content, started_s, ended_s))
+            else:
+                self._note(self, kind, content)
         self._unread = data[at:]
 
     def _segment(self) -> Segment | None:
@@ -187,16 +205,17 @@ class Child:
     @property
     def watched(self) -> int:
         """The descriptor that becomes readable at its end, and without pidfds at each report."""
-        return self._reports if self._exit is None else self._exit
+        return self._reports if self._exit < 0 else self._exit
 
     @property
     def has_ended(self) -> bool:
         """Whether it has, once `watched` is readable and what it reported was heard."""
-        return self._exit is not None or self.has_hung_up
+        return self._exit >= 0 or self.has_hung_up
 
     def dismiss(self) -> None:
         """Asks it to end after what it was given."""
-        self._tickets.close()
+        os.close(self._tickets)
+        self._tickets = -1
 
     def wait_for_exit(self, timeout_s: float = EXIT_GRACE_S) -> None:
         try:
@@ -214,15 +233,13 @@ class Child:
     def release(self) -> None:
         """Closes what the parent holds of it."""
         _children.discard(self)
-        if self._exit is not None:
-            os.close(self._exit)
         self._close()
 
     def _close(self) -> None:
-        for channel in (self._line, self._tickets, self._queue):
-            channel.close()
-        os.close(self._reports)
-        os.close(self._lifeline)
+        self._line.close()
+        for descriptor in (self._tickets, self._queue, self._reports, self._lifeline, self._exit):
+            if descriptor >= 0:
+                os.close(descriptor)
 
     def __repr__(self) -> str:
         return f"{self.name} (pid {self.process.pid})"

@@ -43,15 +43,20 @@ class Pace:
             return 1
         return 1 + min(MOST_CALLS - 1, math.ceil(COVER_S / max(self._mean_s, 1e-9)))
 
+    @property
+    def is_tiny(self) -> bool:
+        """Whether calls are so short that the parent is what all wait for."""
+        return self._mean_s is not None and self._mean_s < TINY_S
+
     def ring_after(self, level: int) -> int:
         """After how many calls a worker that has so many should wake the parent.
 
-        Half of them if they are so short that the parent is what all wait for; else as late as
+        Early if they are tiny: then the parent should not even fall asleep. Else as late as
         possible, because a wake-up takes CPU from the workers.
         """
+        if self.is_tiny:
+            return max(1, level // 8)
         mean_s = self._mean_s or 0.0
-        if mean_s < TINY_S:
-            return max(1, level // 2)
         return max(1, level - (mean_s > REACTION_S))
 
     @property

@@ -2,9 +2,9 @@
 
 ::
 
-    queue    a socket with a ticket, its number, for each call that the worker has to make. The
-             parent has the receiving end too: who receives a ticket has the call. So the parent
-             takes calls back by receiving, and what a dead worker left there it never began.
+    queue    a pipe with a ticket, its number, for each call that the worker has to make. The
+             parent has the reading end too: who reads a ticket has the call. So the parent takes
+             calls back by reading, and what a dead worker left there it never began.
     line     a socket. To the worker: orders, which say what the calls are, many in a message,
              before the tickets. To the parent: segments (see packing.py) of outcomes.
     reports  a pipe to the parent. Each report leaves the worker before its next call begins.
@@ -50,6 +50,14 @@ _ROOM = socket.CMSG_SPACE(253 * array.array("i").itemsize)  # for descriptors
 _CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
 
 
+class Options(NamedTuple):
+    """What the user wants of each worker."""
+
+    memory_limit_bytes: int | None
+    preload: tuple[str, ...]
+    initializer: bytes | None  # pickled
+
+
 class Setup(NamedTuple):
     """How a worker becomes like its parent, and what else it does before it is ready."""
 
@@ -57,9 +65,7 @@ class Setup(NamedTuple):
     path: list[str]  # sys.path
     python_path: str | None  # the PYTHONPATH that the user had
     log_levels: Mapping[str, int]  # by logger name, "" is the root
-    memory_limit_bytes: int | None
-    preload: tuple[str, ...]
-    initializer: bytes | None  # pickled
+    options: Options
 
 
 # What went wrong with a call: the action raised (and so did the worker's code, at worst), something

@@ -7,19 +7,14 @@ value.
 
 from __future__ import annotations
 
-import fcntl
 import io
 import logging
 import logging.handlers
 import os
 import resource
-import select
 import signal
-import socket
 import sys
-import threading
 import traceback
-from collections.abc import Iterator
 from importlib import import_module
 from pathlib import Path
 from pickle import loads
@@ -27,30 +22,25 @@ from time import monotonic
 from typing import Any
 
 from executors.backends.base import without_frames
-from executors.backends.packing import Packed, Segment, dumps, load, pack, unparcel
+from executors.backends.packing import Packed, Segment, dumps, load, pack
+from executors.backends.parent import Parent, die_with_parent, yield_to_parent
 from executors.backends.wire import (
     ACTION,
     ERROR,
     FORGET,
-    IN_SEGMENT,
     LEADS,
     LOG,
     MEMORY,
     NOT_READY,
     RAISED,
     READY,
-    REPORT,
     RINGS,
     SKIPPED,
-    TICKET,
     VALUE,
     VALUE_OF,
     Failure,
-    OpenOrder,
-    Order,
     Setup,
     receive,
-    send,
 )
 from executors.records import describe
 
@@ -67,7 +57,7 @@ def main() -> None:
     yield_to_parent()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to decide
     signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a group of its own may print as well
-    parent = _Parent(queue, line, reports, bell)
+    parent = Parent(queue, line, reports, bell)
     try:
         message, _ = receive(parent.line)
         if message is None:
@@ -81,164 +71,13 @@ def main() -> None:
             return
         parent.report(READY)
         parent.ring()
-        _work(parent, setup.memory_limit_bytes is not None)
+        _work(parent, setup.options.memory_limit_bytes is not None)
     except ConnectionError:
         pass  # the parent has closed the pool
 
 
-def die_with_parent(lifeline: int) -> None:
-    """Has this process group killed when the other end of a pipe is closed, however that happens.
-
-    The kernel sends the signal itself (fcntl(2), F_SETSIG), so it works while an action holds
-    the GIL, and, unlike PR_SET_PDEATHSIG, does not depend on the thread that started us.
-    """
-    os.set_blocking(lifeline, False)
-    if hasattr(fcntl, "F_SETSIG"):
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
-        if _wait(lifeline, select.POLLIN, 0):  # it was closed before we asked
-            os.killpg(0, signal.SIGKILL)
-    else:  # not Linux
-        threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
-
-
-def _watch(lifeline: int) -> None:
-    _wait(lifeline, select.POLLIN)
-    os.killpg(0, signal.SIGKILL)
-
-
-def yield_to_parent() -> None:
-    """Keeps the kernel from interrupting the parent whenever it gives us something.
-
-    SCHED_BATCH gets the same share of the CPU; what an action starts is scheduled as usual. The
-    parent is what all workers wait for: with it, 10,000 empty tasks took 9.7 us each, not 11.7.
-    """
-    if hasattr(os, "SCHED_BATCH"):
-        try:
-            policy = os.SCHED_BATCH | os.SCHED_RESET_ON_FORK
-            os.sched_setscheduler(0, policy, os.sched_param(0))
-        except OSError:
-            pass  # not allowed here
-
-
-class _Parent:
-    """What connects this worker with its parent; see `wire.py`."""
-
-    def __init__(self, queue: int, line: int, reports: int, bell: int) -> None:
-        self._queue = socket.socket(fileno=queue)
-        self.line = socket.socket(fileno=line)
-        self._reports = reports
-        self._bell = bell
-        self.orders: dict[int, OpenOrder] = {}  # that came, by number, unparceled
-        self._writing = threading.Lock()  # threads of actions log
-        self.is_announced = True  # everything that was reported
-        os.set_blocking(reports, False)
-
-    def next_ticket(self) -> int:
-        """The next ticket; blocks until there is one.
-
-        Raises:
-            ConnectionError: the parent has closed the pool.
-        """
-        ticket = self._queue.recv(TICKET.size)
-        if not ticket:
-            raise ConnectionError
-        number: int = TICKET.unpack(ticket)[0]
-        return number
-
-    def is_dry(self) -> bool:
-        """Whether there is nothing to do now."""
-        if self.orders:
-            return False
-        try:
-            self._queue.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return True
-        return False
-
-    def order(self, number: int) -> OpenOrder:
-        """What a ticket is for."""
-        while number not in self.orders:
-            self._receive()
-        return self.orders.pop(number)
-
-    def forget(self, number: int) -> None:
-        """Drops the orders before this one: their tickets were taken back."""
-        try:
-            while True:
-                self._receive(socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            pass
-        for old in [other for other in self.orders if other < number]:
-            del self.orders[old]
-
-    def _receive(self, flags: int = 0) -> None:
-        message, descriptors = receive(self.line, flags)
-        if message is None:
-            raise ConnectionError
-        is_plain, orders = message
-        for order in orders:
-            self.orders[order[0]] = order if is_plain else _opened(order, descriptors)
-
-    def report(
-        self,
-        kind: int,
-        number: int = 0,
-        outcome: Packed = b"",
-        started_s: float = 0.0,
-        ended_s: float = 0.0,
-    ) -> None:
-        """Sends a report; it has left this process when this returns."""
-        with self._writing:
-            if not isinstance(outcome, bytes):
-                self._send(outcome)
-                kind |= IN_SEGMENT
-                outcome = b""
-            report = REPORT.pack(len(outcome), number, kind, started_s, ended_s) + outcome
-            self.is_announced = False
-            try:
-                sent = os.write(self._reports, report)
-            except BlockingIOError:
-                sent = 0
-            while sent < len(report):
-                self.ring()  # or nobody would make room
-                _wait(self._reports, select.POLLOUT)
-                sent += os.write(self._reports, report[sent:])
-
-    def _send(self, segment: Segment) -> None:
-        try:
-            send(self.line, segment.sizes, [segment.fd], socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            self.ring()
-            send(self.line, segment.sizes, [segment.fd])
-
-    def ring(self) -> None:
-        """Wakes the parent."""
-        self.is_announced = True
-        try:
-            os.write(self._bell, b"!")
-        except BlockingIOError:
-            pass  # it is full of rings
-
-
-def _opened(order: Order, descriptors: Iterator[int]) -> OpenOrder:
-    number, flags, action, arguments = order
-    packed = unparcel(action, descriptors)
-    if isinstance(arguments, int):
-        return number, flags, packed, arguments
-    return number, flags, packed, [unparcel(argument, descriptors) for argument in arguments]
-
-
-def _wait(descriptor: int, event: int, timeout_ms: int | None = None) -> bool:
-    """Waits for an event; unlike `select`, it takes descriptors of any number."""
-    poll = select.poll()
-    poll.register(descriptor, event)
-    return bool(poll.poll(timeout_ms))
-
-
-def _set_up(setup: Setup, parent: _Parent) -> None:
+def _set_up(setup: Setup, parent: Parent) -> None:
+    options = setup.options
     sys.path[:] = setup.path
     if setup.python_path is None:
         os.environ.pop("PYTHONPATH", None)
@@ -249,17 +88,17 @@ def _set_up(setup: Setup, parent: _Parent) -> None:
     logging.getLogger().addHandler(_Recorder(setup.name, parent))
     for name, level in setup.log_levels.items():
         logging.getLogger(name).setLevel(level)
-    if setup.memory_limit_bytes is not None:
+    if options.memory_limit_bytes is not None:
         _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (setup.memory_limit_bytes, most))
-    for module in setup.preload:
+        resource.setrlimit(resource.RLIMIT_DATA, (options.memory_limit_bytes, most))
+    for module in options.preload:
         import_module(module)
-    if setup.initializer is not None:
-        load(setup.initializer)()
-    if setup.memory_limit_bytes is not None and _data_bytes() > setup.memory_limit_bytes:
+    if options.initializer is not None:
+        load(options.initializer)()
+    if options.memory_limit_bytes is not None and _data_bytes() > options.memory_limit_bytes:
         raise MemoryError(
-            f"memory_limit_bytes is {setup.memory_limit_bytes}, and a worker that does nothing yet"
-            f" has {_data_bytes()}"
+            f"memory_limit_bytes is {options.memory_limit_bytes}, and a worker that does nothing"
+            f" yet has {_data_bytes()}"
         )
 
 
@@ -274,7 +113,7 @@ def _data_bytes() -> int:
 class _Recorder(logging.handlers.QueueHandler):
     """Sends log records to the parent at once: what killed the worker may be explained there."""
 
-    def __init__(self, worker: str, parent: _Parent) -> None:
+    def __init__(self, worker: str, parent: Parent) -> None:
         super().__init__(parent)  # type: ignore[arg-type]
         self._worker = worker
         self._parent = parent
@@ -290,7 +129,7 @@ class _Recorder(logging.handlers.QueueHandler):
         self._parent.report(LOG, 0, pack(record))
 
 
-def _work(parent: _Parent, has_limit: bool) -> None:
+def _work(parent: Parent, has_limit: bool) -> None:
     """Makes calls until the parent closes the pool."""
     last: tuple[int, Packed] | None = None  # a call that leads, and its value
     while True:

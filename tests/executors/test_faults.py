@@ -27,7 +27,8 @@ from executors import (
     run,
 )
 from executors.backends.child import Child
-from executors.backends.processes import START_TRIES, Processes
+from executors.backends.pool import START_TRIES
+from executors.backends.processes import Processes
 
 RUNS = int(os.environ.get("FAULT_RUNS", "16"))
 RUNS_A_POOL = 8
@@ -97,7 +98,7 @@ class Killer:
         for _ in range(self._draw.randint(1, START_TRIES - 1)):  # all may hit one at its start
             if over.wait(self._draw.choice([0.0, 0.0005, 0.002, 0.005, 0.02])):
                 return
-            workers = list(self._pool._workers.values())
+            workers = list(self._pool._pool.workers.values())
             if workers:
                 self._hit(self._draw.choice(workers))
 

@@ -55,8 +55,9 @@ def test_patience_is_several_calls_but_never_endless_for_short_ones() -> None:
     assert paced(0.001).patience_s == pytest.approx(0.005)
 
 
-def test_a_worker_rings_at_half_of_tiny_calls_and_as_late_as_possible_of_others() -> None:
-    assert paced(1e-6).ring_after(8) == 4
+def test_a_worker_rings_early_in_tiny_calls_and_as_late_as_possible_in_others() -> None:
+    assert paced(1e-6).ring_after(32) == 4
+    assert paced(1e-6).ring_after(4) == 1
     assert paced(0.0001).ring_after(8) == 8
     assert paced(0.001).ring_after(4) == 3
     assert paced(0.01).ring_after(2) == paced(0.1).ring_after(1) == Pace().ring_after(1) == 1

@@ -220,7 +220,7 @@ def test_what_was_queued_at_a_dead_worker_runs_elsewhere_uncounted(tmp_path: Pat
 def test_a_call_that_a_stopped_worker_never_began_is_not_counted() -> None:
     """An idle worker is stopped; the deadline of the call that it gets ends it."""
     with Processes(2) as own:
-        (victim, _) = own._workers.values()
+        (victim, _) = own._pool.workers.values()
         os.kill(victim.process.pid, signal.SIGSTOP)
         tasks = [Task(f"t{at}", pid, timeout_s=1.0) for at in range(6)]
         report = run(Graph(tasks), own)

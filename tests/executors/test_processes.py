@@ -34,7 +34,7 @@ from executors import (
     load_backend,
     run,
 )
-from executors.backends import processes as module
+from executors.backends import pool as module
 from executors.backends.processes import Processes
 
 
@@ -160,7 +160,7 @@ def test_a_forked_child_of_the_program_does_not_keep_workers_alive(tmp_path: Pat
         import os, time
         from executors import load_backend
         backend = load_backend("processes", 2).__enter__()
-        print(*(worker.process.pid for worker in backend._workers.values()), flush=True)
+        print(*(worker.process.pid for worker in backend._pool.workers.values()), flush=True)
         if os.fork() == 0:
             os.close(1)
             time.sleep(60)
@@ -218,7 +218,7 @@ def test_a_task_whose_worker_died_is_retried(pool: Processes, tmp_path: Path) ->
 
 def test_a_worker_that_is_killed_while_idle_is_replaced_unnoticed() -> None:
     with Processes(2) as pool:
-        for worker in list(pool._workers.values()):
+        for worker in list(pool._pool.workers.values()):
             os.kill(worker.process.pid, signal.SIGKILL)
         report = run(Graph([Task(f"t{i}", lambda: os.getpid()) for i in range(8)]), pool)
         assert report.succeeded
@@ -244,7 +244,7 @@ def test_workers_killed_at_random_fail_only_what_they_ran() -> None:
             for _ in range(40):
                 if over.wait(0.03):
                     return
-                ready = [worker for worker in list(pool._workers.values()) if worker.is_ready]
+                ready = [worker for worker in list(pool._pool.workers.values()) if worker.is_ready]
                 for worker in moments.sample(ready, min(1, len(ready))):
                     try:
                         os.kill(worker.process.pid, signal.SIGKILL)
