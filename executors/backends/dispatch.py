@@ -15,7 +15,6 @@ taken back, or by the worker's end, and whatever ends a worker, `_bury` is where
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from time import monotonic
 
 from executors.backends.child import Child, how_it_ended
@@ -95,16 +94,18 @@ class Dispatch:
             return
         if len(rooms) > 1:
             rooms.sort(key=_size)
-        levels: Sequence[int] = range(1, depth + 1)
-        if depth >= BLOCKS_FROM:
+        if depth < BLOCKS_FROM:
+            self._ring_after = self._pace.ring_after(depth)
+            for level in range(1, depth):
+                for worker in rooms:
+                    self._pack(worker, level, now_s)
+            level = depth
+        else:
             calls = self._session.startable + sum([len(worker.calls) for worker in rooms])
-            levels = (min(depth, -(-calls // len(rooms))),)
-        self._ring_after = self._pace.ring_after(levels[-1])
-        for level in levels:
-            for worker in rooms:
-                while len(worker.calls) < level and self._give_one(worker, now_s):
-                    pass
+            level = min(depth, -(-calls // len(rooms)))
+            self._ring_after = self._pace.ring_after(level)
         for worker in rooms:
+            self._pack(worker, level, now_s)
             while (
                 worker.leader in worker.calls
                 and len(worker.calls) < depth
@@ -113,6 +114,11 @@ class Dispatch:
                 pass
             if worker.packet.orders:
                 self._post(worker)
+
+    def _pack(self, worker: Child, level: int, now_s: float) -> None:
+        """Gives a worker calls until it has so many, or there are no more."""
+        while len(worker.calls) < level and self._give_one(worker, now_s):
+            pass
 
     def _give_one(self, worker: Child, now_s: float, only_next: bool = False) -> bool:
         """Gives a worker what follows its last call, or else the most urgent task; if any."""
