@@ -19,6 +19,10 @@ from executors.errors import BackendError
 from executors.records import Attempt, Call
 from executors.session import Session
 
+# The longest sleep of a thread that drives. Of two signals at once, the kernel may give both to
+# another thread, and then nothing wakes the main thread, which alone runs Python's handlers.
+LONGEST_SLEEP_S = 1.0
+
 
 class Backend(ABC):
     """Runs the calls of a session on its workers.

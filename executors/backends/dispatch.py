@@ -17,11 +17,12 @@ from __future__ import annotations
 
 from time import monotonic
 
+from executors.backends.base import LONGEST_SLEEP_S
 from executors.backends.child import Child, how_it_ended
 from executors.backends.orders import Kept, Orders
 from executors.backends.pace import MOST_CALLS, PATIENCE_S, Pace
 from executors.backends.packing import Packed, load
-from executors.backends.pool import LONGEST_WAIT_S, LOOKS, Pool
+from executors.backends.pool import LOOKS, Pool
 from executors.backends.wire import ERROR, LEADS, RINGS, SKIPPED, error_of
 from executors.errors import NotPicklable, TaskError, TaskStopped, TaskTimeout, WorkerDied
 from executors.records import Attempt, Call, describe
@@ -54,7 +55,7 @@ class Dispatch:
             wake_at_s = session.wake_at_s
             if wake_at_s is not None and wake_at_s <= now_s:
                 self._end_overdue(now_s)
-            wait_s = LONGEST_WAIT_S
+            wait_s = LONGEST_SLEEP_S
             if session.stop_reason is not None:
                 self._stop(now_s)
             else:
@@ -187,7 +188,7 @@ class Dispatch:
             Seconds until it has to look again, although the bell does not ring.
         """
         patience_s = self._pace.patience_s
-        wait_s = PATIENCE_S if self._retries_post else LONGEST_WAIT_S
+        wait_s = PATIENCE_S if self._retries_post else LONGEST_SLEEP_S
         self._retries_post = False
         idle, taken, most = False, 0, 0
         fullest: Child | None = None

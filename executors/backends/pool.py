@@ -12,6 +12,7 @@ import selectors
 from itertools import count
 from time import monotonic
 
+from executors.backends.base import LONGEST_SLEEP_S
 from executors.backends.child import EXIT_GRACE_S, Child, how_it_ended
 from executors.backends.packing import Packed, load
 from executors.backends.wire import NOT_READY, READY, Options, Setup
@@ -22,7 +23,6 @@ logger = logging.getLogger("executors")
 
 START_TIMEOUT_S = 60.0
 START_TRIES = 10  # workers that die at start-up, one after the other, before the run ends
-LONGEST_WAIT_S = 3600.0  # epoll takes no more than some weeks
 BELL_BYTES = 1 << 16  # of rings, read at once
 LOOKS = 50  # before falling asleep: together they take as long as waking up does
 
@@ -62,7 +62,7 @@ class Pool:
         try:
             self.fill()
             while self._starting:
-                _, ended = self.listen(LONGEST_WAIT_S)
+                _, ended = self.listen(LONGEST_SLEEP_S)
                 for worker in ended:
                     worker.hear()
                     if worker.has_ended:

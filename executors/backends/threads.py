@@ -23,7 +23,7 @@ from itertools import count
 from time import monotonic
 from typing import ClassVar
 
-from executors.backends.base import Backend, attempt
+from executors.backends.base import LONGEST_SLEEP_S, Backend, attempt
 from executors.errors import BackendError, TaskError, TaskStopped, TaskTimeout
 from executors.gate import Gate
 from executors.records import Attempt, Call
@@ -125,7 +125,8 @@ class Threads(Backend):
                     self._caller_wakes_s = wakes_s = min(times, default=None)
                     is_more = session.startable > 0
                 self._let_go(is_more)
-                self._caller.wait(None if wakes_s is None else wakes_s - monotonic())
+                sleep_s = LONGEST_SLEEP_S if wakes_s is None else wakes_s - monotonic()
+                self._caller.wait(min(sleep_s, LONGEST_SLEEP_S))
         finally:
             self._session = self._crash = None
             for worker in list(self._pool):  # still busy only when an exception broke the loop

@@ -104,6 +104,29 @@ def test_two_signals_at_once_end_the_program_quietly(backend: str) -> None:
     assert "race condition" not in errors
 
 
+@pytest.mark.parametrize("backend", ["threads", "processes"])
+def test_a_signal_that_another_thread_receives_is_heard(backend: str) -> None:
+    """The kernel may choose any thread, and the main thread is not woken by it."""
+    script = textwrap.dedent("""
+        import signal, sys, threading, time
+        from executors import Graph, Observer, Task, load_backend, run
+
+        class Receives(Observer):
+            def task_started(self, call):
+                time.sleep(0.2)
+                signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+
+        with load_backend(sys.argv[1], 1) as backend:
+            print("ready", flush=True)
+            run(Graph([Task("nap", lambda: time.sleep(25))]), backend, observers=[Receives()])
+    """)
+    start_s = time.monotonic()
+    process = started(script, backend, lines=["ready"])
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGINT, errors
+    assert time.monotonic() - start_s < 20
+
+
 def test_ctrl_c_in_a_run_inside_an_action_stops_both_runs() -> None:
     script = textwrap.dedent("""
         import time
