@@ -1,23 +1,40 @@
-"""Runs a plan: warm pools, randomised blocks, one Measurement for each case of each block."""
+"""Runs a plan: warm pools, randomised blocks, one Measurement for each case of each block.
+
+A block, in which everything happens once::
+
+    ceilings   independent processes, for each kernel that needs CPUs
+    pools      in random order: start, warm up, its cases in random order, end
+               and what else the machine did meanwhile (`noise.py`)
+
+What the results file has already, from a run that was interrupted, is not measured again.
+"""
 
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from time import monotonic, time
 from typing import Any
 
 from bench import BenchError
+from bench.ceiling import side_by_side_s
 from bench.kernels import Work, calibrate
 from bench.machine import describe_machine, describe_versions
+from bench.noise import Counters
 from bench.plan import Case, Plan
-from bench.results import Measurement, ResultsWriter
+from bench.results import CeilingSample, Measurement, Results, ResultsWriter
 from bench.sampler import Sample, Sampler
+from bench.statistics import is_precise
 from executors import Backend, Graph, Observer, RunReport, Task, load_backend, run
 
 WARM_UP_S = 0.002  # length of a warm-up task
-POOL_S = 0.03  # a case's part of starting and warming up a pool, for the estimate
+POOL_S = 0.1  # starting, warming up and ending a pool, for the estimate
+CASE_S = 0.01  # a case's own part beside its run
+CEILING_S = 0.1  # length of a loop
+
+COMPLETE, BUDGET, PRECISION = "complete", "budget", "precision"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +52,23 @@ class Bench:
 
     @property
     def header(self) -> dict[str, Any]:
-        """The first line of the results file."""
+        """The first line of the results file; looks at the machine for a moment."""
         plan = self.plan
         sizes = {shape: self.graphs[shape, plan.kernels[0].text] for shape in self._shapes}
         machine = describe_machine()
         return {
             "created_s": round(time()),
             "planned": plan.blocks * len(plan.cases),
-            "cpus": machine["cpus"]["usable"],
+            "cpus": plan.cpus,
             "config": {
-                "command": plan.command,
+                "command": plan.options.command,
                 "shapes": self._shapes,
                 "kernels": [kernel.text for kernel in plan.kernels],
                 "backends": list(dict.fromkeys(case.backend for case in plan.cases)),
                 "max_workers": sorted({case.workers for case in plan.cases}),
                 "blocks": plan.blocks,
-                "seed": plan.seed,
+                "seed": plan.options.seed,
+                "options": asdict(plan.options),
             },
             "shapes": {
                 shape: {
@@ -75,18 +93,47 @@ class Bench:
         return [shape.text for shape in self.plan.shapes]
 
     def expected_s(self, case: Case) -> float:
-        """About how long a case takes, for the progress bar."""
+        """About how long a case takes in one block, with its part of its pool."""
         graph = self.graphs[case.shape, case.kernel]
         waits = any(
             kernel.kernel.waits for kernel in self.plan.kernels if kernel.text == case.kernel
         )
         at_once = case.workers if waits else min(case.workers, self.plan.cpus)
-        return max(graph.work_s() / at_once, graph.span_s()) + POOL_S
+        sharing = sum(
+            (case.backend, case.workers) == (other.backend, other.workers)
+            for other in self.plan.cases
+        )
+        run_s = max(graph.work_s() / at_once, graph.span_s())
+        return run_s + CASE_S + POOL_S / sharing
+
+    @property
+    def block_s(self) -> float:
+        """About how long a block takes."""
+        ceilings_s = sum(POOL_S + CEILING_S * (1 + len(counts)) for _, counts in self.plan.ceilings)
+        return ceilings_s + sum(self.expected_s(case) for case in self.plan.cases)
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks are likely: as many as the budget has room for."""
+        if self.plan.budget_s is None:
+            return self.plan.blocks
+        return max(1, min(self.plan.blocks, int(self.plan.budget_s / self.block_s)))
 
 
-def prepare(plan: Plan) -> Bench:
-    """Calibrates the kernels and builds the graphs; takes a moment."""
-    actions = {kernel.text: calibrate(kernel) for kernel in plan.kernels}
+def prepare(plan: Plan, before: Results | None = None) -> Bench:
+    """Calibrates the kernels and builds the graphs; takes a moment.
+
+    Args:
+        before: the run to go on with: its calibration is taken.
+    """
+    if before is None:
+        actions = {kernel.text: calibrate(kernel) for kernel in plan.kernels}
+    else:
+        found = before.header["kernels"]
+        actions = {
+            kernel.text: Work(kernel.kernel.name, found[kernel.text]["units"])
+            for kernel in plan.kernels
+        }
     graphs = {
         (shape.text, kernel.text): Graph(
             Task(name, actions[kernel.text], needs, cost_s=kernel.length_s)
@@ -103,25 +150,113 @@ def measure(
     writer: ResultsWriter,
     observers: Sequence[Observer] = (),
     progress: Callable[[Case], object] = lambda case: None,
-) -> None:
+    before: Results | None = None,
+) -> str:
     """Measures every case of every block and appends each to the results.
 
     A pool is started anew in each block, as its start is part of what varies, and warmed up.
+
+    Args:
+        before: what the results have already.
+
+    Returns:
+        Why nothing more is to be measured: "complete", "budget" or "precision".
 
     Raises:
         RunFailed: a task failed.
         KeyboardInterrupt, SystemExit: SIGINT or SIGTERM; what was measured is in the file.
     """
     with Sampler() as sampler:
-        for block in range(bench.plan.blocks):
-            for (backend, workers), cases in bench.plan.block(block):
-                with load_backend(backend, workers) as pool:
-                    _warm_up(pool, {bench.actions[case.kernel] for case in cases})
-                    for case in cases:
-                        graph = bench.graphs[case.shape, case.kernel]
-                        timed = _timed(graph, pool, sampler, observers)
-                        writer.append(_measurement(case, block, pool.start_s, graph, *timed))
-                        progress(case)
+        job = _Job(bench, writer, sampler, observers, progress, before)
+        reason = job.blocks()
+    writer.end(reason)
+    return reason
+
+
+class _Job:
+    """One call of `measure`."""
+
+    def __init__(
+        self,
+        bench: Bench,
+        writer: ResultsWriter,
+        sampler: Sampler,
+        observers: Sequence[Observer],
+        progress: Callable[[Case], object],
+        before: Results | None,
+    ) -> None:
+        self._bench = bench
+        self._writer = writer
+        self._sampler = sampler
+        self._observers = observers
+        self._progress = progress
+        self._measurements = list(before.measurements) if before else []
+        self._done = {(made.case, made.block) for made in self._measurements}
+        ceilings = before.ceilings if before else ()
+        self._ceilings_done = {(made.kernel, made.workers, made.block) for made in ceilings}
+
+    def blocks(self) -> str:
+        """Measures block after block, until there is a reason to stop."""
+        plan = self._bench.plan
+        began_s = monotonic()
+        longest_s = 0.0
+        for block in range(plan.blocks):
+            start_s = monotonic()
+            if block and self._is_precise():
+                return PRECISION
+            if plan.budget_s and start_s - began_s + longest_s > plan.budget_s:
+                return BUDGET
+            self._ceilings(block)
+            for (backend, workers), cases in plan.block(block):
+                self._pool(backend, workers, block, cases)
+            longest_s = max(longest_s, monotonic() - start_s)
+        return COMPLETE
+
+    def _is_precise(self) -> bool:
+        wanted = self._bench.plan.options.precision
+        return wanted is not None and is_precise(self._measurements, wanted)
+
+    def _ceilings(self, block: int) -> None:
+        wanted = [
+            (kernel, count)
+            for kernel, counts in self._bench.plan.ceilings
+            for count in counts
+            if (kernel.text, count, block) not in self._ceilings_done
+        ]
+        if not wanted:
+            return
+        with load_backend("processes", max(count for _, count in wanted)) as pool:
+            for kernel, count in wanted:
+                work = self._bench.actions[kernel.text]
+                _warm_up(pool, {work})
+                times = max(1, round(CEILING_S / kernel.length_s))
+                one_s, all_s = (side_by_side_s(pool, work, times, side) for side in (1, count))
+                self._writer.append(CeilingSample(kernel.text, count, block, one_s, all_s))
+
+    def _pool(self, backend: str, workers: int, block: int, cases: list[Case]) -> None:
+        """Measures the cases of one pool, each unless it is done."""
+        missing = [case for case in cases if (case, block) not in self._done]
+        for case in cases:
+            if case not in missing:
+                self._progress(case)
+        if not missing:
+            return
+        with self._watched(backend, workers, block), load_backend(backend, workers) as pool:
+            _warm_up(pool, {self._bench.actions[case.kernel] for case in missing})
+            for case in missing:
+                graph = self._bench.graphs[case.shape, case.kernel]
+                timed = _timed(graph, pool, self._sampler, self._observers)
+                made = _measurement(case, block, pool.start_s, graph, *timed)
+                self._writer.append(made)
+                self._measurements.append(made)
+                self._progress(case)
+
+    @contextmanager
+    def _watched(self, backend: str, workers: int, block: int) -> Iterator[None]:
+        """Writes what else the machine did meanwhile."""
+        before = Counters(self._sampler.pid)
+        yield
+        self._writer.append(Counters(self._sampler.pid).since(before, backend, workers, block))
 
 
 def _warm_up(pool: Backend, actions: set[Work]) -> None:

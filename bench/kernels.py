@@ -7,7 +7,6 @@ machine; the tasks' real times are measured in every run, so calibration need no
 from __future__ import annotations
 
 import hashlib
-import re
 import threading
 import time
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from itertools import repeat
 from statistics import median
 
 from bench import BenchError
+from bench.duration import SECONDS, seconds
 
 DEFAULT_LENGTH_S = 0.02
 MIN_SAMPLE_S = 0.005  # a calibration sample lasts at least this long
@@ -101,22 +101,17 @@ def _timed(kernel: Kernel, units: int) -> float:
     return time.perf_counter() - start_s
 
 
-_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6}
-_LENGTH = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(s|ms|us)")
-
-
 def _seconds(spec: str, text: str) -> float:
-    match = _LENGTH.fullmatch(text)
-    length_s = float(match[1]) * _SECONDS[match[2]] if match else 0.0
-    if not 0 < length_s <= 3600:
+    length_s = seconds(text)
+    if length_s is None or length_s > 3600:
         raise BenchError(f"kernel {spec!r}: give a length like 500us, 20ms or 1.5s")
     return length_s
 
 
 def _shown(length_s: float) -> str:
-    for unit, factor in _SECONDS.items():
-        if length_s >= factor:
-            return f"{length_s / factor:g}{unit}"
+    for unit in ("s", "ms", "us"):
+        if length_s >= SECONDS[unit]:
+            return f"{length_s / SECONDS[unit]:g}{unit}"
     return f"{length_s * 1e6:g}us"
 
 

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench.noise import others_running
 from executors.cpus import cpu_budget
 
 BLAS_VARIABLES = (
@@ -35,7 +36,10 @@ def limit_blas_threads(threads: int) -> None:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Machine, limits, load and BLAS settings, as the header of a results file has them."""
+    """Machine, limits, load and BLAS settings, as the header of a results file has them.
+
+    Blocks for a moment, in which it counts what else wants a CPU.
+    """
     budget = cpu_budget()
     return {
         "system": f"{platform.system()} {platform.release()}",
@@ -44,6 +48,7 @@ def describe_machine() -> dict[str, Any]:
         "cpus": {**asdict(budget), "usable": budget.usable},
         "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
         "load_1min": round(os.getloadavg()[0], 2),
+        "others_running": others_running(),
         "blas_threads": {name: os.environ.get(name) for name in BLAS_VARIABLES},
     }
 

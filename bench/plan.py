@@ -1,14 +1,16 @@
-"""What is measured: shapes x kernels x backends x workers, and in which order."""
+"""What is measured: shapes x kernels x backends x workers, how often, and in which order."""
 
 from __future__ import annotations
 
 import random
 import shlex
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
 from itertools import groupby
+from typing import Any
 
 from bench import BenchError
+from bench.duration import seconds
 from bench.kernels import SizedKernel
 from bench.kernels import sized as sized_kernel
 from bench.shapes import SizedShape
@@ -18,6 +20,54 @@ from executors.backends.base import checked_workers
 from executors.errors import BackendError
 
 WAITING_FACTORS = (2, 4)  # of the CPU count, tried for kernels that wait
+BLOCKS = 7
+MOST_BLOCKS = 50  # where a budget or a precision decides
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What is asked for, as the command line takes it; each field is the option of that name.
+
+    Attributes:
+        shapes: specs with commas between them, as `fan-in:width=8,diamond`.
+        kernel: the same, as `sleep:20ms,noop`.
+        backends: names; None means all that are available here. The baseline is always added.
+        max_workers: whole numbers; None means powers of two up to the CPU count, and twice and
+            four times that for kernels that wait.
+        blocks: how often each case is measured; None means BLOCKS, or with a budget or a
+            precision as often as that takes, up to MOST_BLOCKS.
+        seed: of the random order.
+        blas_threads: of each worker.
+        budget: how long it may take, as 2m.
+        precision: goes on until the intervals of all speedups are at most so wide, from the
+            middle and in parts of it.
+    """
+
+    shapes: str = "fan-in,diamond"
+    kernel: str = "sleep,python-cpu,native-cpu"
+    backends: str | None = None
+    max_workers: str | None = None
+    blocks: int | None = None
+    seed: int = 0
+    blas_threads: int = 1
+    budget: str | None = None
+    precision: float | None = None
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Options:
+        """Those of a results file's header; what it does not name has its default."""
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    @property
+    def command(self) -> str:
+        """The command that asks for the same."""
+        words = ["bench", "run"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default or field.name in ("shapes", "kernel", "seed"):
+                words += [f"--{field.name.replace('_', '-')}", str(value)]
+        return shlex.join(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +79,9 @@ class Case:
     backend: str
     workers: int
 
+    def __str__(self) -> str:
+        return f"{self.shape}, {self.kernel}, {self.backend} with {self.workers}"
+
 
 Pool = tuple[str, int]  # backend and workers
 
@@ -39,19 +92,22 @@ class Plan:
 
     Every block has every case once. Within a block the pools are in random order, and so are the
     cases of a pool: a machine that slows down meanwhile slows all cases alike.
+
+    Attributes:
+        blocks: how many at most; fewer if `budget_s` or `precision` are reached before.
     """
 
+    options: Options
     shapes: tuple[SizedShape, ...]
     kernels: tuple[SizedKernel, ...]
     cases: tuple[Case, ...]
     blocks: int
-    seed: int
     cpus: int
-    command: str  # that makes this plan again
+    budget_s: float | None
 
     def block(self, number: int) -> Iterator[tuple[Pool, list[Case]]]:
         """The pools of one block in their order, each with its cases in theirs."""
-        shuffle = random.Random(f"{self.seed}/{number}").shuffle
+        shuffle = random.Random(f"{self.options.seed}/{number}").shuffle
         by_pool = sorted(self.cases, key=_pool)
         pools = [(pool, list(cases)) for pool, cases in groupby(by_pool, key=_pool)]
         shuffle(pools)
@@ -59,46 +115,33 @@ class Plan:
             shuffle(cases)
             yield pool, cases
 
+    @property
+    def ceilings(self) -> list[tuple[SizedKernel, list[int]]]:
+        """Of which kernels the ceiling is measured, and with how many processes."""
+        counts = sorted({case.workers for case in self.cases if 1 < case.workers <= self.cpus})
+        busy = [kernel for kernel in self.kernels if kernel.length_s and not kernel.kernel.waits]
+        return [(kernel, counts) for kernel in busy] if counts else []
+
 
 def _pool(case: Case) -> Pool:
     return case.backend, case.workers
 
 
-def plan(
-    shapes: str,
-    kernels: str,
-    backends: str | None,
-    max_workers: str | None,
-    blocks: int,
-    seed: int,
-    cpus: int,
-    blas_threads: int = 1,
-) -> Plan:
-    """The plan behind the options of the command line.
-
-    Args:
-        shapes: specs with commas between them, as `fan-in:width=8,diamond`.
-        kernels: the same, as `sleep:20ms,noop`.
-        backends: names; None means all that are available here. The baseline is always added.
-        max_workers: whole numbers; None means powers of two up to `cpus`, and twice and four
-            times `cpus` for kernels that wait.
-        blocks: how often each case is measured, at least 1.
-        seed: of the random order.
-        cpus: how many CPUs may be used.
-        blas_threads: of each worker, for the command.
+def plan(options: Options, cpus: int) -> Plan:
+    """The plan behind what is asked for, on a machine with so many usable CPUs.
 
     Raises:
         BenchError: something in a list is unknown or malformed.
         BackendError: a backend is not available here, or has no room for so many workers.
     """
-    sized_shapes = tuple(sized_shape(spec) for spec in _items("shapes", shapes))
-    sized_kernels = tuple(sized_kernel(spec) for spec in _items("kernel", kernels))
-    names = _backends(backends)
-    given = None if max_workers is None else _workers(max_workers)
+    shapes = tuple(sized_shape(spec) for spec in _items("shapes", options.shapes))
+    kernels = tuple(sized_kernel(spec) for spec in _items("kernel", options.kernel))
+    names = _backends(options.backends)
+    given = None if options.max_workers is None else _workers(options.max_workers)
     cases = [
         Case(shape.text, kernel.text, backend, workers)
-        for shape in sized_shapes
-        for kernel in sized_kernels
+        for shape in shapes
+        for kernel in kernels
         for backend in names
         for workers in (
             [1] if backend == BASELINE else given or default_workers(cpus, kernel.kernel.waits)
@@ -106,25 +149,28 @@ def plan(
     ]
     for backend, workers in {_pool(case) for case in cases}:
         load_backend(backend, workers)  # refused now rather than in the middle
-    options = {
-        "--shapes": shapes,
-        "--kernel": kernels,
-        "--backends": backends,
-        "--max-workers": max_workers,
-        "--blocks": str(blocks),
-        "--seed": str(seed),
-        "--blas-threads": None if blas_threads == 1 else str(blas_threads),
-    }
-    given_options = [word for pair in options.items() if pair[1] is not None for word in pair]
-    return Plan(
-        sized_shapes,
-        sized_kernels,
-        tuple(dict.fromkeys(cases)),
-        blocks,
-        seed,
-        cpus,
-        shlex.join(["bench", "run", *(word or "" for word in given_options)]),
-    )
+    budget_s = None if options.budget is None else seconds(options.budget)
+    if options.budget is not None and budget_s is None:
+        raise BenchError(f"--budget must be a time like 90s or 2m, not {options.budget!r}")
+    if options.precision is not None and not 0 < options.precision < 1:
+        raise BenchError(f"--precision must be between 0 and 1, not {options.precision:g}")
+    is_open = budget_s is not None or options.precision is not None
+    blocks = options.blocks or (MOST_BLOCKS if is_open else BLOCKS)
+    return Plan(options, shapes, kernels, tuple(dict.fromkeys(cases)), blocks, cpus, budget_s)
+
+
+def same_as(options: Options, given: Mapping[str, Any]) -> None:
+    """Checks that what is asked for now is what was asked for before.
+
+    Raises:
+        BenchError: names the first option that differs.
+    """
+    for name, before in asdict(options).items():
+        if name in given and given[name] != before:
+            raise BenchError(
+                f"the run to go on with has --{name.replace('_', '-')} {before}, not {given[name]};"
+                " leave the option out, or start another run"
+            )
 
 
 def default_workers(cpus: int, waits: bool) -> list[int]:

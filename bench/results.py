@@ -1,11 +1,21 @@
-"""The results file: JSON Lines, one header and then one line a measurement.
+"""The results file: JSON Lines, which say what was planned, what was measured, and how it ended.
+
+::
+
+    {"schema": 2, "config": ..., "machine": ...}   the header, once
+    {"run": ...}                                   a Measurement
+    {"ceiling": ...}                               a CeilingSample
+    {"window": ...}                                a Window: what else happened meanwhile
+    {"end": ...}                                   why nothing more was measured
 
 Each line is appended whole, flushed and fsynced, so whatever happens to the run, the lines before
-are intact. Figures and pages are drawn from this file alone.
+are intact, and `ResultsWriter.resume` goes on behind them. Figures and pages are drawn from this
+file alone.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -15,9 +25,10 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench import BenchError
+from bench.noise import Window
 from bench.plan import Case
 
-SCHEMA = 1
+SCHEMA = 2
 FILE_NAME = "results.jsonl"
 
 
@@ -62,22 +73,49 @@ class Measurement:
 
 
 @dataclass(frozen=True, slots=True)
+class CeilingSample:
+    """What independent processes reach: the same work in plain loops, without a scheduler.
+
+    Attributes:
+        one_s: seconds that one process took, alone.
+        all_s: seconds until each of `workers` processes had done the same, side by side.
+    """
+
+    kernel: str
+    workers: int
+    block: int
+    one_s: float
+    all_s: float
+
+    @property
+    def value(self) -> float:
+        """How many times as fast as one they were together."""
+        return self.workers * self.one_s / self.all_s
+
+
+@dataclass(frozen=True, slots=True)
 class Results:
     """The content of a results file.
 
     Attributes:
         header: machine, versions, configuration, shapes and calibration.
-        measurements: in the order in which they were made.
-        is_complete: the file has every measurement that its header announces.
+        measurements, ceilings, windows: in the order in which they were made.
+        end: why nothing more was measured ("complete", "budget", "precision"); None: cut off.
+        warnings: about the file.
+        sound_bytes: how long the file is up to its last whole line.
     """
 
     header: Mapping[str, Any]
     measurements: tuple[Measurement, ...]
-    warnings: tuple[str, ...]
+    ceilings: tuple[CeilingSample, ...] = ()
+    windows: tuple[Window, ...] = ()
+    end: str | None = None
+    warnings: tuple[str, ...] = ()
+    sound_bytes: int = 0
 
     @property
     def is_complete(self) -> bool:
-        return len(self.measurements) >= int(self.header["planned"])
+        return self.end is not None
 
 
 def check_folder(folder: Path) -> None:
@@ -95,32 +133,69 @@ def check_folder(folder: Path) -> None:
     for name in (FILE_NAME, "report.md"):
         if (folder / name).exists():
             raise BenchError(
-                f"{folder / name} exists already and stays as it is; name another folder with -o"
+                f"{folder / name} exists already and stays as it is; name another folder with -o,"
+                " or go on with an interrupted run with --resume"
             )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise BenchError(f"cannot write to {folder}; name another folder with -o")
 
 
 class ResultsWriter:
-    """Appends to a new results file.
+    """Appends to a results file; while it is open, no other one can."""
 
-    Raises:
-        BenchError: the folder has results already, or cannot be written.
-    """
-
-    def __init__(self, folder: Path, header: Mapping[str, Any]) -> None:
-        self.path = folder / FILE_NAME
-        check_folder(folder)
+    def __init__(self, path: Path, file: int) -> None:
+        self.path = path
+        self._file = file
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-            self._file = os.open(self.path, flags, 0o644)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
-            raise BenchError(f"cannot write {self.path}: {error.strerror}") from error
-        self._append({"schema": SCHEMA, **header})
+            os.close(file)
+            raise BenchError(
+                f"another run is writing to {path}; wait for it, or name another folder with -o"
+            ) from error
 
-    def append(self, measurement: Measurement) -> None:
+    @classmethod
+    def create(cls, folder: Path, header: Mapping[str, Any]) -> Self:
+        """A new file with its header.
+
+        Raises:
+            BenchError: the folder has results already, or cannot be written.
+        """
+        check_folder(folder)
+        path = folder / FILE_NAME
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        made = cls(path, _opened(path, flags))
+        made._append({"schema": SCHEMA, **header})
+        return made
+
+    @classmethod
+    def resume(cls, folder: Path) -> tuple[Self, Results]:
+        """Opens the file of an interrupted run, and what is in it.
+
+        A last line that was cut off is removed.
+
+        Raises:
+            BenchError: there is none, it is broken, or another run is writing to it.
+        """
+        path = folder / FILE_NAME if folder.is_dir() else folder
+        if not path.exists():
+            raise BenchError(f"there is no {path} to go on with")
+        made = cls(path, _opened(path, os.O_WRONLY | os.O_APPEND))
+        try:
+            results = read_results(path)
+            os.ftruncate(made._file, results.sound_bytes)
+        except BaseException:
+            os.close(made._file)
+            raise
+        return made, results
+
+    def append(self, sample: Measurement | CeilingSample | Window) -> None:
         """Writes one line; it is on the disk when this returns."""
-        self._append(asdict(measurement))
+        self._append({KINDS[type(sample)]: asdict(sample)})
+
+    def end(self, reason: str) -> None:
+        """Writes that nothing more is to be measured, and why."""
+        self._append({"end": reason})
 
     def _append(self, line: Mapping[str, Any]) -> None:
         data = (json.dumps(line) + "\n").encode()
@@ -140,6 +215,13 @@ class ResultsWriter:
         os.close(self._file)
 
 
+def _opened(path: Path, flags: int) -> int:
+    try:
+        return os.open(path, flags, 0o644)
+    except OSError as error:
+        raise BenchError(f"cannot write {path}: {error.strerror}") from error
+
+
 def read_results(path: Path) -> Results:
     """Reads a results file, or the one in a folder.
 
@@ -156,13 +238,27 @@ def read_results(path: Path) -> Results:
         raise BenchError(f"there is no {path}; make one with: bench run") from None
     except (OSError, UnicodeDecodeError) as error:
         raise BenchError(f"cannot read {path}: {error}") from error
-    lines = text.split("\n")
-    warnings = []
-    if lines.pop():
-        warnings.append(f"{path}: its last line is cut off and was dropped")
+    *lines, rest = text.split("\n")
+    warnings = (f"{path}: its last line is cut off and was dropped",) if rest else ()
     if not lines:
         raise BenchError(f"{path} is empty: it has no header line")
-    header = _parsed(path, 1, lines[0])
+    header = _header(path, _parsed(path, 1, lines[0]))
+    found: dict[str, list[Any]] = {kind: [] for kind in (*FORMS, "end")}
+    for number, line in enumerate(lines[1:], 2):
+        kind, sample = _sample(path, number, _parsed(path, number, line))
+        found[kind].append(sample)
+    return Results(
+        header,
+        tuple(found["run"]),
+        tuple(found["ceiling"]),
+        tuple(found["window"]),
+        found["end"][-1] if found["end"] else None,
+        warnings,
+        len(text.encode()) - len(rest.encode()),
+    )
+
+
+def _header(path: Path, header: dict[str, Any]) -> dict[str, Any]:
     if header.get("schema") != SCHEMA:
         raise BenchError(
             f"{path}, line 1: no header of schema {SCHEMA}, but {str(header.get('schema'))[:20]};"
@@ -175,23 +271,27 @@ def read_results(path: Path) -> Results:
         for shape in header["config"]["shapes"]:
             _check_form(header["shapes"].get(shape), SHAPE_FORM, f"shape {shape!r}")
         for name, kernel in header["kernels"].items():
-            _check_form(kernel, {"units": (int, float)}, f"kernel {name!r}")
+            _check_form(kernel, {"units": NUMBER}, f"kernel {name!r}")
     except TypeError as error:
         raise BenchError(f"{path}, line 1: {error}") from None
-    measurements = tuple(
-        _measurement(path, number, _parsed(path, number, line))
-        for number, line in enumerate(lines[1:], 2)
-    )
-    return Results(header, measurements, tuple(warnings))
+    return header
 
 
 NUMBER = (int, float)
+OPTIONAL = (int, float, type(None))
 LARGEST = 1e15  # of anything that is measured
 HEADER_FORM = {
     "planned": int,
     "cpus": int,
     "created_s": NUMBER,
-    "config": {"command": str, "shapes": list, "kernels": list, "blocks": int, "seed": int},
+    "config": {
+        "command": str,
+        "shapes": list,
+        "kernels": list,
+        "blocks": int,
+        "seed": int,
+        "options": {},
+    },
     "shapes": {},
     "kernels": {},
     "machine": {
@@ -201,6 +301,7 @@ HEADER_FORM = {
         "cpus": {},
         "memory_bytes": NUMBER,
         "load_1min": NUMBER,
+        "others_running": OPTIONAL,
         "blas_threads": {},
     },
     "versions": {},
@@ -234,20 +335,41 @@ def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
     return value
 
 
-_KINDS = {"int": int, "float": NUMBER, "str": str}
-MEASUREMENT_FORM = {field.name: _KINDS.get(str(field.type), list) for field in fields(Measurement)}
+KINDS = {Measurement: "run", CeilingSample: "ceiling", Window: "window"}
+_TYPES = {"int": int, "float": NUMBER, "float | None": OPTIONAL, "str": str}
+FORMS = {
+    kind: {field.name: _TYPES.get(str(field.type), list) for field in fields(made)}
+    for made, kind in KINDS.items()
+}
+_MADE = {kind: made for made, kind in KINDS.items()}
+SIGNED = ("foreign_s",)  # may come out a little below 0
 
 
-def _measurement(path: Path, number: int, line: dict[str, Any]) -> Measurement:
+def _sample(path: Path, number: int, line: dict[str, Any]) -> tuple[str, Any]:
+    kind: str
+    content: Any
+    kind, content = next(iter(line.items()), ("", None))
     try:
-        _check_form(line, MEASUREMENT_FORM, "the measurement")
-        line["busy"] = [(float(at_s), float(cores)) for at_s, cores in line["busy"]]
-        made = Measurement(**{name: line[name] for name in MEASUREMENT_FORM})
-        if made.workers < 1 or not made.wall_s > 0:
-            raise ValueError("workers and wall_s must be above 0")
-        for name, kind in MEASUREMENT_FORM.items():
-            if kind in (int, NUMBER) and not 0 <= line[name] < LARGEST:
-                raise ValueError(f"{name} is {str(line[name])[:40]}, which it cannot be")
-        return made
+        if kind == "end" and isinstance(content, str):
+            return kind, content
+        if kind not in FORMS:
+            raise ValueError(f"it is none of {', '.join(FORMS)} and end, but {kind[:40]!r}")
+        form = FORMS[kind]
+        _check_form(content, form, f"the {kind}")
+        for name, types in form.items():
+            value = content[name]
+            low = -LARGEST if name in SIGNED else 0
+            if types in (int, NUMBER, OPTIONAL) and value is not None:
+                if not low <= value < LARGEST:
+                    raise ValueError(f"{name} is {str(value)[:40]}, which it cannot be")
+                if name in POSITIVE and value <= 0:
+                    raise ValueError(f"{name} must be above 0")
+        values = {name: content[name] for name in form}
+        if "busy" in values:
+            values["busy"] = [(float(at_s), float(cores)) for at_s, cores in values["busy"]]
+        return kind, _MADE[kind](**values)
     except (TypeError, ValueError, OverflowError) as error:
         raise BenchError(f"{path}, line {number}: {error}") from None
+
+
+POSITIVE = ("workers", "wall_s", "one_s", "all_s")

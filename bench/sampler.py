@@ -83,6 +83,11 @@ class Sampler:
         except OSError:
             pass  # it was gone before
 
+    @property
+    def pid(self) -> int:
+        """Of the sampling process."""
+        return self._process.pid
+
     def begin(self) -> None:
         """Returns when the sampler has seen the tree as it is now."""
         self._ask("begin")

@@ -13,17 +13,18 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from bench.kernels import KERNELS
+from bench.models import Fits, fit
 from bench.plan import Case
 from bench.results import Measurement, Results
 from executors.backends import BASELINE
 
-__all__ = ["BASELINE", "Estimate", "Floats", "Group", "Row", "caution", "finding", "summarise"]
+__all__ = ["BASELINE", "Estimate", "Floats", "Group", "Row", "finding", "summarise"]
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
 MIN_SAMPLES = 5
 WORTH = 0.05  # a difference of less than this is none
-BUSY = 0.5  # load a CPU from which on a machine is not idle
 
 Floats = npt.NDArray[np.float64]
 
@@ -40,6 +41,13 @@ class Estimate:
     def is_certain(self) -> bool:
         return self.low is not None
 
+    @property
+    def precision(self) -> float:
+        """Half the width of the interval, in parts of the figure; without one it is infinite."""
+        if self.low is None or self.high is None:
+            return float("inf")
+        return (self.high - self.low) / 2 / self.value
+
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -47,18 +55,22 @@ class Row:
 
     Attributes:
         speedup: against the baseline of the same shape and kernel, both warm.
+        cold: the same with the start of the pool counted.
+        efficiency: speedup over the cores that it could use, or where tasks wait over its workers.
+        of_ceiling: speedup over what independent processes reached on as many cores, or None.
         slowdown: median time over that of the fastest case; 1 for the fastest.
         wall_s: all samples, in the order in which they were made.
         utilisation: median CPU time over workers x wall.
-        with_start_s: median of the pool's start and the run together.
     """
 
     case: Case
     speedup: Estimate
+    cold: Estimate
+    efficiency: float
+    of_ceiling: float | None
     slowdown: Estimate
     wall_s: tuple[float, ...]
     median_s: float
-    with_start_s: float
     cores_busy: float
     utilisation: float
     memory_bytes: float
@@ -73,6 +85,9 @@ class Group:
         pick: the case with the fewest workers that is surely within 5 % of the fastest, or the
             fastest; the baseline where no case is surely faster than it.
         rival: the fastest case of another backend, or None.
+        waits: its tasks leave CPUs idle, so efficiency is of the workers, not of the cores.
+        ceilings: how many times as fast as one process so many independent ones are.
+        fits: curves through the times of a backend, as captions.
     """
 
     shape: str
@@ -82,6 +97,9 @@ class Group:
     rows: tuple[Row, ...]
     pick: Row
     rival: Row | None
+    waits: bool
+    ceilings: dict[int, Estimate]
+    fits: dict[str, Fits]
 
     def bound(self, workers: int | None = None) -> float:
         """The largest speedup that the graph allows with equal tasks; None: workers without end.
@@ -100,16 +118,50 @@ def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Estimate
     if min(len(above), len(below)) < MIN_SAMPLES:
         return Estimate(value, None, None)
     random = np.random.default_rng(0)
-    ratios = _medians(above, random) / _medians(below, random)
+    return Estimate(value, *_interval(_medians(above, random) / _medians(below, random)))
+
+
+def _interval(values: Floats) -> tuple[float, float]:
     tail = (1 - CONFIDENCE) / 2 * 100
-    low, high = np.percentile(ratios, [tail, 100 - tail])
-    return Estimate(value, float(low), float(high))
+    low, high = np.percentile(values, [tail, 100 - tail])
+    return float(low), float(high)
 
 
 def _medians(samples: Sequence[float], random: np.random.Generator) -> Floats:
     chosen = random.choice(np.asarray(samples, float), (RESAMPLES, len(samples)))
     medians: Floats = np.median(chosen, axis=1)
     return medians
+
+
+def median_of(samples: Sequence[float]) -> Estimate:
+    """The median with its interval."""
+    value = _median(samples)
+    if len(samples) < MIN_SAMPLES:
+        return Estimate(value, None, None)
+    return Estimate(value, *_interval(_medians(samples, np.random.default_rng(0))))
+
+
+def is_precise(measurements: Iterable[Measurement], wanted: float) -> bool:
+    """Whether the intervals of all speedups are at most so wide (see `Estimate.precision`)."""
+    by_case = _by_case(measurements)
+    baselines = {
+        (case.shape, case.kernel): walls for case, walls in by_case.items() if _is_baseline(case)
+    }
+    return all(
+        ratio_of_medians(baselines[case.shape, case.kernel], walls).precision <= wanted
+        for case, walls in by_case.items()
+    )
+
+
+def _by_case(measurements: Iterable[Measurement]) -> dict[Case, list[float]]:
+    walls: dict[Case, list[float]] = {}
+    for made in measurements:
+        walls.setdefault(made.case, []).append(made.wall_s)
+    return walls
+
+
+def _is_baseline(case: Case) -> bool:
+    return case.backend == BASELINE
 
 
 def summarise(results: Results) -> list[Group]:
@@ -121,29 +173,39 @@ def summarise(results: Results) -> list[Group]:
     for shape in results.header["config"]["shapes"]:
         for kernel in results.header["config"]["kernels"]:
             cases = [case for case in by_case if (case.shape, case.kernel) == (shape, kernel)]
-            if any(case.backend == BASELINE for case in cases):
-                cases.sort(key=lambda case: (case.backend != BASELINE, case.backend, case.workers))
-                sizes = results.header["shapes"][shape]
-                groups.append(_group(shape, kernel, sizes, {case: by_case[case] for case in cases}))
+            if any(map(_is_baseline, cases)):
+                cases.sort(key=lambda case: (not _is_baseline(case), case.backend, case.workers))
+                groups.append(
+                    _group(results, shape, kernel, {case: by_case[case] for case in cases})
+                )
     return groups
 
 
 def _group(
-    shape: str, kernel: str, sizes: dict[str, int], samples: dict[Case, list[Measurement]]
+    results: Results, shape: str, kernel: str, samples: dict[Case, list[Measurement]]
 ) -> Group:
+    known = KERNELS.get(results.header["kernels"][kernel].get("kernel"))
+    waits = known is not None and known.waits
+    ceilings = _ceilings(results, kernel)
     walls = {case: [made.wall_s for made in all_made] for case, all_made in samples.items()}
-    baseline = next(case for case in walls if case.backend == BASELINE)
+    colds = {case: [made.wall_s + made.start_s for made in each] for case, each in samples.items()}
+    baseline = next(case for case in walls if _is_baseline(case))
     fastest = min(walls, key=lambda case: float(np.median(walls[case])))
     rows = []
     for case, made in samples.items():
+        speedup = ratio_of_medians(walls[baseline], walls[case])
+        cores = case.workers if waits else min(case.workers, int(results.header["cpus"]))
+        ceiling = ceilings.get(cores)
         rows.append(
             Row(
                 case,
-                ratio_of_medians(walls[baseline], walls[case]),
+                speedup,
+                ratio_of_medians(colds[baseline], colds[case]),
+                speedup.value / cores,
+                speedup.value / ceiling.value if ceiling else None,
                 ratio_of_medians(walls[case], walls[fastest]),
                 tuple(walls[case]),
                 _median(walls[case]),
-                _median(each.wall_s + each.start_s for each in made),
                 _median(each.cpu_s / each.wall_s for each in made),
                 _median(each.utilisation for each in made),
                 _median(each.memory_bytes for each in made),
@@ -152,7 +214,42 @@ def _group(
     pick = _pick(rows)
     others = [row for row in rows if row.case.backend not in (pick.case.backend, BASELINE)]
     rival = min(others, key=lambda row: row.median_s, default=None)
-    return Group(shape, kernel, sizes["tasks"], sizes["depth"], tuple(rows), pick, rival)
+    sizes = results.header["shapes"][shape]
+    return Group(
+        shape,
+        kernel,
+        sizes["tasks"],
+        sizes["depth"],
+        tuple(rows),
+        pick,
+        rival,
+        waits,
+        ceilings,
+        _fits(rows),
+    )
+
+
+def _ceilings(results: Results, kernel: str) -> dict[int, Estimate]:
+    """By number of processes; one is its own ceiling."""
+    found: dict[int, list[float]] = {}
+    for sample in results.ceilings:
+        if sample.kernel == kernel:
+            found.setdefault(sample.workers, []).append(sample.value)
+    if not found:
+        return {}
+    return {1: Estimate(1.0, 1.0, 1.0)} | {
+        count: median_of(found[count]) for count in sorted(found)
+    }
+
+
+def _fits(rows: Sequence[Row]) -> dict[str, Fits]:
+    fits = {}
+    for backend in dict.fromkeys(row.case.backend for row in rows):
+        walls = {row.case.workers: row.wall_s for row in rows if row.case.backend == backend}
+        found = fit(walls)
+        if found is not None:
+            fits[backend] = found
+    return fits
 
 
 def _pick(rows: Sequence[Row]) -> Row:
@@ -212,15 +309,4 @@ def _clause(kernel: str, group: Group) -> str:
     return (
         f"{kernel} tasks gain most on {pick.case.backend} with {pick.case.workers} workers:"
         f" {pick.speedup.value:.2f} times as fast as sequentially{interval} in {group.shape}{tie}"
-    )
-
-
-def caution(results: Results) -> str | None:
-    """Why these figures should not be trusted too far, or None."""
-    load, cpus = results.header["machine"]["load_1min"], results.header["cpus"]
-    if load < BUSY * cpus:
-        return None
-    return (
-        f"Other work was running before (load {load:g} on {cpus} CPUs), which can hide or feign"
-        " a speedup; measure again when the machine is idle."
     )

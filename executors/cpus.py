@@ -55,7 +55,8 @@ def cpu_budget(root: Path = Path("/")) -> CpuBudget:
     Raises:
         BackendError: EXECUTOR_BENCH_CPUS is set to something else than a positive number.
     """
-    return CpuBudget(os.cpu_count() or 1, _affinity(), _quota(root), _override())
+    smallest = min(quotas(root).values(), default=None)
+    return CpuBudget(os.cpu_count() or 1, _affinity(), smallest, _override())
 
 
 def _affinity() -> int | None:
@@ -73,18 +74,25 @@ def _override() -> int | None:
     raise BackendError(f"{OVERRIDE} must be a whole number of CPUs >= 1, not {text!r}")
 
 
-def _quota(root: Path) -> float | None:
-    """Smallest quota along this process's groups, in either version of cgroups."""
-    quotas = [*_quotas_v2(root), *_quotas_v1(root)]
-    return min(quotas, default=None)
+def quotas(root: Path = Path("/")) -> dict[Path, float]:
+    """The cgroup quotas on this process, in CPUs, by the folder that sets them.
+
+    The nearest group first, then its ancestors; the smallest one counts.
+    """
+    found = {folder: _quota(folder) for folder in cgroups(root)}
+    return {folder: cpus for folder, cpus in found.items() if cpus is not None}
 
 
-def _groups(root: Path) -> Iterator[tuple[str, str]]:
-    """(controllers, path) of each hierarchy that this process is in; "" is version 2."""
+def cgroups(root: Path = Path("/")) -> Iterator[Path]:
+    """Folders of this process's CPU groups and their ancestors, in either version of cgroups."""
     for line in _read(root / "proc/self/cgroup").splitlines():
-        fields = line.split(":", 2)
-        if len(fields) == 3:
-            yield fields[1], fields[2]
+        _, _, rest = line.partition(":")
+        controllers, _, group = rest.partition(":")
+        mounts = ["."] if controllers == "" else []  # version 2 has one hierarchy
+        if "cpu" in controllers.split(","):
+            mounts = ["cpu", "cpu,cpuacct", "cpuacct,cpu"]
+        for mount in mounts:
+            yield from _with_ancestors(root / "sys/fs/cgroup" / mount, group)
 
 
 def _with_ancestors(mount: Path, group: str) -> Iterator[Path]:
@@ -95,28 +103,16 @@ def _with_ancestors(mount: Path, group: str) -> Iterator[Path]:
         yield folder
 
 
-def _quotas_v2(root: Path) -> Iterator[float]:
-    for controllers, group in _groups(root):
-        if controllers == "":
-            for folder in _with_ancestors(root / "sys/fs/cgroup", group):
-                quota, _, period = _read(folder / "cpu.max").partition(" ")
-                yield from _cpus(quota, period)
-
-
-def _quotas_v1(root: Path) -> Iterator[float]:
-    for controllers, group in _groups(root):
-        if "cpu" in controllers.split(","):
-            for mount in ("cpu", "cpu,cpuacct", "cpuacct,cpu"):
-                for folder in _with_ancestors(root / "sys/fs/cgroup" / mount, group):
-                    quota = _read(folder / "cpu.cfs_quota_us")
-                    yield from _cpus(quota, _read(folder / "cpu.cfs_period_us"))
-
-
-def _cpus(quota: str, period: str) -> Iterator[float]:
-    """Quota over period; "max" and -1 mean that there is none."""
+def _quota(folder: Path) -> float | None:
+    """Quota over period of one group; "max" and -1 mean that there is none."""
+    quota, _, period = _read(folder / "cpu.max").partition(" ")  # version 2
+    if not quota:
+        quota = _read(folder / "cpu.cfs_quota_us")
+        period = _read(folder / "cpu.cfs_period_us")
     quota, period = quota.strip(), period.strip()
     if quota.isdecimal() and period.isdecimal() and int(period):
-        yield int(quota) / int(period)
+        return int(quota) / int(period)
+    return None
 
 
 def _read(path: Path) -> str:

@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from bench.noise import judge
 from bench.results import FILE_NAME, Results
-from bench.statistics import BASELINE, Estimate, Group, Row, caution, finding, summarise
+from bench.statistics import BASELINE, Estimate, Group, Row, finding, summarise
 from reports.plots import SHORTEST_FOR_CPU_S, draw_cores_busy, draw_speedup
 
 PAGE_NAME = "report.md"
@@ -49,9 +50,7 @@ def _opening(groups: Sequence[Group], results: Results, cpus: int) -> str:
     if not results.is_complete:
         made, planned = len(results.measurements), results.header["planned"]
         lines.append(f"The run was interrupted: {made} of {planned} measurements were made.")
-    doubt = caution(results)
-    if doubt is not None:
-        lines.append(doubt)
+    lines.append(str(judge(results)))
     lines.append(_recommendation(groups))
     return "\n\n".join(lines)
 
@@ -85,10 +84,12 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
         "backend",
         "workers",
         "median time",
-        "speedup (95 % interval)",
+        "speedup, warm (95 % interval)",
+        "cold",
+        "efficiency",
+        "of the ceiling",
         "cores busy",
         "utilisation",
-        "with pool start",
     ]
     for group in groups:
         parts.append(f"### {shape}, {group.kernel}")
@@ -96,7 +97,10 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
             f"{group.depth} of the {group.tasks} tasks need one another in turn: with equal tasks,"
             f" no number of workers is more than {group.bound():.2f} times as fast as one."
         )
+        if group.ceilings:
+            parts.append(_ceilings(group))
         parts.append(_table(titles, [_cells(row) for row in group.rows], right_from=1))
+        parts += _fits(group)
     parts.append(f"### {shape}, cores busy over time")
     parts.append(f"![{_busy_text(groups, cpus)}](cores-busy-{slug}.svg)")
     return "\n\n".join(parts)
@@ -109,10 +113,35 @@ def _cells(row: Row) -> list[str]:
         str(row.case.workers),
         _time(row.median_s),
         _interval(row.speedup),
+        f"{row.cold.value:.2f}",
+        f"{100 * row.efficiency:.0f} %",
+        "" if row.of_ceiling is None else f"{100 * row.of_ceiling:.0f} %",
         f"{row.cores_busy:.2f}" if is_long else "too short",
         f"{100 * row.utilisation:.0f} %" if is_long else "too short",
-        _time(row.with_start_s),
     ]
+
+
+def _ceilings(group: Group) -> str:
+    """What the machine reaches without a scheduler."""
+    reached = ", ".join(
+        f"{count} are {_interval(estimate)} times"
+        for count, estimate in group.ceilings.items()
+        if count > 1
+    )
+    return f"Ceiling: of independent processes, {reached} as fast as one."
+
+
+def _fits(group: Group) -> list[str]:
+    """Amdahl's law and the USL through the times of each backend."""
+    if not group.fits:
+        return []
+    lines = [
+        f"- {backend}: Amdahl's serial fraction {fits.serial}; USL contention {fits.contention},"
+        f" coherency {fits.coherency}"
+        for backend, fits in group.fits.items()
+    ]
+    lead = "Curves through these times, as captions (no pick rests on them), with 95 % intervals:"
+    return ["\n".join([lead, "", *lines])]
 
 
 def _speedup_text(groups: Sequence[Group]) -> str:
@@ -152,7 +181,11 @@ def _method(results: Results, cpus: int) -> str:
 - Cores busy and utilisation come from the CPU clocks of the whole process tree, read from another
   process. Utilisation is CPU time over workers x wall time. Runs of less than 20 ms are too short
   for both.
-- With pool start: the start of the pool and the run together; threads start when first needed."""
+- Cold is the speedup with the start of the pool counted; threads start when first needed.
+- Efficiency is the warm speedup over the cores that so many workers can use, or over the workers
+  where tasks wait. Of the ceiling: over what independent processes reached on as many cores, in
+  plain loops without a scheduler, measured in each block.
+- Amdahl (1967) and USL (Gunther 1993) are fitted by least squares with parameters >= 0."""
 
 
 def _machine(results: Results) -> str:
@@ -171,12 +204,18 @@ def _machine(results: Results) -> str:
         ["CPU", str(machine["cpu"])],
         ["CPUs", limits],
         ["memory", f"{machine['memory_bytes'] / 1e9:.1f} GB"],
-        ["load before", f"{machine['load_1min']:g}"],
+        ["load before", _load(machine)],
         ["BLAS threads a worker", ", ".join(sorted(blas)) or "not limited"],
         ["kernels, units of work a task", kernels],
         *([name, str(value)] for name, value in versions.items()),
     ]
     return "## Machine\n\n" + _table(["what", "value"], rows)
+
+
+def _load(machine: dict[str, Any]) -> str:
+    others = machine["others_running"]
+    running = "" if others is None else f", {others:.1f} other processes running"
+    return f"{machine['load_1min']:g} in a minute{running}"
 
 
 def _reproduction(results: Results) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.noise import Window
 from bench.plan import Case
-from bench.results import FILE_NAME, Measurement
+from bench.results import FILE_NAME, KINDS, CeilingSample, Measurement
 
 SIZES = {"tasks": 9, "edges": 8, "depth": 2, "width": 8, "average_parallelism": 4.5}
 
@@ -34,7 +35,7 @@ def measurement(case: Case, wall_s: float, block: int = 0, **others: Any) -> Mea
 
 def header(shapes: list[str], kernels: list[str], planned: int) -> dict[str, Any]:
     return {
-        "schema": 1,
+        "schema": 2,
         "created_s": 1_800_000_000,
         "planned": planned,
         "cpus": 2,
@@ -46,9 +47,13 @@ def header(shapes: list[str], kernels: list[str], planned: int) -> dict[str, Any
             "max_workers": [1, 2],
             "blocks": 7,
             "seed": 0,
+            "options": {},
         },
         "shapes": dict.fromkeys(shapes, SIZES),
-        "kernels": {kernel: {"length_s": 0.02, "kernel": "k", "units": 7} for kernel in kernels},
+        "kernels": {
+            kernel: {"length_s": 0.02, "kernel": kernel.partition(":")[0], "units": 7}
+            for kernel in kernels
+        },
         "machine": {
             "system": "Linux 6",
             "architecture": "x86_64",
@@ -56,10 +61,15 @@ def header(shapes: list[str], kernels: list[str], planned: int) -> dict[str, Any
             "cpus": {"installed": 2, "affinity": 2, "quota": None, "override": None, "usable": 2},
             "memory_bytes": 8_000_000_000,
             "load_1min": 0.1,
+            "others_running": 0.0,
             "blas_threads": {"OMP_NUM_THREADS": "1"},
         },
         "versions": {"python": "CPython 3.11.7", "gil": "on"},
     }
+
+
+def line(sample: Measurement | CeilingSample | Window) -> dict[str, Any]:
+    return {KINDS[type(sample)]: asdict(sample)}
 
 
 def write(
@@ -68,21 +78,27 @@ def write(
     blocks: int = 7,
     noise: float = 0.01,
     planned: int | None = None,
+    others: Sequence[CeilingSample | Window] = (),
+    end: str | None = "complete",
+    seed: int = 1,
 ) -> Path:
     """A results file with lognormal noise around the given wall times."""
     shapes = list(dict.fromkeys(shape for shape, _, _, _ in times_s))
     kernels = list(dict.fromkeys(kernel for _, kernel, _, _ in times_s))
-    chance = random.Random(1)
+    chance = random.Random(seed)
     lines: list[Any] = [
         header(shapes, kernels, len(times_s) * blocks if planned is None else planned)
     ]
     for block in range(blocks):
         for case, wall_s in times_s.items():
             wall = wall_s * chance.lognormvariate(0, noise)
-            lines.append(asdict(measurement(Case(*case), wall, block)))
+            lines.append(line(measurement(Case(*case), wall, block)))
+    lines += [line(other) for other in others]
+    if end is not None:
+        lines.append({"end": end})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
     return path
 
 

@@ -37,7 +37,7 @@ def test_run_leaves_results_figures_and_a_report(tmp_path: Path) -> None:
     process = start(*SMALL, "--shapes", "fan-in:width=2,diamond", cwd=tmp_path)
     output, errors = process.communicate(timeout=100)
     assert process.returncode == 0, errors
-    assert not errors or errors.startswith("Warning: Other work was running")
+    assert errors == ""
     (folder,) = (tmp_path / "bench-results").iterdir()
     assert {path.name for path in folder.iterdir()} == {
         "results.jsonl",
@@ -136,7 +136,7 @@ def test_a_broken_results_file_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text() + "{]\n")
     result = bench("report", path, "-o", tmp_path / "out")
     assert result.exit_code == 2
-    assert "line 86: not JSON" in result.output
+    assert "line 87: not JSON" in result.output
     assert not (tmp_path / "out").exists()
 
 
@@ -153,7 +153,7 @@ def test_a_report_is_drawn_from_the_file_alone_and_always_the_same(tmp_path: Pat
 
 
 def test_a_cut_off_results_file_is_reported_with_a_warning(tmp_path: Path) -> None:
-    path = write(tmp_path, TYPICAL)
+    path = write(tmp_path, TYPICAL, end=None)
     path.write_text(path.read_text()[:-30])
     result = bench("report", path)
     assert result.exit_code == 0
@@ -169,7 +169,7 @@ def test_an_interrupted_run_reports_what_it_has(
     path = tmp_path / "out" / "results.jsonl"
     give_up_s = time.monotonic() + 60
     while time.monotonic() < give_up_s:
-        if path.exists() and path.read_text().count("\n") > 30:
+        if path.exists() and path.read_text().count('{"run"') > 30:
             break
         time.sleep(0.02)
     process.send_signal(number)
@@ -193,6 +193,23 @@ def test_ctrl_c_at_the_very_start_is_quiet(tmp_path: Path) -> None:
         assert process.returncode in (0, 130, -signal.SIGINT), errors
         if process.returncode != -signal.SIGINT:
             assert "Traceback" not in errors
+
+
+def test_strict_tells_by_the_exit_code_that_the_machine_was_not_quiet(tmp_path: Path) -> None:
+    few = [*SMALL, "--kernel", "noop", "--backends", "threads", "--blocks", "1"]
+    assert bench(*few, "-o", tmp_path / "lenient").exit_code == 0
+    result = bench(*few, "-o", tmp_path / "strict", "--strict")
+    assert result.exit_code == 4
+    assert "Noisy" in result.output
+    assert (tmp_path / "strict" / "report.md").exists()
+
+
+def test_a_dry_run_shows_the_plan_and_leaves_nothing(tmp_path: Path) -> None:
+    result = bench(*SMALL, "--dry-run", "-o", tmp_path / "out", "--budget", "10s")
+    assert result.exit_code == 0
+    for words in ("threads, 2 workers", "fan-in:width=2, sleep:1ms: about", "Nothing was measured"):
+        assert words in result.output
+    assert not (tmp_path / "out").exists()
 
 
 def test_list_shows_shapes_kernels_and_backends() -> None:
@@ -219,7 +236,7 @@ def test_numbers_of_the_report_are_those_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, TYPICAL, noise=0)
     output = bench("report", path).output
     lines = [json.loads(line) for line in path.read_text().splitlines()[1:]]
-    assert lines[0]["wall_s"] == 0.18
+    assert lines[0]["run"]["wall_s"] == 0.18
     assert "  sequential       1   180.0 ms     1.00  1.00 to 1.00" in output
     assert "* threads          8    41.0 ms     4.39  4.39 to 4.39" in output
 

@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench.harness import measure, prepare
-from bench.plan import Case, plan
+from bench.plan import Case, Options, Plan, plan
 from bench.results import ResultsWriter, read_results
+from bench.statistics import summarise
 from executors import Graph, Observer, RunFailed
 
 
+def small(**options: Any) -> Plan:
+    usual = {"shapes": "fan-in:width=2", "kernel": "noop", "max_workers": "1,2", "blocks": 2}
+    return plan(Options.of({**usual, **options}), cpus=2)
+
+
 def test_a_plan_is_measured_case_by_case(tmp_path: Path) -> None:
-    planned = plan("fan-in:width=3,chain:length=2", "noop,sleep:2ms", None, "2", 2, 0, 2)
+    planned = small(
+        shapes="fan-in:width=3,chain:length=2", kernel="noop,sleep:2ms", max_workers="2"
+    )
     bench = prepare(planned)
     told: list[Case] = []
-    with ResultsWriter(tmp_path, bench.header) as writer:
+    with ResultsWriter.create(tmp_path, bench.header) as writer:
         measure(bench, writer, progress=told.append)
     results = read_results(tmp_path)
     assert results.is_complete
@@ -35,7 +45,9 @@ def test_a_plan_is_measured_case_by_case(tmp_path: Path) -> None:
 
 
 def test_the_header_says_what_the_results_depend_on(tmp_path: Path) -> None:
-    header = prepare(plan("diamond", "python-cpu:1ms", "threads", "1,2", 1, 7, 2)).header
+    header = prepare(
+        small(shapes="diamond", kernel="python-cpu:1ms", backends="threads", blocks=1, seed=7)
+    ).header
     assert header["planned"] == 3
     assert header["config"]["seed"] == 7
     assert header["shapes"]["diamond"]["tasks"] == 4
@@ -57,10 +69,10 @@ class _Interrupt(Observer):
 
 
 def test_an_interrupted_run_leaves_what_it_has(tmp_path: Path) -> None:
-    bench = prepare(plan("fan-in:width=2", "noop", None, "1,2", 2, 0, 2))
+    bench = prepare(small())
     with (
         pytest.raises(KeyboardInterrupt),
-        ResultsWriter(tmp_path, bench.header) as writer,
+        ResultsWriter.create(tmp_path, bench.header) as writer,
     ):
         measure(bench, writer, [_Interrupt()])
     results = read_results(tmp_path)
@@ -71,7 +83,7 @@ def test_an_interrupted_run_leaves_what_it_has(tmp_path: Path) -> None:
 def test_a_task_that_fails_ends_the_measurement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = prepare(plan("fan-in:width=2", "noop", "threads", "1", 1, 0, 1))
+    bench = prepare(small(backends="threads", max_workers="1", blocks=1))
     graph = bench.graphs["fan-in:width=2", "noop"]
 
     def fail(*_: object) -> None:
@@ -79,6 +91,50 @@ def test_a_task_that_fails_ends_the_measurement(
 
     for task in graph.tasks:
         object.__setattr__(task, "action", fail)
-    with pytest.raises(RunFailed, match="broken"), ResultsWriter(tmp_path, bench.header) as writer:
+    with (
+        pytest.raises(RunFailed, match="broken"),
+        ResultsWriter.create(tmp_path, bench.header) as writer,
+    ):
         measure(bench, writer)
     assert read_results(tmp_path).measurements == ()
+
+
+def test_a_budget_ends_the_run_after_whole_blocks(tmp_path: Path) -> None:
+    bench = prepare(small(backends="threads", blocks=None, budget="1s"))
+    with ResultsWriter.create(tmp_path, bench.header) as writer:
+        assert measure(bench, writer) == "budget"
+    results = read_results(tmp_path)
+    assert results.end == "budget"
+    blocks = Counter(made.block for made in results.measurements)
+    assert 1 <= len(blocks) < 50
+    assert set(blocks.values()) == {3}
+
+
+def test_a_precision_ends_the_run_when_all_intervals_are_so_narrow(tmp_path: Path) -> None:
+    planned = small(kernel="sleep:2ms", backends="threads", blocks=None, precision=0.5)
+    bench = prepare(planned)
+    with ResultsWriter.create(tmp_path, bench.header) as writer:
+        assert measure(bench, writer) == "precision"
+    results = read_results(tmp_path)
+    assert max(made.block for made in results.measurements) >= 4  # fewer have no interval
+    assert all(row.speedup.precision <= 0.5 for group in summarise(results) for row in group.rows)
+
+
+def test_what_else_happened_is_written_for_each_pool(tmp_path: Path) -> None:
+    planned = small(kernel="native-cpu:2ms", blocks=1)
+    bench = prepare(planned)
+    with ResultsWriter.create(tmp_path, bench.header) as writer:
+        measure(bench, writer)
+    results = read_results(tmp_path)
+    pools = [(window.backend, window.workers) for window in results.windows]
+    assert pools == [pool for pool, _ in planned.block(0)]
+    for window in results.windows:
+        walls = [
+            made.wall_s
+            for made in results.measurements
+            if (made.backend, made.workers) == (window.backend, window.workers)
+        ]
+        assert window.wall_s >= sum(walls)
+    (ceiling,) = results.ceilings
+    assert (ceiling.kernel, ceiling.workers) == ("native-cpu:2ms", 2)
+    assert 0.3 < ceiling.value < 3

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from typing import Any
 
 import pytest
 
 from bench import BenchError
-from bench.plan import Case, Plan, default_workers, plan
+from bench.plan import Case, Options, Plan, default_workers, plan, same_as
 from executors import BackendError
 
 
 def made(**options: Any) -> Plan:
-    defaults: dict[str, Any] = {
-        "shapes": "fan-in,diamond",
-        "kernels": "noop,sleep:1ms",
-        "backends": None,
-        "max_workers": None,
-        "blocks": 3,
-        "seed": 0,
-        "cpus": 2,
-    }
-    return plan(**{**defaults, **options})
+    usual = {"shapes": "fan-in,diamond", "kernel": "noop,sleep:1ms", "blocks": 3}
+    return plan(Options(**{**usual, **options}), cpus=2)
 
 
 @pytest.mark.parametrize(
@@ -41,7 +34,7 @@ def test_default_workers(cpus: int, waits: bool, counts: list[int]) -> None:
 
 
 def test_the_baseline_is_always_measured_once() -> None:
-    cases = made(shapes="fan-in", kernels="noop", backends="threads", max_workers="3,1").cases
+    cases = made(shapes="fan-in", kernel="noop", backends="threads", max_workers="3,1").cases
     assert cases == (
         Case("fan-in", "noop", "sequential", 1),
         Case("fan-in", "noop", "threads", 1),
@@ -67,12 +60,44 @@ def test_every_block_has_every_case_once_in_a_random_seeded_order() -> None:
     assert orders[0] != [case for _, own in made(seed=1).block(0) for case in own]
 
 
-def test_the_command_makes_the_same_plan() -> None:
-    planned = made(max_workers="1,2", backends="threads")
-    assert planned.command == (
+def test_the_command_asks_for_the_same() -> None:
+    options = made(max_workers="1,2", backends="threads", precision=0.05).options
+    assert options.command == (
         "bench run --shapes fan-in,diamond --kernel noop,sleep:1ms --backends threads"
-        " --max-workers 1,2 --blocks 3 --seed 0"
+        " --max-workers 1,2 --blocks 3 --seed 0 --precision 0.05"
     )
+    assert Options.of(asdict(options) | {"of a later version": 1}) == options
+
+
+@pytest.mark.parametrize(
+    ("options", "blocks"),
+    [
+        ({}, 7),
+        ({"blocks": 3}, 3),
+        ({"budget": "2m"}, 50),
+        ({"precision": 0.1}, 50),
+        ({"precision": 0.1, "blocks": 9}, 9),
+    ],
+)
+def test_a_budget_or_a_precision_leaves_the_number_of_blocks_open(
+    options: dict[str, Any], blocks: int
+) -> None:
+    assert made(**{"blocks": None, **options}).blocks == blocks
+
+
+def test_ceilings_are_measured_for_kernels_that_need_cpus() -> None:
+    planned = made(kernel="noop,sleep:1ms,native-cpu:1ms", max_workers="1,2,8")
+    assert [(kernel.text, counts) for kernel, counts in planned.ceilings] == [
+        ("native-cpu:1ms", [2])
+    ]
+    assert made(kernel="native-cpu:1ms", max_workers="1").ceilings == []
+
+
+def test_options_of_a_resumed_run_must_be_the_same() -> None:
+    options = made().options
+    same_as(options, {"blocks": 3, "kernel": "noop,sleep:1ms"})
+    with pytest.raises(BenchError, match="has --blocks 3, not 4; leave the option out"):
+        same_as(options, {"blocks": 4})
 
 
 @pytest.mark.parametrize(
@@ -80,11 +105,14 @@ def test_the_command_makes_the_same_plan() -> None:
     [
         ({"shapes": " , "}, "--shapes is empty"),
         ({"shapes": "ring"}, "unknown shape"),
-        ({"kernels": "gpu"}, "unknown kernel"),
+        ({"kernel": "gpu"}, "unknown kernel"),
         ({"backends": "ray"}, "unknown backend 'ray'; there are: sequential"),
         ({"max_workers": "0"}, "--max-workers must be whole numbers of at least 1"),
         ({"max_workers": "2,-1"}, "--max-workers must be"),
         ({"max_workers": "two"}, "--max-workers must be"),
+        ({"budget": "soon"}, "--budget must be a time like 90s or 2m, not 'soon'"),
+        ({"budget": "0s"}, "--budget must be"),
+        ({"precision": 3.0}, "--precision must be between 0 and 1, not 3"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options: dict[str, Any], says: str) -> None:

@@ -9,24 +9,33 @@ from typing import Any
 import pytest
 
 from bench import BenchError
+from bench.noise import Window
 from bench.plan import Case
-from bench.results import FILE_NAME, ResultsWriter, read_results
+from bench.results import FILE_NAME, CeilingSample, ResultsWriter, read_results
 from tests.bench.made import TYPICAL, header, measurement, write
 
+CEILING = CeilingSample("native-cpu:20ms", 2, 0, 0.1, 0.11)
+WINDOW = Window("threads", 2, 0, 1.5, -0.01, 0.0, None, 0.2)
 CASE = Case("fan-in", "sleep:20ms", "threads", 2)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     made = [measurement(CASE, 0.1 + 0.01 * block, block) for block in range(3)]
-    with ResultsWriter(
+    with ResultsWriter.create(
         tmp_path / "new" / "folder", header(["fan-in"], ["sleep:20ms"], 3)
     ) as writer:
         for each in made:
             writer.append(each)
             assert read_results(writer.path).measurements[-1] == each
+        assert not read_results(writer.path).is_complete
+        writer.append(CEILING)
+        writer.append(WINDOW)
+        writer.end("precision")
     results = read_results(tmp_path / "new" / "folder")
     assert list(results.measurements) == made
+    assert (results.ceilings, results.windows) == ((CEILING,), (WINDOW,))
     assert results.is_complete
+    assert results.end == "precision"
     assert results.header["cpus"] == 2
     assert results.warnings == ()
 
@@ -35,21 +44,21 @@ def test_a_folder_with_results_is_refused_and_stays_as_it_is(tmp_path: Path) -> 
     path = write(tmp_path, TYPICAL)
     before = path.read_bytes()
     with pytest.raises(BenchError, match="exists already and stays as it is; name another folder"):
-        ResultsWriter(tmp_path, {})
+        ResultsWriter.create(tmp_path, {})
     assert path.read_bytes() == before
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(BenchError, match="name another folder"):
-        ResultsWriter(tmp_path / "file", {})
+        ResultsWriter.create(tmp_path / "file", {})
     with pytest.raises(BenchError, match="cannot write results"):
-        ResultsWriter(tmp_path / "file" / "below", {})
+        ResultsWriter.create(tmp_path / "file" / "below", {})
     assert (tmp_path / "file").read_text() == "mine"
 
 
 def test_a_last_line_that_is_cut_off_is_dropped_with_a_warning(tmp_path: Path) -> None:
-    path = write(tmp_path, TYPICAL)
+    path = write(tmp_path, TYPICAL, end=None)
     whole = path.read_text()
     path.write_text(whole[: -len("}\n") - 20])
     results = read_results(path)
@@ -64,8 +73,8 @@ def test_a_last_line_that_is_cut_off_is_dropped_with_a_warning(tmp_path: Path) -
         (lambda lines: [], "is empty"),
         (lambda lines: ["{"], "line 1: not JSON"),
         (lambda lines: ["[]"], "line 1: not a JSON object"),
-        (lambda lines: ['{"schema": 99}'], "line 1: no header of schema 1, but 99"),
-        (lambda lines: [json.dumps({"schema": 1})], "line 1: the header lacks 'planned'"),
+        (lambda lines: ['{"schema": 99}'], "line 1: no header of schema 2, but 99"),
+        (lambda lines: [json.dumps({"schema": 2})], "line 1: the header lacks 'planned'"),
         (lambda lines: [lines[0].replace('"planned": 84', '"planned": "many"')], "'planned' of"),
         (lambda lines: [lines[0].replace('"versions"', '"other"')], "lacks 'versions'"),
         (lambda lines: [lines[0].replace('"depth"', '"deepness"')], "shape 'fan-in' lacks 'depth'"),
@@ -77,8 +86,12 @@ def test_a_last_line_that_is_cut_off_is_dropped_with_a_warning(tmp_path: Path) -
         (lambda lines: [lines[0].replace('"cpus": 2', '"cpus": 0')], "out of range"),
         (lambda lines: ["[" * 100_000], "line 1: not JSON"),
         (lambda lines: [*lines, "nonsense"], "line 86: not JSON"),
-        (lambda lines: [*lines, "{}"], "line 86: the measurement lacks 'shape'"),
-        (lambda lines: [lines[0], lines[1].replace('"wall_s": 0', '"wall_s": -0')], "above 0"),
+        (lambda lines: [*lines, "{}"], "line 86: it is none of run, ceiling, window and end"),
+        (lambda lines: [*lines, '{"run": {}}'], "line 86: the run lacks 'shape'"),
+        (lambda lines: [*lines, '{"run": 3}'], "line 86: the run is '3'"),
+        (lambda lines: [*lines, '{"end": 3}'], "line 86: it is none of"),
+        (lambda lines: [lines[0], lines[1].replace('"wall_s": 0', '"wall_s": -0')], "wall_s is -0"),
+        (lambda lines: [lines[0], lines[1].replace('"workers": 1', '"workers": 0')], "above 0"),
         (lambda lines: [lines[0], lines[1].replace('"threads"', "3")], None),
         (lambda lines: [lines[0], lines[1].replace('"workers": 1', '"workers": true')], "line 2"),
         (lambda lines: [lines[0], lines[1].replace('"busy": [[', '"busy": [["x", ')], "line 2"),
@@ -87,7 +100,7 @@ def test_a_last_line_that_is_cut_off_is_dropped_with_a_warning(tmp_path: Path) -
 def test_a_broken_file_is_refused_with_the_place(
     tmp_path: Path, change: Any, says: str | None
 ) -> None:
-    path = write(tmp_path, TYPICAL)
+    path = write(tmp_path, TYPICAL, end=None)
     lines = path.read_text().splitlines()
     assert len(lines) == 85
     path.write_text("".join(line + "\n" for line in change(lines)))

@@ -77,7 +77,7 @@ def test_results_of_a_few_blocks_say_that_they_are_unsure(tmp_path: Path) -> Non
 
 
 def test_results_without_measurements_make_a_page_that_says_so(tmp_path: Path) -> None:
-    path = write(tmp_path, TYPICAL, blocks=0, planned=84)
+    path = write(tmp_path, TYPICAL, blocks=0, planned=84, end=None)
     text = write_report(read_results(path), tmp_path / "out").read_text()
     assert "Nothing can be said yet" in text
     assert "0 of 84 measurements" in text

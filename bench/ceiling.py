@@ -1,0 +1,38 @@
+"""What the machine can do without a scheduler: independent processes, each in a plain loop.
+
+Two CPUs are seldom twice one: they share caches, power and sometimes a core. Efficiency against the
+number of cores blames the scheduler for that; against this ceiling it does not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from bench.kernels import Work
+from executors import Backend, Graph, Task, run
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """An action: the same work again and again."""
+
+    work: Work
+    count: int
+
+    def __call__(self) -> None:
+        for _ in range(self.count):
+            self.work()
+
+
+def side_by_side_s(pool: Backend, work: Work, count: int, processes: int) -> float:
+    """Seconds from the first start to the last end of so many loops of `count` times `work`.
+
+    Args:
+        pool: worker processes, at least as many, entered and idle. Each gets one task, a loop, so
+            what the pool costs is left out.
+    """
+    graph = Graph(Task(f"loop{index}", Loop(work, count)) for index in range(processes))
+    report = run(graph, pool, keep="none")
+    report.raise_for_failures()
+    attempts = [record.attempts[-1] for record in report.tasks.values()]
+    return max(each.ended_s for each in attempts) - min(each.started_s for each in attempts)

@@ -1,0 +1,70 @@
+"""`bench report`: draws what a results file says, and prints it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import click
+
+from bench.noise import Verdict, judge
+from bench.results import read_results
+from bench.statistics import Group, finding, summarise
+from reports import write_report
+
+WIDEST = 100
+
+
+def report(source: Path, folder: Path | None, quiet: bool) -> Verdict:
+    """Draws and prints a report; the folder's name is the last line.
+
+    Args:
+        source: a results file, or the folder that it is in.
+        folder: where figures and page go; None: beside the results.
+    """
+    folder = folder or (source if source.is_dir() else source.parent)
+    results = read_results(source)
+    for warning in results.warnings:
+        click.echo(f"Warning: {warning}", err=True)
+    page = write_report(results, folder)
+    verdict = judge(results)
+    if quiet:
+        click.echo(folder)
+        return verdict
+    groups = summarise(results)
+    for group in groups:
+        click.echo("\n".join(_group_lines(group)) + "\n")
+    wrapped(finding(groups, int(results.header["cpus"])) + "\n")
+    wrapped(f"{verdict}\n")
+    if not results.is_complete:
+        made, planned = len(results.measurements), results.header["planned"]
+        click.echo(f"Incomplete: {made} of {planned} measurements.\n")
+    click.echo(f"Report: {page}")
+    return verdict
+
+
+def wrapped(text: str) -> None:
+    """Prints a paragraph as wide as the terminal."""
+    width = min(WIDEST, shutil.get_terminal_size().columns)
+    click.echo(click.wrap_text(text, width))
+
+
+def _group_lines(group: Group) -> list[str]:
+    """One shape and kernel, in less than 60 columns; a star marks the pick."""
+    lines = [
+        f"{group.shape}, {group.kernel}: at most {group.bound():.2f} times",
+        "  backend    workers       time  speedup  95 % interval",
+    ]
+    for row in group.rows:
+        low, high = row.speedup.low, row.speedup.high
+        interval = "" if low is None else f"{low:.2f} to {high:.2f}"
+        mark = "*" if row is group.pick else " "
+        lines.append(
+            f"{mark} {row.case.backend:<10} {row.case.workers:>7} {_milliseconds(row.median_s):>10}"
+            f" {row.speedup.value:>8.2f}  {interval}".rstrip()
+        )
+    return lines
+
+
+def _milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.1f} ms" if seconds >= 0.01 else f"{1e3 * seconds:.3f} ms"

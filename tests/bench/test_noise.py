@@ -1,0 +1,184 @@
+"""Verdicts from counters with a known truth, and from this machine with real disturbers."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.noise import Counters, Verdict, Window, judge, others_running
+from bench.results import read_results
+from executors import usable_cpus
+from tests.bench.made import TYPICAL, write
+
+
+def verdict(
+    folder: Path, windows: Sequence[Window] = (), noise: float = 0.01, **machine: Any
+) -> Verdict:
+    path = write(folder, TYPICAL, noise=noise, others=windows)
+    text = path.read_text()
+    for name, value in machine.items():
+        text = text.replace(f'"{name}": 0.0', f'"{name}": {value}')
+    path.write_text(text)
+    return judge(read_results(path))
+
+
+def window(backend: str = "threads", **seconds: float) -> Window:
+    usual = {"foreign_s": 0.0, "steal_s": 0.0, "throttled_s": 0.0, "stalled_s": 0.0}
+    return Window(backend, 2, 0, 10.0, **{**usual, **seconds})
+
+
+def test_a_quiet_machine_is_clean(tmp_path: Path) -> None:
+    found = verdict(tmp_path, [window(), window("sequential", foreign_s=-0.1)])
+    assert found.is_clean
+    assert found.level == "clean"
+    assert str(found) == "Clean: nothing else disturbed the measurements."
+
+
+@pytest.mark.parametrize(
+    ("windows", "level", "what", "says"),
+    [
+        ([window(foreign_s=2.0)], "noisy", "foreign CPU", "used 0.20 of 2 CPUs"),
+        ([window(foreign_s=12.0)], "unusable", "foreign CPU", "used 1.20 of 2 CPUs"),
+        ([window(steal_s=1.0)], "noisy", "steal", "took 5 % of the CPU time"),
+        ([window(throttled_s=3.0)], "unusable", "throttling", "for 30 % of the time"),
+        ([window("sequential", stalled_s=2.0)], "noisy", "pressure", "20 % of the time"),
+    ],
+)
+def test_what_disturbs_is_named_with_its_size(
+    tmp_path: Path, windows: list[Window], level: str, what: str, says: str
+) -> None:
+    found = verdict(tmp_path, windows)
+    assert (found.level, [reason.what for reason in found.reasons]) == (level, [what])
+    assert says in str(found)
+    assert found.reasons[0].advice in str(found)
+
+
+def test_what_a_pool_does_to_itself_is_no_pressure(tmp_path: Path) -> None:
+    assert verdict(tmp_path, [window("threads", stalled_s=9.0), window("sequential")]).is_clean
+
+
+def test_others_that_find_free_cpus_do_not_disturb(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL, others=[window(foreign_s=20.0)])
+    text = path.read_text().replace('"affinity": 2', '"affinity": 8')
+    path.write_text(text.replace('"installed": 2', '"installed": 8'))
+    assert judge(read_results(path)).is_clean
+
+
+def test_processes_that_ran_before_are_a_reason(tmp_path: Path) -> None:
+    assert verdict(tmp_path, others_running=0.2).is_clean
+    found = verdict(tmp_path / "busy", others_running=2.0)
+    assert found.reasons[0].what == "load"
+    assert "2.0 other processes wanted a CPU before the run" in str(found)
+
+
+def test_unstable_samples_are_a_reason_and_the_worst_case_is_named(tmp_path: Path) -> None:
+    found = verdict(tmp_path, noise=0.25)
+    assert [reason.what for reason in found.reasons] == ["unstable samples"]
+    assert "most in fan-in" in str(found) or "most in chain" in str(found)
+    assert "Measure more blocks, or longer tasks." in str(found)
+    assert verdict(tmp_path / "wild", noise=0.6).level == "unusable"
+
+
+def test_a_machine_that_slows_down_as_a_whole_drifts(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL, noise=0.01)
+    results = read_results(path)
+    slowed = [
+        type(made)(**{**asdict_of(made), "wall_s": made.wall_s * (1 + made.block / 4)})
+        for made in results.measurements
+    ]
+    found = judge(type(results)(results.header, tuple(slowed)))
+    assert [reason.what for reason in found.reasons] == ["drift"]
+
+
+def asdict_of(made: Any) -> dict[str, Any]:
+    return {name: getattr(made, name) for name in type(made).__dataclass_fields__}
+
+
+def test_few_blocks_are_not_called_clean(tmp_path: Path) -> None:
+    found = judge(read_results(write(tmp_path, TYPICAL, blocks=3)))
+    assert [reason.what for reason in found.reasons] == ["few blocks"]
+
+
+# -- real counters ------------------------------------------------------------------------------
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    command = [sys.executable, "-c", "while True: pass"]
+    running = [subprocess.Popen(command) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for each in running:
+            each.kill()
+            each.wait()
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
+def test_two_busy_processes_are_seen_before_and_meanwhile() -> None:
+    before = Counters()
+    with busy_processes(2):
+        time.sleep(0.3)
+        running = others_running(0.5)
+        time.sleep(0.7)
+        found = Counters().since(before, "threads", 1, 0)
+    assert running is not None
+    assert running > 1.0
+    assert found.foreign_s > 0.3 * min(2, usable_cpus())
+
+
+def test_what_this_process_uses_itself_is_not_foreign() -> None:
+    before = Counters()
+    end_s = time.monotonic() + 0.5
+    while time.monotonic() < end_s:
+        pass
+    subprocess.run(
+        [sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True
+    )
+    after = Counters()
+    used_s = after.own_s - before.own_s
+    assert used_s > 0.6
+    busy_s = after.busy_s - before.busy_s
+    assert after.since(before, "threads", 1, 0).foreign_s == pytest.approx(busy_s - used_s)
+
+
+def test_throttling_is_read_from_either_version_of_cgroups(tmp_path: Path) -> None:
+    for name, group, stat in (
+        ("one", "4:cpu:/x\n", ("cpu/x", "throttled_time 2500000000\n")),
+        ("two", "0::/a/b\n", ("a", "nr_throttled 3\nthrottled_usec 1500000\n")),
+    ):
+        root = tmp_path / name
+        for path, text in (
+            ("proc/self/cgroup", group),
+            (f"sys/fs/cgroup/{stat[0]}/cpu.stat", stat[1]),
+            ("proc/pressure/cpu", "some avg10=0.00 avg60=0.00 avg300=0.00 total=7000000\n"),
+        ):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+    assert Counters(root=tmp_path / "one").throttled_s == 2.5
+    assert Counters(root=tmp_path / "two").throttled_s == 1.5
+    assert Counters(root=tmp_path / "two").stalled_s == 7.0
+    assert Counters(root=tmp_path).throttled_s is None
+    assert others_running(0.01, tmp_path) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_only_the_cpus_of_this_process_count() -> None:
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        before = Counters()
+        time.sleep(0.2)
+        found = Counters()
+        assert found.busy_s - before.busy_s < 0.3
+        assert (found.busy_s + found.at_s) >= 0
+    finally:
+        os.sched_setaffinity(0, mine)

@@ -1,0 +1,171 @@
+"""Runs that are cut off, and what goes on behind them."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench.cli import main
+from bench.results import read_results
+
+PLAN = ["run", "--shapes", "fan-in:width=2", "--kernel", "noop,sleep:1ms", "--max-workers", "1,2"]
+PLAN += ["--backends", "threads", "--blocks", "5"]
+
+
+def bench(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def start(*arguments: str | Path) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "bench", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished") / "whole"
+    assert bench(*PLAN, "-o", folder).exit_code == 0
+    return folder
+
+
+@pytest.fixture
+def cut(finished: Path, tmp_path: Path) -> Path:
+    """A finished run as if it had been killed in the middle of its tenth line."""
+    shutil.copytree(finished, tmp_path / "cut")
+    path = tmp_path / "cut" / "results.jsonl"
+    whole = path.read_text().splitlines(keepends=True)
+    path.write_text("".join(whole[:9]) + whole[9][:-9])
+    return tmp_path / "cut"
+
+
+def page_without_figures(folder: Path) -> str:
+    """What a report says apart from what was measured."""
+    text = (folder / "report.md").read_text()
+    text = re.sub(r"\*\*.*\*\*|Clean.*|Noisy.*|Unusable.*|\| (measured|load before) .*", "", text)
+    text = re.sub(r"sequential|(threads|processes) with \d", "PICK", text)
+    return re.sub(r"\d+(\.\d+)?( (m|u)?s\b| %)?|too short|too few samples", "N", text)
+
+
+def test_a_run_killed_again_and_again_is_completed_as_if_it_never_was(
+    finished: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut"
+    moments = random.Random(2)
+    path = cut / "results.jsonl"
+    kept: list[str] = []
+    for _ in range(6):
+        process = start(*PLAN, "-o", cut) if not path.exists() else start("run", "--resume", cut)
+        time.sleep(moments.uniform(0.6, 1.2))
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        if not path.exists():
+            continue
+        lines = path.read_text().split("\n")[:-1]
+        assert lines[: len(kept)] == kept  # whatever was finished is intact
+        assert [json.loads(line) for line in lines]
+        kept = lines
+        if not kept:
+            path.unlink()  # killed before its first line was whole: there is nothing to go on with
+    assert len(kept) > 1
+    assert bench("run", "--resume", cut).exit_code == 0
+    ours, theirs = read_results(cut), read_results(finished)
+    assert [(made.case, made.block) for made in ours.measurements] == [
+        (made.case, made.block) for made in theirs.measurements
+    ]
+    assert ours.end == theirs.end == "complete"
+    assert page_without_figures(cut) == page_without_figures(finished)
+
+
+def test_half_a_line_is_dropped_with_a_warning_and_measured_again(cut: Path) -> None:
+    result = bench("run", "--resume", cut)
+    assert result.exit_code == 0
+    assert "its last line is cut off and was dropped" in result.output
+    results = read_results(cut)
+    assert results.is_complete
+    assert len(results.measurements) == results.header["planned"]
+    assert len({(made.case, made.block) for made in results.measurements}) == 30
+
+
+def test_calibration_and_options_are_those_of_the_run(cut: Path) -> None:
+    path = cut / "results.jsonl"
+    text = path.read_text()
+    path.write_text(text.replace('"units": 0.001', '"units": 0.002'))
+    assert bench("run", "--resume", cut).exit_code == 0
+    later = [made for made in read_results(path).measurements if made.kernel == "sleep:1ms"][10:]
+    assert all(made.work_s > 0.006 for made in later)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--blocks", "6"], "has --blocks 5, not 6; leave the option out"),
+        (["--shapes", "chain"], "has --shapes fan-in:width=2, not chain"),
+        (["-o", "elsewhere"], "leave out -o"),
+    ],
+)
+def test_another_configuration_is_refused(arguments: list[str], says: str, cut: Path) -> None:
+    path = cut / "results.jsonl"
+    before = path.read_text()
+    result = bench("run", "--resume", cut, *arguments)
+    assert result.exit_code == 2
+    assert says in result.output
+    assert len(path.read_text()) <= len(before)
+    assert path.read_text() == before[: len(path.read_text())]
+
+
+def test_another_machine_is_refused(cut: Path) -> None:
+    path = cut / "results.jsonl"
+    path.write_text(
+        re.sub(r'"memory_bytes": \d+, "load', '"memory_bytes": 5, "load', path.read_text())
+    )
+    result = bench("run", "--resume", cut)
+    assert result.exit_code == 2
+    assert "begun on another machine, or with other limits (memory_bytes: 5" in result.output
+
+
+def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
+    assert "to go on with" in bench("run", "--resume", tmp_path).output
+    (tmp_path / "results.jsonl").write_text('{"schema": 2, "cre')
+    result = bench("run", "--resume", tmp_path)
+    assert result.exit_code == 2
+    assert "is empty: it has no header line" in result.output
+
+
+def test_a_complete_run_is_only_drawn_again(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "whole"
+    shutil.copytree(finished, folder)
+    before = (folder / "results.jsonl").read_bytes()
+    (folder / "report.md").unlink()
+    result = bench("run", "--resume", folder)
+    assert result.exit_code == 0
+    assert "Nothing is missing" in result.output
+    assert (folder / "results.jsonl").read_bytes() == before
+    assert (folder / "report.md").exists()
+
+
+def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
+    folder = tmp_path / "shared"
+    first = start(*PLAN, "--blocks", "1000", "-o", folder)
+    try:
+        path = folder / "results.jsonl"
+        give_up_s = time.monotonic() + 60
+        while time.monotonic() < give_up_s and not path.exists():
+            time.sleep(0.02)
+        second = bench("run", "--resume", folder)
+        assert second.exit_code == 2
+        assert "another run is writing to" in second.output
+        assert "exists already" in bench(*PLAN, "-o", folder).output
+    finally:
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+    assert read_results(folder).warnings == ()
