@@ -187,6 +187,50 @@ def report(results: Path, output: Path | None, quiet: bool) -> None:
     report_(results, output, quiet)
 
 
+@main.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option(
+    "--threshold",
+    default=0.05,
+    show_default=True,
+    metavar="PART",
+    help="a change must be larger to count",
+)
+@click.option(
+    "--against",
+    default="baseline",
+    show_default=True,
+    type=click.Choice(["baseline", "clock"]),
+    help="times over each run's own sequential baseline, or as they are",
+)
+@click.option("--force", is_flag=True, help="compare two machines or configurations")
+@click.option(
+    "--format",
+    "form",
+    default="text",
+    show_default=True,
+    type=click.Choice(["text", "json", "markdown"]),
+)
+@_output("also write a page, JSON and a forest plot into this folder")
+def compare(
+    old: Path,
+    new: Path,
+    threshold: float,
+    against: str,
+    force: bool,
+    form: str,
+    output: Path | None,
+) -> None:
+    """Say of each case whether NEW is faster or slower than OLD, the same, or inconclusive.
+
+    Both are results.jsonl files, or folders with one. The exit code is 3 when a case got slower.
+    """
+    from bench.commands.compare import compare as compare_
+
+    sys.exit(compare_(old, new, threshold, against, force, form, output))
+
+
 @main.command("list")
 def list_() -> None:
     """Show shapes, kernels and backends, and why one is not available here."""

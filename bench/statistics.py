@@ -114,11 +114,24 @@ def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Estimate
     """median(above) / median(below) with its interval; the same input gives the same output."""
     if above is below:
         return Estimate(1.0, 1.0, 1.0)
-    value = float(np.median(above) / np.median(below))
-    if min(len(above), len(below)) < MIN_SAMPLES:
-        return Estimate(value, None, None)
+    return ratio([above], [below])
+
+
+def ratio(
+    above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], factor: float = 1.0
+) -> Estimate:
+    """The product of the medians above over that of those below, times a factor."""
     random = np.random.default_rng(0)
-    return Estimate(value, *_interval(_medians(above, random) / _medians(below, random)))
+    value, resampled = factor, np.full(RESAMPLES, factor)
+    for samples in above:
+        value *= _median(samples)
+        resampled *= _medians(samples, random)
+    for samples in below:
+        value /= _median(samples)
+        resampled /= _medians(samples, random)
+    if min(map(len, (*above, *below))) < MIN_SAMPLES:
+        return Estimate(value, None, None)
+    return Estimate(value, *_interval(resampled))
 
 
 def _interval(values: Floats) -> tuple[float, float]:
@@ -143,9 +156,9 @@ def median_of(samples: Sequence[float]) -> Estimate:
 
 def is_precise(measurements: Iterable[Measurement], wanted: float) -> bool:
     """Whether the intervals of all speedups are at most so wide (see `Estimate.precision`)."""
-    by_case = _by_case(measurements)
+    by_case = walls_of(measurements)
     baselines = {
-        (case.shape, case.kernel): walls for case, walls in by_case.items() if _is_baseline(case)
+        (case.shape, case.kernel): walls for case, walls in by_case.items() if is_baseline(case)
     }
     return all(
         ratio_of_medians(baselines[case.shape, case.kernel], walls).precision <= wanted
@@ -153,14 +166,16 @@ def is_precise(measurements: Iterable[Measurement], wanted: float) -> bool:
     )
 
 
-def _by_case(measurements: Iterable[Measurement]) -> dict[Case, list[float]]:
+def walls_of(measurements: Iterable[Measurement]) -> dict[Case, list[float]]:
+    """The wall times of each case, in the order in which they were measured."""
     walls: dict[Case, list[float]] = {}
     for made in measurements:
         walls.setdefault(made.case, []).append(made.wall_s)
     return walls
 
 
-def _is_baseline(case: Case) -> bool:
+def is_baseline(case: Case) -> bool:
+    """Whether it is what speedups are measured against."""
     return case.backend == BASELINE
 
 
@@ -173,8 +188,8 @@ def summarise(results: Results) -> list[Group]:
     for shape in results.header["config"]["shapes"]:
         for kernel in results.header["config"]["kernels"]:
             cases = [case for case in by_case if (case.shape, case.kernel) == (shape, kernel)]
-            if any(map(_is_baseline, cases)):
-                cases.sort(key=lambda case: (not _is_baseline(case), case.backend, case.workers))
+            if any(map(is_baseline, cases)):
+                cases.sort(key=lambda case: (not is_baseline(case), case.backend, case.workers))
                 groups.append(
                     _group(results, shape, kernel, {case: by_case[case] for case in cases})
                 )
@@ -189,7 +204,7 @@ def _group(
     ceilings = _ceilings(results, kernel)
     walls = {case: [made.wall_s for made in all_made] for case, all_made in samples.items()}
     colds = {case: [made.wall_s + made.start_s for made in each] for case, each in samples.items()}
-    baseline = next(case for case in walls if _is_baseline(case))
+    baseline = next(case for case in walls if is_baseline(case))
     fastest = min(walls, key=lambda case: float(np.median(walls[case])))
     rows = []
     for case, made in samples.items():

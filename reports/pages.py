@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from bench.noise import judge
 from bench.results import FILE_NAME, Results
-from bench.statistics import BASELINE, Estimate, Group, Row, finding, summarise
+from bench.statistics import BASELINE, Group, Row, finding, summarise
+from reports.markdown import duration, interval, table
 from reports.plots import SHORTEST_FOR_CPU_S, draw_cores_busy, draw_speedup
 
 PAGE_NAME = "report.md"
@@ -62,7 +63,7 @@ def _recommendation(groups: Sequence[Group]) -> str:
         pick = group.pick
         rival = group.rival
         other = "" if rival is None else f"{_name(rival)}: {rival.speedup.value:.2f}"
-        rows.append([group.shape, group.kernel, _name(pick), _interval(pick.speedup), other])
+        rows.append([group.shape, group.kernel, _name(pick), interval(pick.speedup), other])
     titles = [
         "shape",
         "tasks",
@@ -70,7 +71,7 @@ def _recommendation(groups: Sequence[Group]) -> str:
         "speedup (95 % interval)",
         "speedup of another backend",
     ]
-    return _table(titles, rows)
+    return table(titles, rows)
 
 
 def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any], cpus: int) -> str:
@@ -99,7 +100,7 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
         )
         if group.ceilings:
             parts.append(_ceilings(group))
-        parts.append(_table(titles, [_cells(row) for row in group.rows], right_from=1))
+        parts.append(table(titles, [_cells(row) for row in group.rows], right_from=1))
         parts += _fits(group)
     parts.append(f"### {shape}, cores busy over time")
     parts.append(f"![{_busy_text(groups, cpus)}](cores-busy-{slug}.svg)")
@@ -111,8 +112,8 @@ def _cells(row: Row) -> list[str]:
     return [
         row.case.backend,
         str(row.case.workers),
-        _time(row.median_s),
-        _interval(row.speedup),
+        duration(row.median_s),
+        interval(row.speedup),
         f"{row.cold.value:.2f}",
         f"{100 * row.efficiency:.0f} %",
         "" if row.of_ceiling is None else f"{100 * row.of_ceiling:.0f} %",
@@ -124,7 +125,7 @@ def _cells(row: Row) -> list[str]:
 def _ceilings(group: Group) -> str:
     """What the machine reaches without a scheduler."""
     reached = ", ".join(
-        f"{count} are {_interval(estimate)} times"
+        f"{count} are {interval(estimate)} times"
         for count, estimate in group.ceilings.items()
         if count > 1
     )
@@ -209,7 +210,7 @@ def _machine(results: Results) -> str:
         ["kernels, units of work a task", kernels],
         *([name, str(value)] for name, value in versions.items()),
     ]
-    return "## Machine\n\n" + _table(["what", "value"], rows)
+    return "## Machine\n\n" + table(["what", "value"], rows)
 
 
 def _load(machine: dict[str, Any]) -> str:
@@ -233,26 +234,4 @@ def _name(row: Row) -> str:
         row.case.backend
         if row.case.backend == BASELINE
         else (f"{row.case.backend} with {row.case.workers}")
-    )
-
-
-def _interval(estimate: Estimate) -> str:
-    if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.2f} (too few samples)"
-    return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"
-
-
-def _time(seconds: float) -> str:
-    if seconds >= 1:
-        return f"{seconds:.3g} s"
-    if seconds >= 1e-3:
-        return f"{1e3 * seconds:.3g} ms"
-    return f"{1e6 * seconds:.3g} us"
-
-
-def _table(titles: Sequence[str], rows: Iterable[Sequence[str]], right_from: int = 99) -> str:
-    rules = ["---:" if index >= right_from else "---" for index in range(len(titles))]
-    lines = [titles, rules, *rows]
-    return "\n".join(
-        "| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines
     )

@@ -63,7 +63,7 @@ def draw_speedup(groups: Sequence[Group], cpus: int, folder: Path, name: str) ->
             _speedup_panel(axes, group, cpus)
         panels[0].set_ylabel("speedup over sequential (log scale)")
         figure.suptitle(f"Speedup of {groups[0].shape}", x=0.02, ha="left", fontweight="bold")
-        _save(figure, panels, folder / name)
+        save(figure, panels, folder / name)
 
 
 def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
@@ -145,7 +145,7 @@ def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, nam
         panels[0].set_ylabel("cores busy")
         title = f"Cores busy in {groups[0].shape}"
         figure.suptitle(title, x=0.02, ha="left", fontweight="bold")
-        _save(figure, panels, folder / name)
+        save(figure, panels, folder / name)
 
 
 def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement]) -> None:
@@ -200,7 +200,8 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     return figure, panels[:count]
 
 
-def _save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+def save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+    """Writes a figure as SVG and PNG, with one legend for all its panels below."""
     legend: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import bench.statistics
 from bench.results import read_results
 from bench.statistics import finding, ratio_of_medians, summarise
 from tests.bench.made import TYPICAL, write
@@ -28,8 +29,11 @@ def test_few_samples_get_no_interval() -> None:
 
 
 @pytest.mark.parametrize("size", [5, 7, 10, 20])
-def test_the_interval_covers_the_truth_as_often_as_it_says(size: int) -> None:
+def test_the_interval_covers_the_truth_as_often_as_it_says(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Noise of 3 % with a tail of 5 % slow samples; the truth is a ratio of 1.5."""
+    monkeypatch.setattr(bench.statistics, "RESAMPLES", 1000)
     random = np.random.default_rng(size)
 
     def samples(middle: float) -> list[float]:
@@ -37,14 +41,14 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(size: int) -> None:
         slow = np.where(random.random(size) < 0.05, 1.3, 1.0)
         return list(middle * noise * slow)
 
-    trials = 400
+    trials = 2000
     covered = 0
     for _ in range(trials):
         estimate = ratio_of_medians(samples(1.5), samples(1.0))
         assert estimate.low is not None
         assert estimate.high is not None
         covered += estimate.low <= 1.5 <= estimate.high
-    assert 0.91 <= covered / trials <= 0.995  # 95 % is 0.95 +- 0.02 in 400 trials
+    assert 0.92 <= covered / trials <= 0.98
 
 
 def test_speedups_are_against_the_baseline_of_the_same_shape_and_kernel(tmp_path: Path) -> None:

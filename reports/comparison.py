@@ -1,0 +1,128 @@
+"""The page of a comparison, and its forest plot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from bench.compare import CLOCK, FASTER, INCONCLUSIVE, SAME, SLOWER, YARDSTICK, Change, Comparison
+from bench.noise import Verdict
+from reports.markdown import interval, table
+from reports.plots import MUTED, SETTINGS, save
+
+COLOURS = {
+    SLOWER: "#D55E00",
+    FASTER: "#0072B2",
+    SAME: "#009E73",
+    INCONCLUSIVE: MUTED,
+    YARDSTICK: "#BBBBBB",
+}
+MARKERS = {SLOWER: ">", FASTER: "<", SAME: "s", INCONCLUSIVE: "o", YARDSTICK: "D"}
+ROW_INCHES = 0.22
+
+
+def write_comparison(found: Comparison, verdicts: tuple[Verdict, Verdict], folder: Path) -> Path:
+    """Draws the forest plot and writes the page; the same results give the same bytes.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _draw(found, folder / "compare")
+    page = folder / "compare.md"
+    text = markdown(found, verdicts)
+    first, _, rest = text.partition("\n\n| ")
+    figure = f"![{_alternative(found)}](compare.svg)"
+    page.write_text(f"{first}\n\n{figure}\n\n| {rest}\n", encoding="utf-8")
+    return page
+
+
+def markdown(found: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
+    """The comparison as Markdown, without the figure."""
+    rows = [
+        [
+            change.case.shape,
+            change.case.kernel,
+            change.case.backend,
+            str(change.case.workers),
+            interval(change.ratio),
+            change.verdict,
+        ]
+        for change in found.changes
+    ]
+    what = (
+        "wall time for a unit of work"
+        if found.against == CLOCK
+        else ("wall time over that of the run's own sequential baseline, which is the yardstick")
+    )
+    percent = 100 * found.threshold
+    parts = [
+        "# What changed",
+        f"**{found.finding}**",
+        f"Old: {verdicts[0]}\n\nNew: {verdicts[1]}",
+        *(f"Compared all the same: {difference}." for difference in found.differences),
+        table(["shape", "tasks", "backend", "workers", "new / old", "verdict"], rows),
+        f"The ratio is of the {what}, with its 95 % interval; above 1 is slower. Slower and faster"
+        f" are changes of more than {percent:g} % whose interval does not contain 1; same are"
+        f" those whose interval lies within {percent:g} %.",
+        *(
+            f"Only in {name}: {', '.join(map(str, cases))}."
+            for name, cases in (("old", found.only_old), ("new", found.only_new))
+            if cases
+        ),
+    ]
+    return "\n\n".join(parts)
+
+
+def _alternative(found: Comparison) -> str:
+    return f"Forest plot of new over old with 95 % intervals. {found.finding}"
+
+
+def _draw(found: Comparison, path: Path) -> None:
+    """A row for each case, with its interval; the band is the threshold."""
+    with mpl.rc_context(SETTINGS):
+        height = 1.6 + ROW_INCHES * len(found.changes)
+        figure = Figure(figsize=(7.5, height), layout="constrained")
+        axes: Axes = figure.subplots()
+        axes.axvspan(1 / (1 + found.threshold), 1 + found.threshold, color="#EEEEEE", zorder=0)
+        axes.axvline(1, color=MUTED, linewidth=1)
+        for row, change in enumerate(found.changes):
+            _row(axes, row, change)
+        axes.set_yticks(range(len(found.changes)), [str(change.case) for change in found.changes])
+        axes.set_ylim(len(found.changes) - 0.5, -0.5)
+        axes.set_xscale("log")
+        _ticks(axes, found)
+        axes.set_xlabel("new / old (log scale): slower to the right")
+        figure.suptitle("What changed", x=0.02, ha="left", fontweight="bold")
+        save(figure, [axes], path)
+
+
+def _row(axes: Axes, row: int, change: Change) -> None:
+    style: dict[str, Any] = {"color": COLOURS[change.verdict], "label": change.verdict}
+    ratio = change.ratio
+    if ratio.low is not None and ratio.high is not None:
+        axes.plot([ratio.low, ratio.high], [row, row], color=style["color"], linewidth=1.5)
+    axes.plot([ratio.value], [row], MARKERS[change.verdict], markersize=5, **style)
+
+
+def _ticks(axes: Axes, found: Comparison) -> None:
+    ends = [
+        end
+        for change in found.changes
+        for end in (change.ratio.low, change.ratio.value, change.ratio.high)
+        if end is not None
+    ]
+    low, high = min(0.9, *ends) / 1.02, max(1.1, *ends) * 1.02
+    steps = [0.1, 0.2, 0.5, 0.67, 0.8, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 5.0, 10.0]
+    shown = [step for step in steps if low <= step <= high]
+    axes.set_xlim(low, high)
+    axes.set_xticks(shown, [f"{step:g}" for step in shown])
+    axes.xaxis.set_minor_locator(NullLocator())
