@@ -218,5 +218,5 @@ def shown(thing: object, how: Callable[[Any], str] = repr) -> str:
     """The text of an object of the user's, whose methods may fail."""
     try:
         return how(thing)
-    except Exception as broken:
+    except (Exception, SystemExit) as broken:
         return f"<a {type(thing).__name__} that cannot be shown: {type(broken).__name__}>"

@@ -9,7 +9,6 @@ import resource
 import signal
 import socket
 import subprocess
-import weakref
 from collections.abc import Callable
 from pathlib import Path
 from time import monotonic
@@ -95,7 +94,7 @@ class Child:
                 env=module_environment(),
             )
         except BaseException:
-            self._close()
+            self.release()
             raise
         finally:
             theirs.close()
@@ -104,7 +103,6 @@ class Child:
         self._line.setblocking(False)
         for descriptor in (self._queue, self._tickets, self._reports):
             os.set_blocking(descriptor, False)
-        _children.add(self)
         if hasattr(os, "pidfd_open"):
             self._exit = os.pidfd_open(self.process.pid)
 
@@ -229,13 +227,10 @@ class Child:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
             pass
+        self.process.kill()  # it may have left its group
 
     def release(self) -> None:
         """Closes what the parent holds of it."""
-        _children.discard(self)
-        self._close()
-
-    def _close(self) -> None:
         self._line.close()
         for descriptor in (self._tickets, self._queue, self._reports, self._lifeline, self._exit):
             if descriptor >= 0:
@@ -243,18 +238,6 @@ class Child:
 
     def __repr__(self) -> str:
         return f"{self.name} (pid {self.process.pid})"
-
-
-_children: weakref.WeakSet[Child] = weakref.WeakSet()
-
-
-def _let_go_after_fork() -> None:
-    """A forked child of this program must not keep workers alive when the program has ended."""
-    for child in list(_children):
-        child.release()
-
-
-os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 def check_room(workers: int) -> None:

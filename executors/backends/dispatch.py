@@ -218,7 +218,8 @@ class Dispatch:
         if worker.heard_s >= now_s:
             return 0
         taken = self._take_back(worker, now_s)
-        worker.is_slow = bool(worker.calls)
+        self._hear(worker)  # it may have reported a call and begun another one in between
+        worker.is_slow = bool(worker.calls) and worker.heard_s < now_s
         return taken
 
     def _take_back(self, worker: Child, now_s: float, most: int = MOST_CALLS) -> int:

@@ -97,7 +97,7 @@ class Orders:
         action = call.task.action
         try:
             packed = pack_by_value(action)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise NotPicklable(
                 f"task {call.task.name!r}: its action {shown(action)} cannot be pickled:"
                 f" {describe(error)}; use the threads backend, or create in the action what"

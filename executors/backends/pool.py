@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import os
 import selectors
+import weakref
 from itertools import count
 from time import monotonic
 
@@ -18,6 +19,7 @@ from executors.backends.packing import Packed, load
 from executors.backends.wire import NOT_READY, READY, Options, Setup
 from executors.errors import BackendError
 from executors.interpreter import import_path
+from executors.records import describe
 
 logger = logging.getLogger("executors")
 
@@ -47,6 +49,7 @@ class Pool:
         self._bell = self._listener = -1  # a pipe, see wire.py; signals ring it too
         self._starting = 0  # workers that are not ready yet
         self._failed_starts = 0
+        _pools.add(self)
 
     def open(self) -> None:
         """Starts all workers at once and waits until each says that it is ready.
@@ -75,18 +78,17 @@ class Pool:
     def close(self) -> None:
         """Lets all workers end, or else kills them; returns when they are gone."""
         bell, self._bell = self._bell, -1
-        for worker in self.workers.values():
-            worker.dismiss()
-        give_up_s = monotonic() + EXIT_GRACE_S
-        for worker in self.workers.values():
-            worker.wait_for_exit(max(0.0, give_up_s - monotonic()))
-            worker.kill()  # also what its tasks left behind in its group
-            worker.process.wait()
-            worker.release()
-        self.workers.clear()
-        self._selector.close()
-        os.close(self._listener)
-        os.close(bell)
+        try:
+            for worker in self.workers.values():
+                worker.dismiss()
+            give_up_s = monotonic() + EXIT_GRACE_S
+            for worker in self.workers.values():
+                worker.wait_for_exit(max(0.0, give_up_s - monotonic()))
+        finally:  # also after Ctrl-C
+            self.kill_all()  # also what tasks left behind in the workers' groups
+            self._selector.close()
+            os.close(self._listener)
+            os.close(bell)
 
     def wake(self) -> None:
         """Ends `listen`, now or when it is called next; from any thread."""
@@ -171,10 +173,11 @@ class Pool:
         else:
             try:
                 record = load(content)
-            except OSError as error:  # too many open files
-                logger.warning("a log record of %r was lost: %s", worker, error)
-            else:
-                logging.getLogger(record.name).handle(record)
+                target = logging.getLogger(record.name)
+                if target.isEnabledFor(record.levelno):  # by now
+                    target.handle(record)
+            except Exception as error:  # too many open files, a class that is not here, a handler
+                logger.warning("a log record of %r was lost: %s", worker, describe(error))
 
     # -- the end of workers -----------------------------------------------------------------
 
@@ -207,9 +210,24 @@ class Pool:
         self._hire()
 
     def kill_all(self) -> None:
+        """Ends all workers at once."""
         for worker in list(self.workers.values()):
             self.end(worker)
             self.remove(worker)
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+def _let_go_after_fork() -> None:
+    """A forked child of this program has no workers: its parent's must not live as long as it."""
+    for pool in list(_pools):
+        for worker in pool.workers.values():
+            worker.release()
+        pool.workers.clear()
+
+
+os.register_at_fork(after_in_child=_let_go_after_fork)
 
 
 def _log_levels() -> dict[str, int]:

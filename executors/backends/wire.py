@@ -146,8 +146,9 @@ def send(channel: socket.socket, thing: Any, descriptors: list[int], flags: int 
     if len(body) > LONGEST:
         segment = Segment.of([memoryview(body)])
         body, descriptors = marshal.dumps(len(body)), [segment.fd, *descriptors]
-    if descriptors:
-        socket.send_fds(channel, [body], descriptors, flags)
+    if descriptors:  # send_fds of Python 3.11 forgets its flags
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        channel.sendmsg([body], [rights], flags)
     else:
         channel.send(body, flags)
 

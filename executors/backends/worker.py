@@ -15,11 +15,12 @@ import resource
 import signal
 import sys
 import traceback
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from pickle import loads
 from time import monotonic
-from typing import Any
+from typing import Any, NoReturn
 
 from executors.backends.base import without_frames
 from executors.backends.packing import Packed, Segment, dumps, load, pack
@@ -71,7 +72,7 @@ def main() -> None:
             return
         parent.report(READY)
         parent.ring()
-        _work(parent, setup.options.memory_limit_bytes is not None)
+        _work(parent, setup.options.memory_limit_bytes)
     except ConnectionError:
         pass  # the parent has closed the pool
 
@@ -89,8 +90,7 @@ def _set_up(setup: Setup, parent: Parent) -> None:
     for name, level in setup.log_levels.items():
         logging.getLogger(name).setLevel(level)
     if options.memory_limit_bytes is not None:
-        _, most = resource.getrlimit(resource.RLIMIT_DATA)
-        resource.setrlimit(resource.RLIMIT_DATA, (options.memory_limit_bytes, most))
+        _limit_memory(options.memory_limit_bytes)
     for module in options.preload:
         import_module(module)
     if options.initializer is not None:
@@ -100,6 +100,12 @@ def _set_up(setup: Setup, parent: Parent) -> None:
             f"memory_limit_bytes is {options.memory_limit_bytes}, and a worker that does nothing"
             f" yet has {_data_bytes()}"
         )
+
+
+def _limit_memory(limit_bytes: int | None) -> None:
+    """Sets the limit of this process, or lifts it."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most if limit_bytes is None else limit_bytes, most))
 
 
 def _data_bytes() -> int:
@@ -129,8 +135,9 @@ class _Recorder(logging.handlers.QueueHandler):
         self._parent.report(LOG, 0, pack(record))
 
 
-def _work(parent: Parent, has_limit: bool) -> None:
+def _work(parent: Parent, limit_bytes: int | None) -> None:
     """Makes calls until the parent closes the pool."""
+    os.register_at_fork(after_in_child=partial(setattr, _Fork, "is_child", True))
     last: tuple[int, Packed] | None = None  # a call that leads, and its value
     while True:
         if not parent.is_announced and parent.is_dry():
@@ -147,12 +154,8 @@ def _work(parent: Parent, has_limit: bool) -> None:
             arguments = [last[1]]
         last = None
         objects: list[Any] = []
-        kind, outcome, started_s, ended_s = _attempt(action, arguments, objects, has_limit)
-        try:
-            sys.stdout.flush()
-            sys.stderr.flush()
-        except Exception:
-            pass  # closed, gone, or something else that the action put there
+        kind, outcome, started_s, ended_s = _attempt(action, arguments, objects, limit_bytes)
+        _flush()
         parent.report(kind, number, outcome, started_s, ended_s)
         if flags & LEADS and kind == VALUE:
             last = number, outcome
@@ -162,10 +165,37 @@ def _work(parent: Parent, has_limit: bool) -> None:
         if is_dry and isinstance(outcome, Segment):
             last = None  # an idle worker keeps no shared memory
         del action, arguments, outcome, objects  # after the report: 100 MB take 10 ms to free
+        if limit_bytes is not None and kind == ERROR:
+            _limit_memory(limit_bytes)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (Exception, SystemExit):
+        pass  # closed, gone, or something else that the action put there
+
+
+class _Fork:
+    """Whether this is a process that an action forked."""
+
+    is_child = False
+
+
+def _leave(error: BaseException | None) -> NoReturn:
+    """Ends a process that an action forked, when it comes back from the action."""
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        traceback.print_exception(error)
+    _flush()
+    os._exit(code)
 
 
 def _attempt(
-    action: Packed, arguments: list[Packed], objects: list[Any], has_limit: bool
+    action: Packed, arguments: list[Packed], objects: list[Any], limit_bytes: int | None
 ) -> tuple[int, Packed, float, float]:
     """Makes a call: VALUE or ERROR, the outcome, start and end of the action.
 
@@ -186,12 +216,18 @@ def _attempt(
             value = function(*objects)
         finally:
             ended_s = monotonic()
+        if _Fork.is_child:
+            _leave(None)
         stage = VALUE_OF
         objects.append(value)
         return VALUE, pack(value), started_s, ended_s
     except BaseException as error:
-        if has_limit and isinstance(error, MemoryError):
-            stage = MEMORY
+        if _Fork.is_child:
+            _leave(error)
+        if limit_bytes is not None:
+            _limit_memory(None)  # telling of it needs some, too
+            if isinstance(error, MemoryError):
+                stage = MEMORY
         type_name = type(value).__name__ if stage == VALUE_OF else _qualified(type(error))
         function = value = None
         objects.clear()  # there may be no memory left
