@@ -231,6 +231,58 @@ def compare(
     sys.exit(compare_(old, new, threshold, against, force, form, output))
 
 
+@main.command()
+@click.option(
+    "--kernel",
+    default="native-cpu",
+    show_default=True,
+    metavar="NAME",
+    help="what a task does; one that keeps a CPU busy",
+)
+@click.option("--backends", metavar="NAMES", help="default: all that are available here")
+@click.option("--max-workers", type=click.IntRange(2), help="default: the CPU count")
+@click.option("--blocks", default=7, show_default=True, type=click.IntRange(1))
+@click.option("--seed", default=0, show_default=True, help="of the random order")
+@click.option(
+    "--format", "form", default="text", show_default=True, type=click.Choice(["text", "json"])
+)
+@_output("also write samples (JSON) and the efficiency curve into this folder")
+@click.option("-q", "--quiet", is_flag=True, help="show no progress")
+def metg(
+    kernel: str,
+    backends: str | None,
+    max_workers: int | None,
+    blocks: int,
+    seed: int,
+    form: str,
+    output: Path | None,
+    quiet: bool,
+) -> None:
+    """Find the shortest tasks that are worth running in parallel here.
+
+    METG(75 %) is the length of a task from which on a backend reaches 75 % of what independent
+    processes do on this machine. Takes half a minute on 2 CPUs.
+    """
+    from bench.commands.metg import metg as metg_
+
+    metg_(kernel, backends, max_workers, blocks, seed, form, output, quiet)
+
+
+@main.command()
+@click.option(
+    "--format", "form", default="text", show_default=True, type=click.Choice(["text", "json"])
+)
+def doctor(form: str) -> None:
+    """Show what this machine can do, what limits it, and what may spoil a measurement.
+
+    Takes a few seconds, since it measures: what independent processes reach together, what else
+    uses the CPUs now, what starting a process costs.
+    """
+    from bench.commands.doctor import doctor as doctor_
+
+    doctor_(form)
+
+
 @main.command("list")
 def list_() -> None:
     """Show shapes, kernels and backends, and why one is not available here."""

@@ -106,7 +106,7 @@ def _unless_crowded(counts: Sequence[int]) -> list[str]:
 
 
 def _curve(axes: Axes, group: Group, rows: Sequence[Row], backend: str) -> None:
-    colour, marker, dashes = _style(backend)
+    colour, marker, dashes = style_of(backend)
     workers = [row.case.workers for row in rows]
     values = [row.speedup.value for row in rows]
     axes.plot(
@@ -156,7 +156,7 @@ def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement]) -> No
     edges = np.linspace(0, 1, bins + 1)
     used_s = [_cpu_until(made, edges * made.wall_s) / made.wall_s for made in measurements]
     cores = np.diff(np.mean(used_s, axis=0)) * bins
-    colour, _, dashes = _style(row.case.backend)
+    colour, _, dashes = style_of(row.case.backend)
     label = _label(row)
     times_ms = 1e3 * row.median_s * edges
     axes.stairs(cores, times_ms, color=colour, linestyle=dashes, baseline=None, label=label)
@@ -183,7 +183,8 @@ def _by_backend(rows: Sequence[Row]) -> dict[str, list[Row]]:
     return found
 
 
-def _style(backend: str) -> tuple[str, str, str]:
+def style_of(backend: str) -> tuple[str, str, str]:
+    """Colour, marker and dashes of a backend, the same in all figures."""
     return STYLES.get(backend) or MORE_STYLES[sum(backend.encode()) % len(MORE_STYLES)]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -54,8 +55,11 @@ def commands() -> list[str]:
 def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(command)[1:]
-    if arguments[0] == "run":
+    if arguments[0] in ("run", "metg"):
         arguments += ["--blocks", "1"]
+    if arguments[0] == "compare":
+        for folder in arguments[1:3]:
+            shutil.copytree(EXAMPLE, folder)
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
 
@@ -69,7 +73,7 @@ def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
 
 def test_every_option_is_in_the_documentation() -> None:
     text = " ".join(page.read_text() for page in PAGES)
-    commands = ("run",), ("report",), ("zenml", "install")
+    commands = ("run",), ("report",), ("compare",), ("metg",), ("doctor",), ("zenml", "install")
     options = {option for command in commands for option in _options(*command)}
     assert len(options) > 8
     short = {"--output": "`-o`", "--quiet": "`-q`"}

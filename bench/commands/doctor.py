@@ -1,0 +1,27 @@
+"""`bench doctor`: what this machine can do, and what may be in the way."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+
+import click
+
+from bench.doctor import examine
+
+NAME_WIDTH = 24
+
+
+def doctor(form: str) -> None:
+    """Prints the facts as they are found; advice stands below what it is about."""
+    if form == "json":
+        click.echo(json.dumps([asdict(fact) for fact in examine()], indent=1))
+        return
+    section = None
+    for fact in examine():
+        if fact.section != section:
+            click.echo(fact.section if section is None else f"\n{fact.section}")
+            section = fact.section
+        click.echo(f"  {fact.name:<{NAME_WIDTH}} {fact.value}")
+        if fact.advice:
+            click.echo(f"  {'':<{NAME_WIDTH}} -> {fact.advice}")

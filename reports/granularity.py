@@ -1,0 +1,76 @@
+"""The figure of METG: efficiency against the length of a task."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+from bench.metg import LENGTHS_S, LEVELS, Metg
+from reports.markdown import duration
+from reports.plots import MUTED, SETTINGS, save, style_of
+
+
+def draw_efficiency(found: Metg, path: Path) -> None:
+    """Efficiency against task length as SVG and PNG, with METG marked; bands are all samples."""
+    with mpl.rc_context(SETTINGS):
+        figure = Figure(figsize=(6.5, 4.0), layout="constrained")
+        axes: Axes = figure.subplots()
+        for level in LEVELS:
+            axes.axhline(level, color="#BBBBBB", linewidth=1, linestyle=":")
+        axes.axhline(1, color=MUTED, linewidth=1, label="ceiling")
+        for name, curve in found.curves.items():
+            colour, marker, dashes = style_of(name)
+            lengths, middles, lows, highs = zip(*curve, strict=True)
+            axes.fill_between(lengths, lows, highs, color=colour, alpha=0.15, linewidth=0)
+            axes.plot(
+                lengths,
+                middles,
+                color=colour,
+                marker=marker,
+                linestyle=dashes,
+                markersize=4,
+                label=name,
+            )
+            for level, crossing in found.metg[name].items():
+                if 0 < crossing.length_s < math.inf:
+                    _mark(axes, crossing.length_s, level, colour)
+        axes.set_xscale("log")
+        axes.set_xticks(LENGTHS_S[::2], [duration(length_s) for length_s in LENGTHS_S[::2]])
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_ylim(0, 1.15)
+        axes.set_yticks(
+            [0, *LEVELS, 1], ["0", *(f"{100 * level:.0f} %" for level in LEVELS), "100 %"]
+        )
+        axes.set_xlabel("length of a task (log scale)")
+        axes.set_ylabel(f"part of what {found.workers} processes reach")
+        title = f"METG of {found.kernel} on {found.workers} workers"
+        figure.suptitle(title, x=0.02, ha="left", fontweight="bold")
+        save(figure, [axes], path)
+
+
+def _mark(axes: Axes, length_s: float, level: float, colour: str) -> None:
+    axes.plot(
+        [length_s], [level], "o", color="white", markeredgecolor=colour, markersize=7, zorder=4
+    )
+    axes.annotate(
+        duration_of(length_s),
+        (length_s, level),
+        textcoords="offset points",
+        xytext=(6, -11),
+        fontsize=8,
+        color=colour,
+    )
+
+
+def duration_of(length_s: float) -> str:
+    """A length in two digits; what lies outside of the measured ones in words."""
+    if math.isinf(length_s):
+        return "not reached"
+    if not length_s:
+        return f"below {duration(LENGTHS_S[0])}"
+    return duration(float(f"{length_s:.2g}"))
