@@ -116,7 +116,7 @@ def docs(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """What the schedulers cost, beside dask and other pools; takes many minutes."""
     session.install(".", *group("peers"))
-    for module in ("overhead", "processes"):
+    for module in ("overhead", "processes", "disturbance"):
         session.run("python", "-m", f"benchmarks.{module}", *session.posargs)
 
 

@@ -245,8 +245,8 @@ class _Job:
             _warm_up(pool, {self._bench.actions[case.kernel] for case in missing})
             for case in missing:
                 graph = self._bench.graphs[case.shape, case.kernel]
-                timed = _timed(graph, pool, self._sampler, self._observers)
-                made = _measurement(case, block, pool.start_s, graph, *timed)
+                timed_run = timed(graph, pool, self._sampler, self._observers)
+                made = _measurement(case, block, pool.start_s, graph, *timed_run)
                 self._writer.append(made)
                 self._measurements.append(made)
                 self._progress(case)
@@ -278,9 +278,14 @@ class _Sampling(Observer):
         self.sample = self._sampler.end()
 
 
-def _timed(
+def timed(
     graph: Graph, pool: Backend, sampler: Sampler, observers: Sequence[Observer]
 ) -> tuple[float, RunReport, Sample]:
+    """Runs a graph once: when it was started, its report, and what it used.
+
+    Raises:
+        RunFailed: a task failed.
+    """
     sampling = _Sampling(sampler)
     gc.collect()  # what earlier runs left is not this one's to clean
     sampler.begin()

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
+from bench.cli import main
 from bench.noise import Counters, Verdict, Window, judge, others_running
 from bench.results import read_results
 from executors import usable_cpus
@@ -182,3 +184,16 @@ def test_only_the_cpus_of_this_process_count() -> None:
         assert (found.busy_s + found.at_s) >= 0
     finally:
         os.sched_setaffinity(0, mine)
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
+def test_with_two_busy_processes_beside_it_a_run_is_not_called_clean(tmp_path: Path) -> None:
+    options = ["--shapes", "fan-in:width=4", "--kernel", "native-cpu:2ms", "--blocks", "5"]
+    options += ["--backends", "threads", "--max-workers", "2", "-o", str(tmp_path / "out")]
+    with busy_processes(2 * usable_cpus()):
+        result = CliRunner().invoke(main, ["run", "--strict", *options])
+    assert result.exit_code == 4, result.output
+    found = judge(read_results(tmp_path / "out"))
+    assert {"load", "foreign CPU"} <= {reason.what for reason in found.reasons}
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert page.index(str(found)) < page.index("## ")

@@ -1,0 +1,70 @@
+"""How much the harness disturbs what it measures, in pairs of runs with it and without it.
+
+`nox -s bench` runs it and prints a Markdown table. In the one run of a pair the sampler, its
+observer and a log of every attempt are on, as `bench run --log-file` has them, in the other one
+nothing; which comes first is random. Wall time is taken as in the harness.
+"""
+
+from __future__ import annotations
+
+import random
+import tempfile
+from collections.abc import Iterator
+from logging import DEBUG
+from pathlib import Path
+from statistics import median
+from time import monotonic
+
+from bench.harness import timed
+from bench.kernels import calibrate, sized
+from bench.sampler import Sampler
+from benchmarks.overhead import graph_of
+from benchmarks.table import Row, at_most, show
+from executors import Backend, Graph, Observer, load_backend, run
+from executors.logs import log_to_file
+
+PAIRS = 150
+SHAPE = "stencil:steps=10:width=8"
+
+
+def disturbance() -> Iterator[Row]:
+    """Wall time of 80 tasks of 1 ms with the harness over that without it."""
+    draw = random.Random(0)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        log_to_file(Path(folder) / "log", DEBUG) as log,
+        Sampler() as sampler,
+    ):
+        for kernel in ("sleep", "python-cpu", "native-cpu"):
+            graph = graph_of(SHAPE, calibrate(sized(f"{kernel}:1ms")))
+            for name, workers in (("sequential", 1), ("threads", 2), ("processes", 2)):
+                with load_backend(name, workers) as pool:
+                    for _ in range(3):
+                        _with(graph, pool, sampler, log)
+                    ratios = [_pair(graph, pool, sampler, log, draw) for _ in range(PAIRS)]
+                what = f"80 tasks of 1 ms, {kernel}, {name}: with the harness / without"
+                yield at_most(what, median(ratios), 1.01)
+
+
+def _pair(
+    graph: Graph, pool: Backend, sampler: Sampler, log: Observer, draw: random.Random
+) -> float:
+    if draw.random() < 0.5:
+        without_s = _without(graph, pool)
+        return _with(graph, pool, sampler, log) / without_s
+    with_s = _with(graph, pool, sampler, log)
+    return with_s / _without(graph, pool)
+
+
+def _with(graph: Graph, pool: Backend, sampler: Sampler, log: Observer) -> float:
+    start_s, report, _ = timed(graph, pool, sampler, [log])
+    return report.ended_s - start_s
+
+
+def _without(graph: Graph, pool: Backend) -> float:
+    start_s = monotonic()
+    return run(graph, pool, keep="none").ended_s - start_s
+
+
+if __name__ == "__main__":
+    show([disturbance])
