@@ -10,10 +10,10 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -215,14 +215,22 @@ def others_running(seconds: float = LOOK_S, root: Path = Path("/")) -> float | N
 
 def judge(results: Results) -> Verdict:
     """The verdict on a results file."""
-    cpus = results.header["machine"]["cpus"]
-    reasons = [
-        *_before(results.header["machine"]["others_running"], cpus),
-        *_meanwhile(results.windows, cpus),
-        *_samples(results.measurements),
-    ]
-    reasons.sort(key=lambda reason: -LEVELS.index(reason.level))
-    return Verdict(tuple(reasons))
+    quiet = judge_machine(results.header["machine"], results.windows)
+    return _verdict([*quiet.reasons, *_samples(results.measurements)])
+
+
+def judge_machine(machine: Mapping[str, Any], windows: Sequence[Window]) -> Verdict:
+    """The verdict on what else happened, whatever the samples say.
+
+    Args:
+        machine: as `bench.machine.describe_machine` gives it, before.
+    """
+    cpus = machine["cpus"]
+    return _verdict([*_before(machine["others_running"], cpus), *_meanwhile(windows, cpus)])
+
+
+def _verdict(reasons: Sequence[Reason]) -> Verdict:
+    return Verdict(tuple(sorted(reasons, key=lambda reason: -LEVELS.index(reason.level))))
 
 
 def _reason(

@@ -7,6 +7,7 @@ import math
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -14,6 +15,7 @@ from bench import BenchError
 from bench.commands.report import wrapped
 from bench.machine import describe_machine, describe_versions, limit_blas_threads
 from bench.metg import LENGTHS_S, LEVELS, Crossing, Metg, measure, summarise
+from bench.noise import Counters, judge_machine
 from executors import usable_cpus
 from executors.backends import BASELINE, backend_class, backend_names
 from executors.backends.base import checked_workers
@@ -38,7 +40,7 @@ def metg(
         raise BenchError(f"{output / 'metg.json'} exists already; name another folder with -o")
     names = _names(backends)
     limit_blas_threads(1)
-    header = {"machine": describe_machine(), "versions": describe_versions()}
+    header: dict[str, Any] = {"machine": describe_machine(), "versions": describe_versions()}
     with click.progressbar(
         length=blocks * len(LENGTHS_S),
         label=f"{len(LENGTHS_S)} lengths, {blocks} times",
@@ -46,11 +48,15 @@ def metg(
         hidden=quiet or not sys.stderr.isatty(),
         width=20,
     ) as bar:
+        before = Counters()
         points, ceiling = measure(kernel, names, workers, blocks, seed, lambda: bar.update(1))
+    window = Counters().since(before, "", workers, 0)
+    verdict = judge_machine(header["machine"], [window])
     found = summarise(points, kernel, workers, ceiling)
     content = json.dumps(
         {
             **header,
+            "noise": {"level": verdict.level, "reasons": [each.text for each in verdict.reasons]},
             "kernel": kernel,
             "workers": workers,
             "ceiling": ceiling,
@@ -71,6 +77,7 @@ def metg(
         click.echo(content)
     else:
         _show(found)
+        wrapped(str(verdict))
         if output is not None:
             click.echo(f"\nFigure: {output / 'metg.svg'}")
 

@@ -50,6 +50,8 @@ def run(options: Options, given: Mapping[str, Any], settings: Settings) -> int:
     Args:
         given: those of the options that were named, which a resumed run must have had as well.
     """
+    if settings.dry_run and settings.resume is not None:
+        raise BenchError("--dry-run shows a new run: leave out --resume")
     if settings.dry_run:
         return _show_plan(prepare(plan(options, usable_cpus())))
     if settings.resume is not None:

@@ -84,6 +84,7 @@ def test_a_small_run_leaves_samples_and_a_figure(
         "processes",
     }
     assert all(point["wall_s"] > 0 for point in content["points"])
+    assert content["noise"]["level"] in ("clean", "noisy", "unusable")
     assert "ceiling" in (tmp_path / "out" / "metg.svg").read_text()
     again = CliRunner().invoke(main, arguments)
     assert again.exit_code == 2

@@ -115,6 +115,7 @@ def test_calibration_and_options_are_those_of_the_run(cut: Path) -> None:
         (["--blocks", "6"], "has --blocks 5, not 6; leave the option out"),
         (["--shapes", "chain"], "has --shapes fan-in:width=2, not chain"),
         (["-o", "elsewhere"], "leave out -o"),
+        (["--dry-run"], "leave out --resume"),
     ],
 )
 def test_another_configuration_is_refused(arguments: list[str], says: str, cut: Path) -> None:
