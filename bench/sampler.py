@@ -6,7 +6,7 @@ and then only reads the clocks of the processes that it knows::
     parent                     sampler
     begin  ------------------> finds the tree, reads every CPU clock
            <------------------ ready
-    (timed run)                reads the clocks every 10 ms: the curve
+    (timed run)                reads the clocks every 25 ms: the curve
     end    ------------------> finds the tree again, reads every CPU clock: the total
            <------------------ {"cpu_s": ..., "busy": ..., "memory_bytes": ...}
 
@@ -34,7 +34,7 @@ import psutil
 from bench import BenchError
 from executors.interpreter import module_command, module_environment
 
-INTERVAL_S = 0.01
+INTERVAL_S = 0.025
 MEMORY_EVERY = 4  # intervals; resident sizes cost more to read than clocks
 
 
@@ -45,7 +45,7 @@ class Sample:
     Attributes:
         cpu_s: CPU seconds of all its processes.
         busy: (monotonic time, cores busy since the point before).
-        memory_bytes: the largest sum of resident sizes seen, every 40 ms and at both ends.
+        memory_bytes: the largest sum of resident sizes seen, every 100 ms and at both ends.
     """
 
     cpu_s: float

@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import logging
 import logging.handlers
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,11 +33,14 @@ FORMAT = (
 class RunLog(Observer):
     """Writes what was held when a run is over, and logs the run itself.
 
-    Each run is logged at INFO, each failed attempt at WARNING, every other attempt at DEBUG.
+    Each run is logged at INFO, each failed attempt at WARNING, every other attempt at DEBUG. The
+    records of the latter are made when the run is over, with the times of the attempts: making
+    them while short tasks run took 4 % of the CPU from these.
     """
 
     def __init__(self, held: logging.handlers.MemoryHandler) -> None:
         self._held = held
+        self._ended: list[Attempt] = []
 
     def run_started(self, graph: Graph, backend: str, workers: int) -> None:
         logger.info("run of %d tasks on %s, workers: %d", len(graph), backend, workers)
@@ -45,12 +49,26 @@ class RunLog(Observer):
         if attempt.error is not None:
             error = describe(attempt.error)
             logger.warning("task %r failed on %s: %s", attempt.name, attempt.worker, error)
-        elif logger.isEnabledFor(logging.DEBUG):
-            logger.debug(
-                "task %r took %.6f s on %s", attempt.name, attempt.duration_s, attempt.worker
-            )
+        else:
+            self._ended.append(attempt)
+            if len(self._ended) >= HELD_RECORDS:
+                self._log_ended()
+
+    def _log_ended(self) -> None:
+        ended, self._ended = self._ended, []
+        if not logger.isEnabledFor(logging.DEBUG):
+            return
+        epoch_s = time.time() - time.monotonic()
+        for attempt in ended:
+            values = attempt.name, attempt.duration_s, attempt.worker
+            text = "task %r took %.6f s on %s"
+            record = logger.makeRecord(logger.name, logging.DEBUG, "", 0, text, values, None)
+            record.created = epoch_s + attempt.ended_s
+            record.msecs = 1000 * (record.created % 1)
+            logger.handle(record)
 
     def run_ended(self, report: RunReport) -> None:
+        self._log_ended()
         early = f"; stopped early: {report.stop_reason}" if report.stop_reason else ""
         logger.info("run took %.6f s%s", report.makespan_s, early)
         self._held.flush()

@@ -20,7 +20,7 @@ from executors.records import Attempt, Call, RunReport, Stop
 
 logger = logging.getLogger("executors")
 
-REST_S = 0.005  # how late an observer may hear of an event
+REST_S = 0.02  # how late an observer may hear of an event
 
 Event = Call | Attempt | Stop
 
