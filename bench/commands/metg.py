@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -36,8 +37,8 @@ def metg(
     workers = checked_workers(max_workers or usable_cpus())
     if workers < 2:
         raise BenchError("METG needs at least 2 workers: with one, nothing runs in parallel")
-    if output is not None and (output / "metg.json").exists():
-        raise BenchError(f"{output / 'metg.json'} exists already; name another folder with -o")
+    if output is not None:
+        _check_folder(output)
     names = _names(backends)
     limit_blas_threads(1)
     header: dict[str, Any] = {"machine": describe_machine(), "versions": describe_versions()}
@@ -70,7 +71,6 @@ def metg(
         indent=1,
     )
     if output is not None:
-        output.mkdir(parents=True, exist_ok=True)
         (output / "metg.json").write_text(content + "\n", encoding="utf-8")
         draw_efficiency(found, output / "metg")
     if form == "json":
@@ -80,6 +80,15 @@ def metg(
         wrapped(str(verdict))
         if output is not None:
             click.echo(f"\nFigure: {output / 'metg.svg'}")
+
+
+def _check_folder(output: Path) -> None:
+    """Refuses a folder that cannot be written now rather than after the measurement."""
+    if (output / "metg.json").exists():
+        raise BenchError(f"{output / 'metg.json'} exists already; name another folder with -o")
+    output.mkdir(parents=True, exist_ok=True)
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise BenchError(f"cannot write to {output}; name another folder with -o")
 
 
 def _names(backends: str | None) -> list[str]:

@@ -91,6 +91,16 @@ def test_a_small_run_leaves_samples_and_a_figure(
     assert "exists already" in again.output
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_the_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.commands.metg.measure", None)
+    (tmp_path / "file").write_text("mine")
+    result = CliRunner().invoke(main, ["metg", "--max-workers", "2", "-o", str(tmp_path / "file")])
+    assert result.exit_code == 2
+    assert "name another place" in result.output
+
+
 def test_backends_must_be_others_than_the_baseline() -> None:
     result = CliRunner().invoke(main, ["metg", "--backends", "sequential"])
     assert result.exit_code == 2
