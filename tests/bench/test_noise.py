@@ -139,15 +139,15 @@ def test_two_busy_processes_are_seen_before_and_meanwhile() -> None:
 
 def test_what_this_process_uses_itself_is_not_foreign() -> None:
     before = Counters()
-    end_s = time.monotonic() + 0.5
-    while time.monotonic() < end_s:
+    end_s = time.process_time() + 0.3
+    while time.process_time() < end_s:
         pass
     subprocess.run(
         [sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True
     )
     after = Counters()
     used_s = after.own_s - before.own_s
-    assert used_s > 0.6
+    assert used_s > 0.7
     busy_s = after.busy_s - before.busy_s
     assert after.since(before, "threads", 1, 0).foreign_s == pytest.approx(busy_s - used_s)
 
@@ -180,8 +180,8 @@ def test_only_the_cpus_of_this_process_count() -> None:
         before = Counters()
         time.sleep(0.2)
         found = Counters()
-        assert found.busy_s - before.busy_s < 0.3
-        assert (found.busy_s + found.at_s) >= 0
+        wall_s = found.at_s - before.at_s
+        assert found.busy_s - before.busy_s < wall_s + 0.05  # of one CPU, whatever others do
     finally:
         os.sched_setaffinity(0, mine)
 

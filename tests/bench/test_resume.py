@@ -85,7 +85,7 @@ def test_a_run_killed_again_and_again_is_completed_as_if_it_never_was(
         give_up_s = time.monotonic() + 60
         while time.monotonic() < give_up_s and len(lines_of(path)) <= len(kept):
             time.sleep(0.001)
-        time.sleep(moments.choice([0.0, 0.002, 0.01, 0.1]))
+        time.sleep(moments.choice([0.0, 0.002, 0.01, 0.03]))
         process.send_signal(signal.SIGKILL)
         process.communicate()
         lines = lines_of(path)
