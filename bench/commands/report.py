@@ -34,8 +34,10 @@ def report(source: Path, folder: Path | None, quiet: bool) -> Verdict:
     groups = summarise(results)
     for group in groups:
         click.echo("\n".join(_group_lines(group)) + "\n")
-    wrapped(finding(groups, int(results.header["cpus"])) + "\n")
-    wrapped(f"{verdict}\n")
+    wrapped(finding(groups, int(results.header["cpus"])))
+    click.echo()
+    wrapped(str(verdict))
+    click.echo()
     if not results.is_complete:
         made, planned = len(results.measurements), results.header["planned"]
         click.echo(f"Incomplete: {made} of {planned} measurements.\n")
