@@ -6,7 +6,8 @@ One thread for each run does it::
                      heartbeats that are due
     once stopping    mark the run and its running steps as stopping in the store, so that ZenML
                      publishes them as stopped, not as failed; then raise StepInterrupted in the
-                     threads that are inside a step's own function, never in ZenML's code
+                     threads that are inside a step's own function, never in ZenML's code and
+                     not while it talks to the store, which would stay locked
 
 ZenML's own heartbeats, a thread for each step, are switched off: when one finds its step stopped,
 it interrupts the main thread, where no step of ours runs.
@@ -46,6 +47,7 @@ REPEAT_S = 2.0  # when a step that has not ended is interrupted again
 POLL_S = 1.0  # how often the store is asked whether somebody stopped the run
 HURRY_S = 0.5  # how long a second signal waits for what is being told to the store
 LOOK_S = 0.05  # how often a stopping run looks for steps that can be interrupted now
+STORE = "zenml.zen_stores"  # where code must not be interrupted: it holds locks of the database
 
 
 CURRENT: ContextVar[Stops] = ContextVar("stops")  # of the run that a step belongs to
@@ -187,12 +189,12 @@ class Stops(Observer):
         for step_run in store.unfinished(self._run_id):
             step = step_run.name
             if step in due and step_run.spec.enable_heartbeat:
-                self._beats_s[step] = now_s + StepHeartbeatWorker.STEP_HEARTBEAT_INTERVAL_SECONDS
+                wait_s: float = StepHeartbeatWorker.STEP_HEARTBEAT_INTERVAL_SECONDS
                 if store.beat(step_run.id):
                     self._asked.add(step)
-                    self._interrupt(
-                        [ident for ident, name in self._steps.copy().items() if name == step]
-                    )
+                    idents = [ident for ident, name in self._steps.copy().items() if name == step]
+                    wait_s = REPEAT_S if self._interrupt(idents) else 0.0
+                self._beats_s[step] = now_s + wait_s
 
     def _stop(self) -> None:
         """Marks, then interrupts, without delay: Ctrl-C may have killed what a step waits for.
@@ -233,10 +235,12 @@ class Stops(Observer):
 
 
 def _interrupt_step(ident: int) -> bool:
-    """Raises StepInterrupted in a thread if it is inside a step's function."""
+    """Raises StepInterrupted in a thread if it is inside a step's function, not in the store."""
     loop: asyncio.AbstractEventLoop | None = None
     frame: FrameType | None = sys._current_frames().get(ident)
     while frame is not None and frame.f_code is not BaseStep.call_entrypoint.__code__:
+        if frame.f_globals.get("__name__", "").startswith(STORE):
+            return False
         if frame.f_code is asyncio.BaseEventLoop.run_forever.__code__:
             loop = frame.f_locals["self"]
         frame = frame.f_back

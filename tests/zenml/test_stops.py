@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import event
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.exceptions import RunStoppedException
@@ -211,6 +212,40 @@ def test_a_step_that_the_store_wants_stopped_is_stopped() -> None:
     DO["a"] = stops_itself
     with pytest.raises(RunStoppedException):
         made_of({"a": [], "b": ["a"]})()
+    assert statuses(last_run()) == {"": "stopped", "a": "stopped"}
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("by", ["step", "run"])
+def test_a_step_that_talks_to_the_store_is_stopped_after_that(by: str) -> None:
+    """Interrupted inside, it would leave the database locked, for all."""
+    engine = Client().zen_store.engine  # type: ignore[attr-defined]
+
+    def is_slow(*_: object) -> None:
+        if threading.current_thread() in asking and EVENTS.count("asks") < 3:
+            EVENTS.append("asks")
+            time.sleep(0.3)
+            EVENTS.append("asked")
+
+    def asks() -> None:
+        if by == "step":
+            publish_step_run_status_update(last_run().steps["a"].id, ExecutionStatus.STOPPING)
+        else:
+            stop_run(last_run(), graceful=True)
+        asking.append(threading.current_thread())
+        last_run()
+        asking.clear()
+        spin()
+
+    asking: list[threading.Thread] = []
+    DO["a"] = asks
+    event.listen(engine, "before_cursor_execute", is_slow)
+    try:
+        with pytest.raises(RunStoppedException):
+            made_of({"a": [], "b": ["a"]})()
+    finally:
+        event.remove(engine, "before_cursor_execute", is_slow)
+    assert 0 < EVENTS.count("asks") == EVENTS.count("asked")
     assert statuses(last_run()) == {"": "stopped", "a": "stopped"}
 
 
