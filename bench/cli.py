@@ -83,6 +83,16 @@ def _output(help_text: str) -> Callable[[Any], Any]:
     )
 
 
+def _format(*forms: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--format", "form", default=forms[0], show_default=True, type=click.Choice(forms)
+    )
+
+
+_backends = click.option("--backends", metavar="NAMES", help="default: all that are available here")
+_seed = click.option("--seed", default=0, show_default=True, help="of the random order")
+
+
 @main.command()
 @click.option(
     "--shapes",
@@ -98,7 +108,7 @@ def _output(help_text: str) -> Callable[[Any], Any]:
     metavar="SPECS",
     help="what a task does, as sleep:20ms,noop; 20ms if no length is given",
 )
-@click.option("--backends", metavar="NAMES", help="default: all that are available here")
+@_backends
 @click.option(
     "--max-workers",
     metavar="NUMBERS",
@@ -109,7 +119,7 @@ def _output(help_text: str) -> Callable[[Any], Any]:
     type=click.IntRange(1),
     help="how often each case is measured; an interval needs at least 5; default: 7",
 )
-@click.option("--seed", default=0, show_default=True, help="of the random order")
+@_seed
 @click.option("--budget", metavar="TIME", help="as many blocks as fit into it, as 90s or 2m")
 @click.option(
     "--precision",
@@ -205,30 +215,16 @@ def report(results: Path, output: Path | None, quiet: bool) -> None:
     help="times over each run's own sequential baseline, or as they are",
 )
 @click.option("--force", is_flag=True, help="compare two machines or configurations")
-@click.option(
-    "--format",
-    "form",
-    default="text",
-    show_default=True,
-    type=click.Choice(["text", "json", "markdown"]),
-)
+@_format("text", "json", "markdown")
 @_output("also write a page, JSON and a forest plot into this folder")
-def compare(
-    old: Path,
-    new: Path,
-    threshold: float,
-    against: str,
-    force: bool,
-    form: str,
-    output: Path | None,
-) -> None:
+def compare(**values: Any) -> None:
     """Say of each case whether NEW is faster or slower than OLD, the same, or inconclusive.
 
     Both are results.jsonl files, or folders with one. The exit code is 3 when a case got slower.
     """
     from bench.commands.compare import compare as compare_
 
-    sys.exit(compare_(old, new, threshold, against, force, form, output))
+    sys.exit(compare_(**values))
 
 
 @main.command()
@@ -239,25 +235,14 @@ def compare(
     metavar="NAME",
     help="what a task does; one that keeps a CPU busy",
 )
-@click.option("--backends", metavar="NAMES", help="default: all that are available here")
+@_backends
 @click.option("--max-workers", type=click.IntRange(2), help="default: the CPU count")
 @click.option("--blocks", default=7, show_default=True, type=click.IntRange(1))
-@click.option("--seed", default=0, show_default=True, help="of the random order")
-@click.option(
-    "--format", "form", default="text", show_default=True, type=click.Choice(["text", "json"])
-)
+@_seed
+@_format("text", "json")
 @_output("also write samples (JSON) and the efficiency curve into this folder")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")
-def metg(
-    kernel: str,
-    backends: str | None,
-    max_workers: int | None,
-    blocks: int,
-    seed: int,
-    form: str,
-    output: Path | None,
-    quiet: bool,
-) -> None:
+def metg(**values: Any) -> None:
     """Find the shortest tasks that are worth running in parallel here.
 
     METG(75 %) is the length of a task from which on a backend reaches 75 % of what independent
@@ -265,13 +250,11 @@ def metg(
     """
     from bench.commands.metg import metg as metg_
 
-    metg_(kernel, backends, max_workers, blocks, seed, form, output, quiet)
+    metg_(**values)
 
 
 @main.command()
-@click.option(
-    "--format", "form", default="text", show_default=True, type=click.Choice(["text", "json"])
-)
+@_format("text", "json")
 def doctor(form: str) -> None:
     """Show what this machine can do, what limits it, and what may spoil a measurement.
 

@@ -25,6 +25,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench import BenchError
+from bench.forms import HEADER_FORM, LARGEST, NUMBER, OPTIONAL, SHAPE_FORM, check_form
 from bench.noise import Window
 from bench.plan import Case
 
@@ -265,64 +266,16 @@ def _header(path: Path, header: dict[str, Any]) -> dict[str, Any]:
             " is it a results file of this version?"
         )
     try:
-        _check_form(header, HEADER_FORM, "the header")
+        check_form(header, HEADER_FORM, "the header")
         if not 1 <= header["cpus"] < LARGEST or not abs(header["created_s"]) < 1e11:
             raise TypeError("cpus or created_s is out of range")
         for shape in header["config"]["shapes"]:
-            _check_form(header["shapes"].get(shape), SHAPE_FORM, f"shape {shape!r}")
+            check_form(header["shapes"].get(shape), SHAPE_FORM, f"shape {shape!r}")
         for name, kernel in header["kernels"].items():
-            _check_form(kernel, {"units": NUMBER}, f"kernel {name!r}")
+            check_form(kernel, {"units": NUMBER}, f"kernel {name!r}")
     except TypeError as error:
         raise BenchError(f"{path}, line 1: {error}") from None
     return header
-
-
-NUMBER = (int, float)
-OPTIONAL = (int, float, type(None))
-LARGEST = 1e15  # of anything that is measured
-HEADER_FORM = {
-    "planned": int,
-    "cpus": int,
-    "created_s": NUMBER,
-    "config": {
-        "command": str,
-        "shapes": list,
-        "kernels": list,
-        "blocks": int,
-        "seed": int,
-        "options": {},
-    },
-    "shapes": {},
-    "kernels": {},
-    "machine": {
-        "system": str,
-        "architecture": str,
-        "cpu": str,
-        "cpus": {},
-        "memory_bytes": NUMBER,
-        "load_1min": NUMBER,
-        "others_running": OPTIONAL,
-        "blas_threads": {},
-    },
-    "versions": {},
-}
-SHAPE_FORM = dict.fromkeys(("tasks", "edges", "depth", "width", "average_parallelism"), NUMBER)
-
-
-def _check_form(value: Any, form: Any, place: str) -> None:
-    """Checks keys and types as far as the form names them.
-
-    Raises:
-        TypeError: says what is missing or wrong, and where.
-    """
-    kinds = dict if isinstance(form, dict) else form
-    if not isinstance(value, kinds) or isinstance(value, bool):
-        raise TypeError(f"{place} is {str(value)[:40]!r}, which it cannot be")
-    if isinstance(form, dict):
-        for key, inner in form.items():
-            if key not in value:
-                raise TypeError(f"{place} lacks {key!r}")
-            _check_form(value[key], inner, f"{key!r} of {place}")
 
 
 def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -355,7 +308,7 @@ def _sample(path: Path, number: int, line: dict[str, Any]) -> tuple[str, Any]:
         if kind not in FORMS:
             raise ValueError(f"it is none of {', '.join(FORMS)} and end, but {kind[:40]!r}")
         form = FORMS[kind]
-        _check_form(content, form, f"the {kind}")
+        check_form(content, form, f"the {kind}")
         for name, types in form.items():
             value = content[name]
             low = -LARGEST if name in SIGNED else 0
