@@ -6,10 +6,13 @@ number of cores blames the scheduler for that; against this ceiling it does not.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from bench.kernels import Work
 from executors import Backend, Graph, Task, run
+
+WARM_UP_S = 0.002  # length of a warm-up task
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +25,14 @@ class Loop:
     def __call__(self) -> None:
         for _ in range(self.count):
             self.work()
+
+
+def warm_up(pool: Backend, actions: Collection[Work]) -> None:
+    """Has every worker started, with its modules imported and its buffers made."""
+    first = Work("sleep", WARM_UP_S)
+    for action in [first, *sorted(actions, key=lambda action: action.kernel)]:
+        tasks = [Task(f"warm-up{index}", action) for index in range(pool.workers)]
+        run(Graph(tasks), pool).raise_for_failures()
 
 
 def side_by_side_s(pool: Backend, work: Work, count: int, processes: int) -> float:

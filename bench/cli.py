@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,6 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
+
+from bench.blas import limit_blas_threads, threads_of
+from bench.config import defaults, variable
 
 INTERRUPTED = 130
 
@@ -17,19 +22,37 @@ INTERRUPTED = 130
 def _clear_errors() -> Iterator[None]:
     """Turns what a user can mend into one message and exit code 2, and Ctrl-C into 130."""
     from bench import BenchError
-    from executors.errors import BackendError, GraphError, InstallError, UnsupportedZenML
+    from executors.errors import (
+        BackendError,
+        GraphError,
+        InstallError,
+        RunFailed,
+        UnsupportedZenML,
+    )
 
     try:
         yield
+    except click.BadParameter as error:
+        if error.ctx is not None and isinstance(error.param, click.Option):
+            source = error.ctx.get_parameter_source(str(error.param.name))
+            places = {
+                ParameterSource.ENVIRONMENT: error.param.envvar,
+                ParameterSource.DEFAULT_MAP: "[tool.bench] of pyproject.toml",
+            }
+            if source in places:
+                said = f"{error.message.rstrip('.')} (from {places[source]})."
+                raise click.BadParameter(said, error.ctx, error.param) from None
+        raise
     except (BenchError, BackendError, GraphError, InstallError, UnsupportedZenML) as error:
         raise click.UsageError(str(error)) from error
+    except RunFailed as error:
+        raise click.ClickException(str(error)) from error
     except BrokenPipeError:
         raise  # click ends quietly when nobody reads what it prints
     except OSError as error:
-        where = f" {error.filename}" if error.filename else ""
-        raise click.UsageError(
-            f"cannot use{where}: {error.strerror}; name another place"
-        ) from error
+        where = f"cannot use {error.filename}: " if error.filename else ""
+        what_next = "free some" if error.errno == errno.ENOSPC else "name another place"
+        raise click.UsageError(f"{where}{error.strerror}; {what_next}") from error
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
@@ -38,7 +61,8 @@ def _clear_errors() -> Iterator[None]:
 class _Commands(click.Group):
     """Commands whose errors are told clearly, wherever they come from.
 
-    Each option may also come from the environment, as BENCH_MAX_WORKERS, or from [tool.bench].
+    Each option may also come from the environment, as BENCH_MAX_WORKERS or BENCH_METG_MAX_WORKERS,
+    or from [tool.bench].
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -48,7 +72,7 @@ class _Commands(click.Group):
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         for option in _options(cmd):
-            option.envvar = f"BENCH_{str(option.name).upper()}"
+            option.envvar = variable(name or str(cmd.name), option)
         super().add_command(cmd, name)
 
 
@@ -57,14 +81,7 @@ def _options(command: click.Command) -> list[click.Option]:
 
 
 def _configured(commands: click.Group) -> dict[str, Any]:
-    from bench.config import defaults
-
-    return defaults(
-        {
-            name: {str(option.name) for option in _options(command)}
-            for name, command in commands.commands.items()
-        }
-    )
+    return defaults({name: _options(each) for name, each in commands.commands.items()})
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -72,8 +89,9 @@ def _configured(commands: click.Group) -> dict[str, Any]:
 def main() -> None:
     """Threads or processes, and how many workers? Measures the same DAG on every backend.
 
-    Each option may also be set in the environment, as BENCH_MAX_WORKERS=1,2, or in the table
-    [tool.bench] of pyproject.toml, as max-workers = "1,2".
+    Each option of run may also be set in the environment, as BENCH_MAX_WORKERS=1,2, or in the table
+    [tool.bench] of pyproject.toml, as max-workers = "1,2"; those of another command as
+    BENCH_METG_BLOCKS, or in the table [tool.bench.metg].
     """
 
 
@@ -96,10 +114,8 @@ _seed = click.option("--seed", default=0, show_default=True, help="of the random
 @main.command()
 @click.option(
     "--shapes",
-    default="fan-in,diamond",
-    show_default=True,
     metavar="SPECS",
-    help="DAG shapes, as fan-in:width=8,stencil; see: bench list",
+    help="DAG shapes, as fan-in:width=8,stencil; see: bench list;  [default: fan-in,diamond]",
 )
 @click.option(
     "--kernel",
@@ -107,6 +123,18 @@ _seed = click.option("--seed", default=0, show_default=True, help="of the random
     show_default=True,
     metavar="SPECS",
     help="what a task does, as sleep:20ms,noop; 20ms if no length is given",
+)
+@click.option(
+    "--workflow",
+    multiple=True,
+    metavar="PATH",
+    help="a recorded workflow in WfFormat, or a folder of them; may be given again",
+)
+@click.option(
+    "--scale",
+    type=float,
+    metavar="FACTOR",
+    help="of recorded times; default: each workflow is a second of work",
 )
 @_backends
 @click.option(
@@ -168,18 +196,22 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     \b
     Example: bench run --shapes fan-in:width=16,chain --kernel sleep:5ms
     """
-    from dataclasses import fields
+    from dataclasses import fields, replace
+
+    began = values["resume"] and threads_of(values["resume"] / "results.jsonl")
+    limit_blas_threads(began or values["blas_threads"])  # before numpy is imported
 
     from bench.commands.run import Settings
     from bench.commands.run import run as run_
     from bench.plan import Options
 
     settings = Settings(**{field.name: values.pop(field.name) for field in fields(Settings)})
-    given = {
-        name: value
-        for name, value in values.items()
-        if ctx.get_parameter_source(name) is click.core.ParameterSource.COMMANDLINE
+    named = {
+        name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
+    if settings.resume is not None and "output" not in named:
+        settings = replace(settings, output=None)  # where new runs usually go
+    given = {name: value for name, value in values.items() if name in named}
     sys.exit(run_(Options(**values), given, settings))
 
 
@@ -248,6 +280,8 @@ def metg(**values: Any) -> None:
     METG(75 %) is the length of a task from which on a backend reaches 75 % of what independent
     processes do on this machine. Takes half a minute on 2 CPUs.
     """
+    limit_blas_threads(1)  # before numpy is imported
+
     from bench.commands.metg import metg as metg_
 
     metg_(**values)

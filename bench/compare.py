@@ -2,8 +2,8 @@
 
 Of a case, the time over that of its run's own sequential baseline is compared: a machine that was
 slower throughout one of the runs slows both, and so does a kernel that was calibrated a little
-longer. The baselines themselves are the yardstick then, and are shown without a verdict. Against
-the clock, times are compared as they are, each over the units of work of its tasks.
+longer. The baselines themselves are the yardstick then: their times are shown, without a verdict.
+Against the clock, times for a unit of work are compared.
 
 The ratio's 95 % interval is an independent bootstrap of the ratio of the medians (see
 `statistics.py`). With threshold t a case is::
@@ -26,12 +26,19 @@ from bench.statistics import Estimate, is_baseline, ratio, walls_of
 
 FASTER, SLOWER, SAME, INCONCLUSIVE = "faster", "slower", "same", "inconclusive"
 YARDSTICK = "yardstick"
-VERDICTS = (SLOWER, FASTER, SAME, INCONCLUSIVE, YARDSTICK)
-BASELINE, CLOCK = "baseline", "clock"
+RATIO, CLOCK = "baseline", "clock"  # what is compared: ratios to the baseline, or times
 THRESHOLD = 0.05
 
 MACHINE = ("system", "architecture", "cpu", "cpus", "memory_bytes")
-OPTIONS = ("shapes", "kernel", "backends", "max_workers", "blas_threads")
+OPTIONS = (
+    "shapes",
+    "kernel",
+    "workflow",
+    "scale",
+    "backends",
+    "max_workers",
+    "blas_threads",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +91,7 @@ def compare(
     old: Results,
     new: Results,
     threshold: float = THRESHOLD,
-    against: str = BASELINE,
+    against: str = RATIO,
     force: bool = False,
 ) -> Comparison:
     """Compares two results files.
@@ -92,7 +99,7 @@ def compare(
     Args:
         threshold: part of a time that a change must exceed to count.
         against: "baseline": times over those of each run's own sequential baseline; "clock": times
-            as they are.
+            for a unit of work.
         force: compare two machines or configurations all the same.
 
     Raises:
@@ -114,7 +121,7 @@ def compare(
     changes = []
     for case in common:
         found = _ratio(case, before, after, against, _units(old, case) / _units(new, case))
-        is_yardstick = against == BASELINE and is_baseline(case)
+        is_yardstick = against == RATIO and is_baseline(case)
         changes.append(Change(case, found, YARDSTICK if is_yardstick else judge(found, threshold)))
     return Comparison(
         against,
@@ -173,5 +180,11 @@ def _differences(old: Results, new: Results) -> list[str]:
     for name in OPTIONS:
         if before.get(name) != after.get(name):
             option = name.replace("_", "-")
-            found.append(f"--{option} was {before.get(name)} and is {after.get(name)}")
+            found.append(
+                f"--{option} was {_shown(before.get(name))}, now {_shown(after.get(name))}"
+            )
     return found
+
+
+def _shown(value: object) -> object:
+    return "the default" if value in (None, [], ()) else value

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from statistics import median
@@ -15,10 +15,11 @@ from statistics import median
 import click
 import psutil
 
+from bench.blas import BLAS_VARIABLES
 from bench.ceiling import side_by_side_s
 from bench.kernels import calibrate, sized
-from bench.machine import BLAS_VARIABLES, describe_machine, describe_versions
-from bench.noise import FOREIGN, Counters, others_running
+from bench.machine import PACKAGES, describe_machine, describe_versions
+from bench.noise import Counters, judge_machine, others_running
 from executors import load_backend
 from executors.cpus import OVERRIDE, CpuBudget, cpu_budget, quotas
 
@@ -97,21 +98,25 @@ def _noise(budget: CpuBudget) -> Iterator[Fact]:
     before = Counters()
     running = others_running(WATCH_S)
     found = Counters().since(before, "", 0, 0)
+    machine = {"cpus": {**asdict(budget), "usable": budget.usable}, "others_running": running}
+    advice = {reason.what: reason.advice for reason in judge_machine(machine, [found]).reasons}
     load = ", ".join(f"{each:.2f}" for each in os.getloadavg())
     yield Fact("noise", "load", f"{load} in 1, 5 and 15 minutes")
     if running is not None:
-        advice = "Stop what else is running before you measure." if running > 0.3 else ""
-        yield Fact("noise", "runnable now", f"{running:.1f} other processes", advice)
-    part = found.foreign_s / found.wall_s
-    advice = "Measured figures will be noisy." if part > FOREIGN[0] * budget.usable else ""
-    yield Fact("noise", "foreign CPU", f"{max(0.0, part):.2f} CPUs used by others", advice)
-    for name, seconds in (
-        ("steal", found.steal_s),
-        ("pressure", found.stalled_s),
-        ("throttled", found.throttled_s),
+        running_text = f"{running:.1f} other processes"
+        yield Fact("noise", "runnable now", running_text, advice.get("load", ""))
+    used = f"{max(0.0, found.foreign_s / found.wall_s):.2f} CPUs used by others"
+    yield Fact("noise", "foreign CPU", used, advice.get("foreign CPU", ""))
+    cpus = budget.affinity or budget.installed
+    for name, seconds, of in (
+        ("steal", found.steal_s, cpus),
+        ("throttling", found.throttled_s, cpus),
+        ("pressure", found.stalled_s, 1),
     ):
-        share = "not known here" if seconds is None else f"{100 * seconds / found.wall_s:.0f} %"
-        yield Fact("noise", name, share)
+        share = (
+            "not known here" if seconds is None else f"{100 * seconds / found.wall_s / of:.0f} %"
+        )
+        yield Fact("noise", name, share, advice.get(name, ""))
 
 
 def _ceiling(cpus: int) -> Fact:
@@ -128,7 +133,10 @@ def _ceiling(cpus: int) -> Fact:
         )
     advice = ""
     if found < LOW_CEILING * cpus:
-        advice = "The CPUs are shared, or are two threads of one core: expect no more speedup."
+        advice = (
+            "Something else uses the CPUs now, or they are threads of one core: as it is, expect no"
+            " more speedup."
+        )
     return Fact("CPUs", "measured ceiling", f"{cpus} processes are {found:.2f} times one", advice)
 
 
@@ -145,8 +153,12 @@ def _python(budget: CpuBudget) -> Iterator[Fact]:
         costs = f"{1e3 * first_s:.0f} ms, then {1e3 * median(later_s):.0f} ms a process"
         yield Fact("Python", name, costs, advice)
     with load_backend("processes", budget.usable) as pool:
-        each_ms = 1e3 * pool.start_s / budget.usable
-    yield Fact("Python", "process backend", f"{each_ms:.0f} ms a worker, once")
+        pass
+    yield Fact(
+        "Python",
+        "process backend",
+        f"{1e3 * pool.start_s:.0f} ms for {budget.usable} workers, once",
+    )
     threads = {os.environ.get(name) for name in BLAS_VARIABLES} - {None}
     limited = ", ".join(sorted(str(each) for each in threads))
     if threads:
@@ -159,7 +171,7 @@ def _python(budget: CpuBudget) -> Iterator[Fact]:
             f"Set OMP_NUM_THREADS=1, or {budget.usable} workers use up to"
             f" {budget.usable * budget.installed} threads on {budget.usable} CPUs.",
         )
-    for name in ("executor-bench", "zenml", "numpy", "psutil", "matplotlib", "cloudpickle"):
+    for name in PACKAGES:
         yield Fact("Python", name, versions[name])
 
 

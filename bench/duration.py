@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 
 SECONDS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6}
+LONGEST_S = 1e9  # 30 years
 _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(us|ms|s|m|h)")
 
 
 def seconds(text: str) -> float | None:
-    """The seconds of a text like 2m30s; None if it is no length of time above 0."""
+    """The seconds of a text like 2m30s; None if it is none above 0, or absurd."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
-    return sum(float(number) * SECONDS[unit] for number, unit in parts) or None
+    found_s = sum(float(number) * SECONDS[unit] for number, unit in parts)
+    return found_s if 0 < found_s <= LONGEST_S else None
 
 
 def shown(duration_s: float) -> str:

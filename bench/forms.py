@@ -25,7 +25,7 @@ HEADER_FORM = {
         "system": str,
         "architecture": str,
         "cpu": str,
-        "cpus": {},
+        "cpus": {"installed": int, "usable": int, "affinity": OPTIONAL, "quota": OPTIONAL},
         "memory_bytes": NUMBER,
         "load_1min": NUMBER,
         "others_running": OPTIONAL,

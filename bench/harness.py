@@ -19,18 +19,19 @@ from time import monotonic, time
 from typing import Any
 
 from bench import BenchError
-from bench.ceiling import side_by_side_s
-from bench.kernels import Work, calibrate
+from bench.ceiling import side_by_side_s, warm_up
+from bench.kernels import KERNELS, SizedKernel, Work, calibrate
 from bench.machine import describe_machine, describe_versions
 from bench.noise import Counters
 from bench.plan import Case, Plan
 from bench.results import CeilingSample, Measurement, Results, ResultsWriter
 from bench.sampler import Sample, Sampler
+from bench.shapes import SizedShape
 from bench.statistics import is_precise
 from executors import Backend, Graph, Observer, RunReport, Task, load_backend, run
+from executors.backends import BASELINE
 
-WARM_UP_S = 0.002  # length of a warm-up task
-POOL_S = 0.1  # starting, warming up and ending a pool, for the estimate
+POOL_S = 0.2  # starting, warming up and ending a pool, for the estimate
 CASE_S = 0.01  # a case's own part beside its run
 CEILING_S = 0.1  # length of a loop
 
@@ -54,7 +55,7 @@ class Bench:
     def header(self) -> dict[str, Any]:
         """The first line of the results file; looks at the machine for a moment."""
         plan = self.plan
-        sizes = {shape: self.graphs[shape, plan.kernels[0].text] for shape in self._shapes}
+        sizes = {shape: graph for (shape, _), graph in self.graphs.items()}
         machine = describe_machine()
         return {
             "created_s": round(time()),
@@ -62,7 +63,7 @@ class Bench:
             "cpus": plan.cpus,
             "config": {
                 "command": plan.options.command,
-                "shapes": self._shapes,
+                "shapes": [shape.text for shape in plan.shapes],
                 "kernels": [kernel.text for kernel in plan.kernels],
                 "backends": list(dict.fromkeys(case.backend for case in plan.cases)),
                 "max_workers": sorted({case.workers for case in plan.cases}),
@@ -71,14 +72,17 @@ class Bench:
                 "options": asdict(plan.options),
             },
             "shapes": {
-                shape: {
+                shape.text: {
                     "tasks": len(graph),
                     "edges": graph.edges,
                     "depth": graph.depth,
                     "width": graph.width,
                     "average_parallelism": round(graph.average_parallelism, 3),
+                    "work_s": None if shape.lengths_s is None else graph.work_s(),
+                    "span_s": None if shape.lengths_s is None else graph.span_s(),
                 }
-                for shape, graph in sizes.items()
+                for shape in plan.shapes
+                for graph in [sizes[shape.text]]
             },
             "kernels": {
                 kernel.text: {"length_s": kernel.length_s, **asdict(self.actions[kernel.text])}
@@ -88,28 +92,26 @@ class Bench:
             "versions": describe_versions(),
         }
 
-    @property
-    def _shapes(self) -> list[str]:
-        return [shape.text for shape in self.plan.shapes]
-
     def expected_s(self, case: Case) -> float:
         """About how long a case takes in one block, with its part of its pool."""
         graph = self.graphs[case.shape, case.kernel]
-        waits = any(
-            kernel.kernel.waits for kernel in self.plan.kernels if kernel.text == case.kernel
-        )
+        waits = KERNELS[self.actions[case.kernel].kernel].waits
         at_once = case.workers if waits else min(case.workers, self.plan.cpus)
         sharing = sum(
             (case.backend, case.workers) == (other.backend, other.workers)
             for other in self.plan.cases
         )
         run_s = max(graph.work_s() / at_once, graph.span_s())
-        return run_s + CASE_S + POOL_S / sharing
+        start_s = CASE_S if case.backend == BASELINE else POOL_S
+        return run_s + CASE_S + start_s / sharing
 
     @property
     def block_s(self) -> float:
         """About how long a block takes."""
-        ceilings_s = sum(POOL_S + CEILING_S * (1 + len(counts)) for _, counts in self.plan.ceilings)
+        ceilings_s = sum(
+            POOL_S + 2 * len(counts) * max(CEILING_S, kernel.length_s)
+            for kernel, counts in self.plan.ceilings
+        )
         return ceilings_s + sum(self.expected_s(case) for case in self.plan.cases)
 
     @property
@@ -135,14 +137,29 @@ def prepare(plan: Plan, before: Results | None = None) -> Bench:
             for kernel in plan.kernels
         }
     graphs = {
-        (shape.text, kernel.text): Graph(
-            Task(name, actions[kernel.text], needs, cost_s=kernel.length_s)
-            for name, needs in shape.needs.items()
-        )
+        (shape.text, kernel.text): graph_of(shape, kernel, actions[kernel.text])
         for shape in plan.shapes
         for kernel in plan.kernels
+        if kernel.is_mean == (shape.lengths_s is not None)
     }
     return Bench(plan, graphs, actions)
+
+
+def graph_of(shape: SizedShape, kernel: SizedKernel, work: Work) -> Graph:
+    """A graph of that shape whose tasks do the calibrated work, or their recorded part of it."""
+    if shape.lengths_s is None:
+        return Graph(
+            Task(name, work, needs, cost_s=kernel.length_s) for name, needs in shape.needs.items()
+        )
+    return Graph(
+        Task(
+            name,
+            work.times(shape.lengths_s[name] / kernel.length_s if kernel.length_s else 0.0),
+            needs,
+            cost_s=shape.lengths_s[name],
+        )
+        for name, needs in shape.needs.items()
+    )
 
 
 def measure(
@@ -193,12 +210,13 @@ class _Job:
         self._measurements = list(before.measurements) if before else []
         self._done = {(made.case, made.block) for made in self._measurements}
         ceilings = before.ceilings if before else ()
+        self._spent_s = sum(window.wall_s for window in before.windows) if before else 0.0
         self._ceilings_done = {(made.kernel, made.workers, made.block) for made in ceilings}
 
     def blocks(self) -> str:
         """Measures block after block, until there is a reason to stop."""
         plan = self._bench.plan
-        began_s = monotonic()
+        began_s = monotonic() - self._spent_s
         longest_s = 0.0
         for block in range(plan.blocks):
             start_s = monotonic()
@@ -225,10 +243,11 @@ class _Job:
         ]
         if not wanted:
             return
+        works = {kernel.text: self._bench.actions[kernel.text] for kernel, _ in wanted}
         with load_backend("processes", max(count for _, count in wanted)) as pool:
+            warm_up(pool, set(works.values()))
             for kernel, count in wanted:
-                work = self._bench.actions[kernel.text]
-                _warm_up(pool, {work})
+                work = works[kernel.text]
                 times = max(1, round(CEILING_S / kernel.length_s))
                 one_s, all_s = (side_by_side_s(pool, work, times, side) for side in (1, count))
                 self._writer.append(CeilingSample(kernel.text, count, block, one_s, all_s))
@@ -242,7 +261,7 @@ class _Job:
         if not missing:
             return
         with self._watched(backend, workers, block), load_backend(backend, workers) as pool:
-            _warm_up(pool, {self._bench.actions[case.kernel] for case in missing})
+            warm_up(pool, {self._bench.actions[case.kernel] for case in missing})
             for case in missing:
                 graph = self._bench.graphs[case.shape, case.kernel]
                 timed_run = timed(graph, pool, self._sampler, self._observers)
@@ -259,14 +278,6 @@ class _Job:
         self._writer.append(Counters(self._sampler.pid).since(before, backend, workers, block))
 
 
-def _warm_up(pool: Backend, actions: set[Work]) -> None:
-    """Has every worker started, with its modules imported and its buffers made."""
-    first = Work("sleep", WARM_UP_S)
-    for action in [first, *sorted(actions, key=lambda action: action.kernel)]:
-        tasks = [Task(f"warm-up{index}", action) for index in range(pool.workers)]
-        run(Graph(tasks), pool).raise_for_failures()
-
-
 class _Sampling(Observer):
     """Ends a sample with the run, before other observers hear of the end and write their logs."""
 
@@ -275,7 +286,10 @@ class _Sampling(Observer):
         self.sample: Sample | None = None
 
     def run_ended(self, report: RunReport) -> None:
-        self.sample = self._sampler.end()
+        try:
+            self.sample = self._sampler.end()
+        except BenchError:
+            pass  # the sampling process is gone, which ends the run right after
 
 
 def timed(

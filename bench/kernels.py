@@ -51,16 +51,26 @@ class Work:
     def __call__(self, *_: object) -> None:
         KERNELS[self.kernel].work(self.units)
 
+    def times(self, factor: float) -> Work:
+        """So many times as much."""
+        return Work(self.kernel, self.units * factor) if factor else Work("noop", 0)
+
 
 @dataclass(frozen=True, slots=True)
 class SizedKernel:
-    """A kernel and the wanted length of a task; its text is what the command line takes."""
+    """A kernel and the wanted length of a task; its text is what the command line takes.
+
+    For workflows the length is the mean one, and the text the kernel's name alone.
+    """
 
     kernel: Kernel
     length_s: float
+    is_mean: bool = False  # of tasks whose lengths a workflow gives
 
     @property
     def text(self) -> str:
+        if self.is_mean:
+            return self.kernel.name
         return f"{self.kernel.name}:{_shown(self.length_s)}" if self.length_s else self.kernel.name
 
 
@@ -136,7 +146,7 @@ _NUMBERS = tuple(index * 7919 % 128 for index in range(128))
 
 def _native_cpu(units: float) -> None:
     """Key derivation in OpenSSL: no memory traffic, and its time is linear in the units."""
-    hashlib.pbkdf2_hmac("sha256", b"executor-bench", b"salt", int(units))
+    hashlib.pbkdf2_hmac("sha256", b"executor-bench", b"salt", max(1, int(units)))
 
 
 MEMORY_BYTES = 16_000_000  # larger than the caches of a core
@@ -161,7 +171,7 @@ def _mixed(units: float) -> None:
     """First waits, then runs Python, then C code; the three parts are about equally long."""
     time.sleep(units * MIXED_PART_S)
     _python_cpu(units * MIXED_PYTHON)
-    _native_cpu(max(1.0, units * MIXED_NATIVE))
+    _native_cpu(units * MIXED_NATIVE)
 
 
 MIXED_PART_S = 3e-6  # of each unit

@@ -11,28 +11,11 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench.blas import BLAS_VARIABLES
 from bench.noise import others_running
 from executors.cpus import cpu_budget
 
-BLAS_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "BLIS_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-)
 PACKAGES = ("executor-bench", "cloudpickle", "matplotlib", "numpy", "psutil", "zenml")
-
-
-def limit_blas_threads(threads: int) -> None:
-    """Limits the threads of BLAS libraries in this process and its children.
-
-    They read these variables when they are loaded, so call it before numpy is imported.
-    With one a worker, workers and BLAS threads do not compete for the same CPUs.
-    """
-    for name in BLAS_VARIABLES:
-        os.environ[name] = str(threads)
 
 
 def describe_machine() -> dict[str, Any]:

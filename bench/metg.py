@@ -2,7 +2,9 @@
 
 The minimum effective task granularity of Task Bench (Slaughter et al. 2020), against the measured
 ceiling: independent processes that each do their part of the same tasks in a plain loop, just
-before each run. In each block the lengths are in random order, and so are the backends of each.
+before each run. The length of a task is what it took there; Task Bench counts what the scheduler
+costs in, so its figure is this one over the level. In each block the lengths are in random order,
+and so are the backends of each.
 
 The break-even length is where a backend takes as long as the sequential one: shorter tasks are not
 worth running in parallel here.
@@ -20,8 +22,8 @@ from time import monotonic
 import numpy as np
 
 from bench import BenchError
-from bench.ceiling import side_by_side_s
-from bench.kernels import Work, calibrate, sized
+from bench.ceiling import side_by_side_s, warm_up
+from bench.kernels import Kernel, Work, calibrate, sized
 from bench.shapes import sized as sized_shape
 from executors import Backend, Graph, Task, load_backend, run
 from executors.backends import BASELINE
@@ -41,20 +43,17 @@ class Point:
 
     Attributes:
         length_s: that the tasks should have.
+        tasks: of each worker.
         ceiling_s: what independent processes took for the same tasks, just before.
         wall_s: what the backend took.
     """
 
     backend: str
     length_s: float
+    tasks: int
     block: int
     ceiling_s: float
     wall_s: float
-
-    @property
-    def efficiency(self) -> float:
-        """The part of the ceiling that was reached."""
-        return self.ceiling_s / self.wall_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +76,7 @@ class Metg:
     Attributes:
         metg: by backend and part of the ceiling.
         break_even: by backend.
-        curves: by backend: (length, median efficiency, lowest, highest) of each length.
+        curves: by backend: (length, efficiency, lowest, highest) of each length.
         ceiling: how many times as fast as one the independent processes were.
     """
 
@@ -88,6 +87,20 @@ class Metg:
     break_even: Mapping[str, Crossing]
     curves: Mapping[str, Sequence[tuple[float, float, float, float]]]
     ceiling: float
+
+
+def check_kernel(kernel: str) -> Kernel:
+    """The kernel of that name.
+
+    Raises:
+        BenchError: it does nothing or waits, or has a length.
+    """
+    known = sized(kernel).kernel
+    if known.waits or not sized(kernel).length_s:
+        raise BenchError(f"METG needs a kernel that keeps a CPU busy, not {known.name!r}")
+    if kernel != known.name:
+        raise BenchError(f"METG is a length, so the kernel has none: {known.name}, not {kernel}")
+    return known
 
 
 def measure(
@@ -108,12 +121,10 @@ def measure(
         The points of all backends, sequential among them, and the ceiling.
 
     Raises:
-        BenchError: the kernel does nothing or waits.
+        BenchError: the kernel is not fit for it; see `check_kernel`.
     """
-    known = sized(kernel).kernel
-    if known.waits or not sized(kernel).length_s:
-        raise BenchError(f"METG needs a kernel that keeps a CPU busy, not {known.name!r}")
-    unit = calibrate(sized(f"{known.name}:1ms")).units / 1e-3
+    known = check_kernel(kernel)
+    units_per_s = calibrate(sized(f"{known.name}:1ms")).units / 1e-3
     points: list[Point] = []
     ceilings = []
     shuffle = random.Random(seed).shuffle
@@ -122,11 +133,13 @@ def measure(
             name: stack.enter_context(load_backend(name, 1 if name == BASELINE else workers))
             for name in dict.fromkeys([BASELINE, "processes", *backends])
         }
+        for pool in pools.values():
+            warm_up(pool, [Work(known.name, 1e-3 * units_per_s)])
         for block in range(blocks):
             lengths = list(LENGTHS_S)
             shuffle(lengths)
             for length_s in lengths:
-                work = Work(known.name, max(1.0, length_s * unit))
+                work = Work(known.name, max(1.0, length_s * units_per_s))
                 graph = _graph(work, length_s, workers)
                 count = len(graph) // workers
                 names = [BASELINE, *backends]
@@ -134,7 +147,7 @@ def measure(
                 for name in names:
                     ceiling_s = side_by_side_s(pools["processes"], work, count, workers)
                     wall_s = _wall_s(graph, pools[name])
-                    points.append(Point(name, length_s, block, ceiling_s, wall_s))
+                    points.append(Point(name, length_s, count, block, ceiling_s, wall_s))
                 if length_s == LENGTHS_S[-1]:
                     one_s = side_by_side_s(pools["processes"], work, count, 1)
                     ceilings.append(workers * one_s / ceiling_s)
@@ -162,57 +175,77 @@ def summarise(points: Sequence[Point], kernel: str, workers: int, ceiling: float
     """METG at each level, and the break-even, of each backend."""
     names = [name for name in dict.fromkeys(point.backend for point in points) if name != BASELINE]
     names.sort()
-    efficiency = {name: _grid(points, name) for name in names}
-    baseline = _grid(points, BASELINE)
+    lengths = lengths_of(points)
+    walls = {name: _grid(points, name, "wall_s") for name in [BASELINE, *names]}
+    ceilings = {name: _grid(points, name, "ceiling_s") for name in names}
     return Metg(
         kernel,
         workers,
-        next(iter(efficiency.values())).shape[0],
+        len(walls[BASELINE]),
         {
-            name: {level: _crossing(grid, level) for level in LEVELS}
-            for name, grid in efficiency.items()
+            name: {
+                level: _crossing(lengths, ceilings[name], walls[name], level) for level in LEVELS
+            }
+            for name in names
         },
-        {name: _crossing(grid / baseline, 1.0) for name, grid in efficiency.items()},
-        {
-            name: [
-                (length_s, float(np.median(column)), float(column.min()), float(column.max()))
-                for length_s, column in zip(LENGTHS_S, grid.T, strict=True)
-            ]
-            for name, grid in efficiency.items()
-        },
+        {name: _crossing(lengths, walls[BASELINE], walls[name], 1.0) for name in names},
+        {name: _curve(lengths, ceilings[name], walls[name]) for name in names},
         ceiling,
     )
 
 
-Floats = np.ndarray[tuple[int, int], np.dtype[np.float64]]
+Floats = np.ndarray[tuple[int, ...], np.dtype[np.float64]]
 
 
-def _grid(points: Sequence[Point], backend: str) -> Floats:
-    """Efficiencies of a backend: a row a block, a column a length."""
-    own = [point for point in points if point.backend == backend]
-    found = {(point.block, point.length_s): point.efficiency for point in own}
-    blocks = sorted({point.block for point in own})
-    return np.array([[found[block, length_s] for length_s in LENGTHS_S] for block in blocks])
+def lengths_of(points: Sequence[Point]) -> list[float]:
+    """What tasks took in the loops of independent processes, for each of LENGTHS_S."""
+    found: dict[float, list[float]] = {}
+    for point in points:
+        found.setdefault(point.length_s, []).append(point.ceiling_s / point.tasks)
+    return [median(found[length_s]) for length_s in sorted(found)]
 
 
-def _crossing(grid: Floats, level: float) -> Crossing:
-    """Where the median curve reaches a level, with a bootstrap over the blocks."""
-    length_s = cross(np.median(grid, axis=0), level)
-    if len(grid) < MIN_BLOCKS:
+def _grid(points: Sequence[Point], backend: str, field: str) -> Floats:
+    """Seconds of a backend: a row a block, a column a length."""
+    own = {
+        (point.block, point.length_s): float(getattr(point, field))
+        for point in points
+        if point.backend == backend
+    }
+    blocks = sorted({block for block, _ in own})
+    return np.array([[own[block, length_s] for length_s in LENGTHS_S] for block in blocks])
+
+
+def _crossing(lengths: Sequence[float], above: Floats, below: Floats, level: float) -> Crossing:
+    """Where the ratio of the medians reaches a level, with an independent bootstrap of both."""
+    length_s = cross(lengths, np.median(above, axis=0) / np.median(below, axis=0), level)
+    if len(above) < MIN_BLOCKS:
         return Crossing(length_s, None, None)
     random = np.random.default_rng(0)
-    found = [
-        cross(np.median(grid[random.integers(0, len(grid), len(grid))], axis=0), level)
-        for _ in range(RESAMPLES)
-    ]
+
+    def resampled(grid: Floats) -> Floats:
+        """Medians of each length, of blocks drawn for each length alone."""
+        chosen = random.integers(0, len(grid), grid.shape)
+        medians: Floats = np.median(np.take_along_axis(grid, chosen, axis=0), axis=0)
+        return medians
+
+    found = [cross(lengths, resampled(above) / resampled(below), level) for _ in range(RESAMPLES)]
     low_s, high_s = np.quantile(found, [0.025, 0.975], method="nearest")
     return Crossing(length_s, float(low_s), float(high_s))
 
 
-def cross(
-    curve: Sequence[float] | np.ndarray[tuple[int], np.dtype[np.float64]], level: float
-) -> float:
-    """The length above which a curve over LENGTHS_S stays at a level or more.
+def _curve(
+    lengths: Sequence[float], ceilings: Floats, walls: Floats
+) -> list[tuple[float, float, float, float]]:
+    """Of each length: the efficiency of the medians, and the lowest and highest of a block."""
+    each = ceilings / walls
+    middles = np.median(ceilings, axis=0) / np.median(walls, axis=0)
+    columns = zip(lengths, middles, each.min(axis=0), each.max(axis=0), strict=True)
+    return [tuple(map(float, column)) for column in columns]  # type: ignore[misc]
+
+
+def cross(lengths: Sequence[float], curve: Sequence[float] | Floats, level: float) -> float:
+    """The length above which a curve over lengths stays at a level or more.
 
     Between two lengths it is taken to be straight over their logarithms. Infinite where the last
     one is below the level, 0 where none is.
@@ -225,4 +258,4 @@ def cross(
         return float("inf")
     low, high = curve[last], curve[last + 1]
     part = (level - low) / (high - low)
-    return float(LENGTHS_S[last] * (LENGTHS_S[last + 1] / LENGTHS_S[last]) ** part)
+    return float(lengths[last] * (lengths[last + 1] / lengths[last]) ** part)

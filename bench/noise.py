@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import resource
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,11 +115,9 @@ class Counters:
 
         self.at_s = time.monotonic()
         mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-        cpus = [
-            times
-            for cpu, times in enumerate(psutil.cpu_times(percpu=True))
-            if mine is None or cpu in mine
-        ]
+        cpus = psutil.cpu_times(percpu=True)  # of those online, which may lack some numbers
+        if mine is not None and len(mine) < len(cpus):
+            cpus = [times for cpu, times in enumerate(cpus) if cpu in mine]
         idle_s = sum(times.idle + getattr(times, "iowait", 0.0) for times in cpus)
         steals = [times.steal for times in cpus if hasattr(times, "steal")]
         self.steal_s = sum(steals) if steals else None
@@ -139,7 +137,13 @@ class Counters:
             self.at_s - before.at_s,
             self.busy_s - before.busy_s - own_s,
             _rise(self.steal_s, before.steal_s),
-            _rise(self.throttled_s, before.throttled_s),
+            max(
+                (
+                    now_s - before.throttled_s.get(folder, now_s)
+                    for folder, now_s in self.throttled_s.items()
+                ),
+                default=None,
+            ),
             _rise(self.stalled_s, before.stalled_s),
         )
 
@@ -159,15 +163,18 @@ def _own_s(helper_pid: int | None) -> float:
     return own_s
 
 
-def _throttled_s(root: Path) -> float | None:
-    """How long the tightest quota has stopped this process's group or an ancestor of it."""
-    found = []
+def _throttled_s(root: Path) -> dict[Path, float]:
+    """How long the quotas of this process's group and of its ancestors have stopped them.
+
+    Added up over the CPUs.
+    """
+    found = {}
     for folder in cgroups(root):
         for name, unit_s in (("throttled_usec", 1e-6), ("throttled_time", 1e-9)):
             value = _field(folder / "cpu.stat", name)
             if value is not None:
-                found.append(value * unit_s)
-    return max(found, default=None)
+                found[folder] = value * unit_s
+    return found
 
 
 def _stalled_s(root: Path) -> float | None:
@@ -244,11 +251,16 @@ def _reason(
 STOP_OTHERS = "Stop what else is running and measure again."
 
 
+def _taken(used: float, there: int, usable: int) -> float:
+    """The part of the usable CPUs that others take, beyond those that are to spare."""
+    return max(0.0, used - max(0, there - usable)) / usable
+
+
 def _before(others: float | None, cpus: dict[str, int]) -> list[Reason]:
     if others is None:
         return []
     usable = cpus["usable"]
-    contested = (others + usable - cpus["installed"]) / usable
+    contested = _taken(others, cpus["installed"], usable)
     text = f"{others:.1f} other processes wanted a CPU before the run"
     return _reason("load", contested, WAITING, text, STOP_OTHERS)
 
@@ -261,14 +273,14 @@ def _meanwhile(windows: Sequence[Window], cpus: dict[str, int]) -> list[Reason]:
     mine = cpus["affinity"] or cpus["installed"]
     foreign = sum(window.foreign_s for window in windows) / wall_s
     steal = sum(window.steal_s or 0.0 for window in windows) / wall_s / mine
-    throttled = sum(window.throttled_s or 0.0 for window in windows) / wall_s
+    throttled = sum(window.throttled_s or 0.0 for window in windows) / wall_s / mine
     alone = [window for window in windows if window.backend == BASELINE]
     stalled = sum(window.stalled_s or 0.0 for window in alone)
     pressure = stalled / max(sum(window.wall_s for window in alone), 1e-9)
     return [
         *_reason(
             "foreign CPU",
-            (foreign + usable - mine) / usable,
+            _taken(foreign, mine, usable),
             FOREIGN,
             f"other processes used {foreign:.2f} of {mine} CPUs",
             STOP_OTHERS,
@@ -284,7 +296,7 @@ def _meanwhile(windows: Sequence[Window], cpus: dict[str, int]) -> list[Reason]:
             "throttling",
             throttled,
             THROTTLED,
-            f"the CPU quota stopped this process for {100 * throttled:.0f} % of the time",
+            f"a CPU quota stopped this process for {100 * throttled:.0f} % of the CPU time",
             "Raise the quota of the container, or use fewer workers.",
         ),
         *_reason(
@@ -308,13 +320,12 @@ def _samples(measurements: Sequence[Measurement]) -> list[Reason]:
         return [Reason("few blocks", NOISY, text, "Measure more blocks.")]
     parts = {case: _in_parts(walls) for case, walls in by_case.items()}
     blocks = {block for walls in by_case.values() for block in walls}
-    pace = {
-        block: float(np.median([part[block] for part in parts.values() if block in part]))
-        for block in blocks
-    }
+    pace = {block: _pace(parts.values(), block) for block in blocks}
     spreads = {}
     for case, part in parts.items():
-        low, high = np.percentile([part[block] - pace[block] for block in part], [25, 75])
+        others = [other for each, other in parts.items() if each != case]
+        left = [part[block] - _pace(others, block) for block in part]
+        low, high = np.percentile(left, [25, 75])
         spreads[case] = float(np.expm1(high - low))
     worst = max(spreads, key=lambda case: spreads[case])
     usual = float(np.quantile(list(spreads.values()), 1 - CASES))
@@ -337,6 +348,12 @@ def _samples(measurements: Sequence[Measurement]) -> list[Reason]:
             "Measure more blocks, at a quieter time.",
         ),
     ]
+
+
+def _pace(parts: Iterable[dict[int, float]], block: int) -> float:
+    """How much slower than usual these cases were in a block, as a logarithm."""
+    found = [part[block] for part in parts if block in part]
+    return float(np.median(found)) if found else 0.0
 
 
 def _in_parts(walls: dict[int, float]) -> dict[int, float]:

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+import re
 import shlex
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
+from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from bench import BenchError
@@ -15,11 +18,13 @@ from bench.kernels import SizedKernel
 from bench.kernels import sized as sized_kernel
 from bench.shapes import SizedShape
 from bench.shapes import sized as sized_shape
+from bench.workflows import read_workflows
 from executors.backends import BASELINE, backend_class, backend_names, load_backend
 from executors.backends.base import checked_workers
 from executors.errors import BackendError
 
 WAITING_FACTORS = (2, 4)  # of the CPU count, tried for kernels that wait
+SHAPES = "fan-in,diamond"
 BLOCKS = 7
 MOST_BLOCKS = 50  # where a budget or a precision decides
 
@@ -29,8 +34,11 @@ class Options:
     """What is asked for, as the command line takes it; each field is the option of that name.
 
     Attributes:
-        shapes: specs with commas between them, as `fan-in:width=8,diamond`.
-        kernel: the same, as `sleep:20ms,noop`.
+        shapes: specs with commas between them, as `fan-in:width=8,diamond`; None means these two,
+            or none where there is a workflow.
+        kernel: the same, as `sleep:20ms,noop`. Tasks of a workflow have its lengths.
+        workflow: files in WfFormat, or folders of them.
+        scale: what recorded times are multiplied by; None makes each workflow a second of work.
         backends: names; None means all that are available here. The baseline is always added.
         max_workers: whole numbers; None means powers of two up to the CPU count, and twice and
             four times that for kernels that wait.
@@ -43,8 +51,10 @@ class Options:
             middle and in parts of it.
     """
 
-    shapes: str = "fan-in,diamond"
+    shapes: str | None = None
     kernel: str = "sleep,python-cpu,native-cpu"
+    workflow: tuple[str, ...] = ()
+    scale: float | None = None
     backends: str | None = None
     max_workers: str | None = None
     blocks: int | None = None
@@ -55,9 +65,23 @@ class Options:
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> Options:
-        """Those of a results file's header; what it does not name has its default."""
-        known = {field.name for field in fields(cls)}
-        return cls(**{name: value for name, value in values.items() if name in known})
+        """Those of a results file's header; what it does not name has its default.
+
+        Raises:
+            BenchError: one has a wrong type.
+        """
+        known = {field.name: str(field.type) for field in fields(cls)}
+        found = {name: value for name, value in values.items() if name in known}
+        found["workflow"] = tuple(found.get("workflow", ()))
+        for name, value in found.items():
+            kind = (
+                "tuple" if name == "workflow" else type(value).__name__.replace("NoneType", "None")
+            )
+            if kind not in re.split(r"\W+", known[name].replace("float", "float int")):
+                raise BenchError(
+                    f"the results have --{name.replace('_', '-')} {value!r}, which it cannot be"
+                )
+        return cls(**found)
 
     @property
     def command(self) -> str:
@@ -65,8 +89,9 @@ class Options:
         words = ["bench", "run"]
         for field in fields(self):
             value = getattr(self, field.name)
-            if value != field.default or field.name in ("shapes", "kernel", "seed"):
-                words += [f"--{field.name.replace('_', '-')}", str(value)]
+            if value != field.default or field.name in ("kernel", "seed"):
+                for each in value if isinstance(value, tuple) else [value]:
+                    words += [f"--{field.name.replace('_', '-')}", str(each)]
         return shlex.join(words)
 
 
@@ -118,7 +143,7 @@ class Plan:
     @property
     def ceilings(self) -> list[tuple[SizedKernel, list[int]]]:
         """Of which kernels the ceiling is measured, and with how many processes."""
-        counts = sorted({case.workers for case in self.cases if 1 < case.workers <= self.cpus})
+        counts = sorted({min(case.workers, self.cpus) for case in self.cases} - {1})
         busy = [kernel for kernel in self.kernels if kernel.length_s and not kernel.kernel.waits]
         return [(kernel, counts) for kernel in busy] if counts else []
 
@@ -134,14 +159,15 @@ def plan(options: Options, cpus: int) -> Plan:
         BenchError: something in a list is unknown or malformed.
         BackendError: a backend is not available here, or has no room for so many workers.
     """
-    shapes = tuple(sized_shape(spec) for spec in _items("shapes", options.shapes))
-    kernels = tuple(sized_kernel(spec) for spec in _items("kernel", options.kernel))
+    shapes = _shapes(options)
+    kernels = _kernels(options, shapes)
     names = _backends(options.backends)
     given = None if options.max_workers is None else _workers(options.max_workers)
     cases = [
         Case(shape.text, kernel.text, backend, workers)
         for shape in shapes
         for kernel in kernels
+        if kernel.is_mean == (shape.lengths_s is not None)
         for backend in names
         for workers in (
             [1] if backend == BASELINE else given or default_workers(cpus, kernel.kernel.waits)
@@ -159,7 +185,7 @@ def plan(options: Options, cpus: int) -> Plan:
     return Plan(options, shapes, kernels, tuple(dict.fromkeys(cases)), blocks, cpus, budget_s)
 
 
-def same_as(options: Options, given: Mapping[str, Any]) -> None:
+def check_same(options: Options, given: Mapping[str, Any]) -> None:
     """Checks that what is asked for now is what was asked for before.
 
     Raises:
@@ -179,6 +205,31 @@ def default_workers(cpus: int, waits: bool) -> list[int]:
     if waits:
         counts |= {factor * cpus for factor in WAITING_FACTORS}
     return sorted(counts)
+
+
+def _shapes(options: Options) -> tuple[SizedShape, ...]:
+    if options.scale is not None and not 0 < options.scale < float("inf"):
+        raise BenchError(f"--scale must be above 0, not {options.scale:g}")
+    if options.scale is not None and not options.workflow:
+        raise BenchError("--scale is for recorded workflows; name one with --workflow")
+    specs = options.shapes
+    if specs is None:
+        specs = "" if options.workflow else SHAPES
+    shapes = [sized_shape(spec) for spec in (_items("shapes", specs) if specs else ())]
+    workflows = read_workflows(map(Path, options.workflow))
+    return (*shapes, *(workflow.sized(options.scale) for workflow in workflows))
+
+
+def _kernels(options: Options, shapes: Sequence[SizedShape]) -> tuple[SizedKernel, ...]:
+    """Those of the shapes, and those of the workflows, with the mean length of their tasks."""
+    wanted = [sized_kernel(spec) for spec in _items("kernel", options.kernel)]
+    kernels = [] if all(shape.lengths_s for shape in shapes) else wanted
+    lengths_s = [length for shape in shapes for length in (shape.lengths_s or {}).values()]
+    if lengths_s:
+        mean_s = fmean(lengths_s)
+        kinds = {each.kernel.name: each.kernel for each in wanted}
+        kernels += [SizedKernel(kind, mean_s, is_mean=True) for kind in kinds.values()]
+    return tuple(kernels)
 
 
 def _items(option: str, text: str) -> list[str]:

@@ -234,19 +234,28 @@ def read_results(path: Path) -> Results:
     if path.is_dir():
         path = path / FILE_NAME
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_bytes().decode("utf-8")  # as it is: line ends count as bytes
     except FileNotFoundError:
         raise BenchError(f"there is no {path}; make one with: bench run") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BenchError(f"cannot read {path}: {error}") from error
+    except UnicodeDecodeError:
+        raise BenchError(f"{path} is no results file: it is not text") from None
+    except OSError as error:
+        raise BenchError(f"cannot read {path}: {error.strerror}") from None
     *lines, rest = text.split("\n")
     warnings = (f"{path}: its last line is cut off and was dropped",) if rest else ()
     if not lines:
-        raise BenchError(f"{path} is empty: it has no header line")
+        raise BenchError(
+            f"{path} has no whole header line, so nothing was measured; remove it and begin anew"
+        )
     header = _header(path, _parsed(path, 1, lines[0]))
     found: dict[str, list[Any]] = {kind: [] for kind in (*FORMS, "end")}
+    seen = set()
     for number, line in enumerate(lines[1:], 2):
         kind, sample = _sample(path, number, _parsed(path, number, line))
+        if kind == "run" and (key := (sample.case, sample.block)) in seen:
+            raise BenchError(f"{path}, line {number}: block {sample.block} of {sample.case} again")
+        if kind == "run":
+            seen.add(key)
         found[kind].append(sample)
     return Results(
         header,
@@ -262,17 +271,24 @@ def read_results(path: Path) -> Results:
 def _header(path: Path, header: dict[str, Any]) -> dict[str, Any]:
     if header.get("schema") != SCHEMA:
         raise BenchError(
-            f"{path}, line 1: no header of schema {SCHEMA}, but {str(header.get('schema'))[:20]};"
-            " is it a results file of this version?"
+            f"{path}, line 1: no header of schema {SCHEMA}; is it a results file of this version?"
         )
     try:
         check_form(header, HEADER_FORM, "the header")
         if not 1 <= header["cpus"] < LARGEST or not abs(header["created_s"]) < 1e11:
             raise TypeError("cpus or created_s is out of range")
         for shape in header["config"]["shapes"]:
-            check_form(header["shapes"].get(shape), SHAPE_FORM, f"shape {shape!r}")
-        for name, kernel in header["kernels"].items():
-            check_form(kernel, {"units": NUMBER}, f"kernel {name!r}")
+            sizes = header["shapes"].get(shape)
+            check_form(sizes, SHAPE_FORM, f"shape {shape!r}")
+            if sizes["tasks"] < 1 or sizes["depth"] < 1:
+                raise TypeError(f"shape {shape!r} has no tasks")
+        for kernel in header["config"]["kernels"]:
+            known = header["kernels"].get(kernel)
+            check_form(known, {"kernel": str, "units": NUMBER}, f"kernel {kernel!r}")
+            if not 0 <= known["units"] < LARGEST:
+                raise TypeError(f"the units of kernel {kernel!r} are out of range")
+        if min(header["machine"]["cpus"][name] for name in ("installed", "usable")) < 1:
+            raise TypeError("the machine has no CPUs")
     except TypeError as error:
         raise BenchError(f"{path}, line 1: {error}") from None
     return header
@@ -281,6 +297,7 @@ def _header(path: Path, header: dict[str, Any]) -> dict[str, Any]:
 def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate could not be printed
     except (ValueError, RecursionError) as error:
         raise BenchError(f"{path}, line {number}: not JSON ({error})") from None
     if not isinstance(value, dict):

@@ -40,10 +40,17 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class SizedShape:
-    """One graph of a family; its text is what the command line takes."""
+    """One graph of a family, or a workflow.
+
+    Attributes:
+        text: what the command line takes, or the workflow's name.
+        needs: by task.
+        lengths_s: by task, or None: all are as long as the kernel says.
+    """
 
     text: str
     needs: dict[str, tuple[str, ...]]
+    lengths_s: dict[str, float] | None = None
 
 
 SHAPES: dict[str, Shape] = {}
@@ -55,7 +62,7 @@ def shape(name: str) -> Callable[[Callable[..., Tasks]], Callable[..., Tasks]]:
     def register(build: Callable[..., Tasks]) -> Callable[..., Tasks]:
         parameters = inspect.signature(build).parameters.values()
         defaults = {parameter.name: parameter.default for parameter in parameters}
-        summary = (inspect.getdoc(build) or "").splitlines()[0]
+        summary = (inspect.getdoc(build) or "").partition("\n")[0]  # python -OO has none
         SHAPES[name] = Shape(name, summary, build, defaults)
         return build
 

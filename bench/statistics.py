@@ -16,8 +16,8 @@ import numpy.typing as npt
 from bench.kernels import KERNELS
 from bench.models import Fits, fit
 from bench.plan import Case
-from bench.results import Measurement, Results
-from executors.backends import BASELINE
+from bench.results import CeilingSample, Measurement, Results
+from executors.backends import BASELINE, SIMULATED
 
 __all__ = ["BASELINE", "Estimate", "Floats", "Group", "Row", "finding", "summarise"]
 
@@ -38,7 +38,7 @@ class Estimate:
     high: float | None
 
     @property
-    def is_certain(self) -> bool:
+    def has_interval(self) -> bool:
         return self.low is not None
 
     @property
@@ -58,9 +58,7 @@ class Row:
         cold: the same with the start of the pool counted.
         efficiency: speedup over the cores that it could use, or where tasks wait over its workers.
         of_ceiling: speedup over what independent processes reached on as many cores, or None.
-        slowdown: median time over that of the fastest case; 1 for the fastest.
         wall_s: all samples, in the order in which they were made.
-        utilisation: median CPU time over workers x wall.
     """
 
     case: Case
@@ -68,12 +66,19 @@ class Row:
     cold: Estimate
     efficiency: float
     of_ceiling: float | None
-    slowdown: Estimate
     wall_s: tuple[float, ...]
     median_s: float
     cores_busy: float
-    utilisation: float
-    memory_bytes: float
+
+    @property
+    def is_simulated(self) -> bool:
+        """Nothing ran: it says what a machine with so many cores would take."""
+        return self.case.backend == SIMULATED
+
+    @property
+    def utilisation(self) -> float:
+        """CPU time over workers x wall."""
+        return self.cores_busy / self.case.workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,10 +87,10 @@ class Group:
 
     Attributes:
         tasks, depth: of the graph, all of whose tasks have the same kernel.
+        parallelism: work over span of a workflow, whose tasks differ in length; else None.
         pick: the case with the fewest workers that is surely within 5 % of the fastest, or the
             fastest; the baseline where no case is surely faster than it.
         rival: the fastest case of another backend, or None.
-        waits: its tasks leave CPUs idle, so efficiency is of the workers, not of the cores.
         ceilings: how many times as fast as one process so many independent ones are.
         fits: curves through the times of a backend, as captions.
     """
@@ -94,18 +99,21 @@ class Group:
     kernel: str
     tasks: int
     depth: int
+    parallelism: float | None
     rows: tuple[Row, ...]
     pick: Row
     rival: Row | None
-    waits: bool
     ceilings: dict[int, Estimate]
     fits: dict[str, Fits]
 
     def bound(self, workers: int | None = None) -> float:
-        """The largest speedup that the graph allows with equal tasks; None: workers without end.
+        """The largest speedup that the graph allows; None: workers without end.
 
-        In steps of a task, p workers need at least max(ceil(tasks / p), depth) (Brent 1974).
+        With equal tasks, p workers need at least max(ceil(tasks / p), depth) steps (Brent 1974),
+        with others max(work / p, span) seconds.
         """
+        if self.parallelism is not None:
+            return min(self.parallelism, float("inf") if workers is None else workers)
         steps = self.depth if workers is None else max(-(-self.tasks // workers), self.depth)
         return self.tasks / steps
 
@@ -122,7 +130,7 @@ def ratio(
 ) -> Estimate:
     """The product of the medians above over that of those below, times a factor."""
     random = np.random.default_rng(0)
-    value, resampled = factor, np.full(RESAMPLES, factor)
+    value, resampled = float(factor), np.full(RESAMPLES, float(factor))
     for samples in above:
         value *= _median(samples)
         resampled *= _medians(samples, random)
@@ -146,14 +154,6 @@ def _medians(samples: Sequence[float], random: np.random.Generator) -> Floats:
     return medians
 
 
-def median_of(samples: Sequence[float]) -> Estimate:
-    """The median with its interval."""
-    value = _median(samples)
-    if len(samples) < MIN_SAMPLES:
-        return Estimate(value, None, None)
-    return Estimate(value, *_interval(_medians(samples, np.random.default_rng(0))))
-
-
 def is_precise(measurements: Iterable[Measurement], wanted: float) -> bool:
     """Whether the intervals of all speedups are at most so wide (see `Estimate.precision`)."""
     by_case = walls_of(measurements)
@@ -172,6 +172,20 @@ def walls_of(measurements: Iterable[Measurement]) -> dict[Case, list[float]]:
     for made in measurements:
         walls.setdefault(made.case, []).append(made.wall_s)
     return walls
+
+
+def shortfall(results: Results) -> str | None:
+    """What the results lack of what was asked for, or None."""
+    options = results.header["config"]["options"]
+    wanted = options.get("precision")
+    is_open = wanted is not None or options.get("budget") is not None
+    if not results.is_complete:
+        made = len(results.measurements)
+        planned = "" if is_open else f" of {results.header['planned']}"
+        return f"Incomplete: {made}{planned} measurements."
+    if wanted is not None and results.end != "precision":
+        return f"Not all intervals are as narrow as the precision asked for, {wanted:g}."
+    return None
 
 
 def is_baseline(case: Case) -> bool:
@@ -202,58 +216,64 @@ def _group(
     known = KERNELS.get(results.header["kernels"][kernel].get("kernel"))
     waits = known is not None and known.waits
     ceilings = _ceilings(results, kernel)
-    walls = {case: [made.wall_s for made in all_made] for case, all_made in samples.items()}
-    colds = {case: [made.wall_s + made.start_s for made in each] for case, each in samples.items()}
-    baseline = next(case for case in walls if is_baseline(case))
-    fastest = min(walls, key=lambda case: float(np.median(walls[case])))
+    baseline = next(made for case, made in samples.items() if is_baseline(case))
     rows = []
     for case, made in samples.items():
-        speedup = ratio_of_medians(walls[baseline], walls[case])
         cores = case.workers if waits else min(case.workers, int(results.header["cpus"]))
-        ceiling = ceilings.get(cores)
-        rows.append(
-            Row(
-                case,
-                speedup,
-                ratio_of_medians(colds[baseline], colds[case]),
-                speedup.value / cores,
-                speedup.value / ceiling.value if ceiling else None,
-                ratio_of_medians(walls[case], walls[fastest]),
-                tuple(walls[case]),
-                _median(walls[case]),
-                _median(each.cpu_s / each.wall_s for each in made),
-                _median(each.utilisation for each in made),
-                _median(each.memory_bytes for each in made),
-            )
-        )
+        rows.append(_row(case, made, baseline, cores, ceilings.get(cores)))
     pick = _pick(rows)
     others = [row for row in rows if row.case.backend not in (pick.case.backend, BASELINE)]
-    rival = min(others, key=lambda row: row.median_s, default=None)
+    others = [row for row in others if not row.is_simulated]
     sizes = results.header["shapes"][shape]
     return Group(
-        shape,
-        kernel,
-        sizes["tasks"],
-        sizes["depth"],
-        tuple(rows),
-        pick,
-        rival,
-        waits,
-        ceilings,
-        _fits(rows),
+        shape=shape,
+        kernel=kernel,
+        tasks=sizes["tasks"],
+        depth=sizes["depth"],
+        parallelism=sizes["work_s"] / sizes["span_s"] if sizes.get("span_s") else None,
+        rows=tuple(rows),
+        pick=pick,
+        rival=min(others, key=lambda row: row.median_s, default=None),
+        ceilings=ceilings,
+        fits=_fits(rows),
+    )
+
+
+def _row(
+    case: Case,
+    made: Sequence[Measurement],
+    baseline: Sequence[Measurement],
+    cores: int,
+    ceiling: Estimate | None,
+) -> Row:
+    walls = [each.wall_s for each in made]
+    before = walls if made is baseline else [each.wall_s for each in baseline]
+    speedup = ratio_of_medians(before, walls)
+    colds = [each.wall_s + each.start_s for each in made]
+    before = colds if made is baseline else [each.wall_s + each.start_s for each in baseline]
+    return Row(
+        case=case,
+        speedup=speedup,
+        cold=ratio_of_medians(before, colds),
+        efficiency=speedup.value / cores,
+        of_ceiling=speedup.value / ceiling.value if ceiling else None,
+        wall_s=tuple(walls),
+        median_s=_median(walls),
+        cores_busy=_median(each.cpu_s / each.wall_s for each in made),
     )
 
 
 def _ceilings(results: Results, kernel: str) -> dict[int, Estimate]:
     """By number of processes; one is its own ceiling."""
-    found: dict[int, list[float]] = {}
+    found: dict[int, list[CeilingSample]] = {}
     for sample in results.ceilings:
         if sample.kernel == kernel:
-            found.setdefault(sample.workers, []).append(sample.value)
+            found.setdefault(sample.workers, []).append(sample)
     if not found:
         return {}
     return {1: Estimate(1.0, 1.0, 1.0)} | {
-        count: median_of(found[count]) for count in sorted(found)
+        count: ratio([[each.one_s for each in made]], [[each.all_s for each in made]], count)
+        for count, made in sorted(found.items())
     }
 
 
@@ -272,12 +292,21 @@ def _pick(rows: Sequence[Row]) -> Row:
 
     A pool of one worker gains nothing by being a pool, so it is never picked.
     """
-    gaining = [row for row in rows if row.case.workers > 1 and _low(row.speedup) > 1]
+    gaining = [
+        row
+        for row in rows
+        if row.case.workers > 1 and not row.is_simulated and _low(row.speedup) > 1
+    ]
     if not gaining:
         return next(row for row in rows if row.case.backend == BASELINE)
     best = min(gaining, key=lambda row: row.median_s)
-    near = [row for row in gaining if row is best or _high(row.slowdown) <= 1 + WORTH]
+    near = [row for row in gaining if row is best or _is_near(row, best)]
     return min(near, key=lambda row: (row.case.workers, row.median_s))
+
+
+def _is_near(row: Row, other: Row) -> bool:
+    """Whether a case surely takes at most 5 % longer than another."""
+    return _high(ratio_of_medians(row.wall_s, other.wall_s)) <= 1 + WORTH
 
 
 def _low(estimate: Estimate) -> float:
@@ -298,20 +327,23 @@ def finding(groups: Sequence[Group], cpus: int) -> str:
     clauses = []
     for kernel in dict.fromkeys(group.kernel for group in groups):
         same = [group for group in groups if group.kernel == kernel]
-        clauses.append(_clause(kernel, max(same, key=lambda group: _low(group.pick.speedup))))
+        clauses.append(_clause(kernel, same))
     if not clauses:
         return "Nothing can be said yet: no case has been measured beside its baseline."
-    is_unsure = any(not row.speedup.is_certain for group in groups for row in group.rows)
+    is_unsure = any(not row.speedup.has_interval for group in groups for row in group.rows)
     unsure = f" (fewer than {MIN_SAMPLES} blocks: too few to say how sure)" if is_unsure else ""
     return f"On {cpus} CPU{'s' if cpus > 1 else ''}, " + "; ".join(clauses) + unsure + "."
 
 
-def _clause(kernel: str, group: Group) -> str:
+def _clause(kernel: str, groups: Sequence[Group]) -> str:
+    """Of all shapes of a kernel: the one with the largest sure gain."""
+    group = max(groups, key=lambda group: _low(group.pick.speedup))
     pick, rival = group.pick, group.rival
-    others = [row for row in group.rows if row.case.backend != BASELINE]
+    others = [row for group in groups for row in group.rows if not is_baseline(row.case)]
+    others = [row for row in others if not row.is_simulated]
     if not others:
         return f"{kernel} tasks were run sequentially only, so there is nothing to compare"
-    if pick.case.backend == BASELINE:
+    if is_baseline(pick.case):
         if all(_high(row.speedup) <= 1 + WORTH for row in others):
             return f"{kernel} tasks gain nothing from more workers"
         return f"{kernel} tasks could not be shown to gain from more workers"
@@ -319,8 +351,8 @@ def _clause(kernel: str, group: Group) -> str:
     if pick.speedup.low is not None and pick.speedup.high is not None:
         interval = f" ({pick.speedup.low:.2f} to {pick.speedup.high:.2f})"
     tie = ""
-    if rival is not None and rival.slowdown.high is not None and _high(rival.slowdown) <= 1 + WORTH:
-        tie = f", as on {rival.case.backend} with {rival.case.workers}"
+    if rival is not None and pick.speedup.has_interval and _is_near(rival, pick):
+        tie = f"; {rival.case.backend} with {rival.case.workers} take at most 5 % longer"
     return (
         f"{kernel} tasks gain most on {pick.case.backend} with {pick.case.workers} workers:"
         f" {pick.speedup.value:.2f} times as fast as sequentially{interval} in {group.shape}{tie}"

@@ -69,7 +69,7 @@ def _override() -> int | None:
     text = os.environ.get(OVERRIDE)
     if not text:
         return None
-    if text.isdecimal() and int(text) > 0:
+    if text.isdecimal() and len(text) < 10 and int(text) > 0:
         return int(text)
     raise BackendError(f"{OVERRIDE} must be a whole number of CPUs >= 1, not {text!r}")
 

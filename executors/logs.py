@@ -11,8 +11,9 @@ from __future__ import annotations
 import errno
 import logging
 import logging.handlers
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +75,18 @@ class RunLog(Observer):
         self._held.flush()
 
 
+def _only_once(path: Path) -> Callable[[logging.LogRecord], None]:
+    """Says once that a record could not be written: a full disk must not end what is logged."""
+    told: list[logging.LogRecord] = []
+
+    def handle_error(record: logging.LogRecord) -> None:
+        if not told and sys.stderr is not None:
+            sys.stderr.write(f"cannot write to {path} ({sys.exc_info()[1]}): the log has gaps\n")
+        told.append(record)
+
+    return handle_error
+
+
 @contextmanager
 def log_to_file(path: Path, level: int = logging.INFO) -> Iterator[RunLog]:
     """Sends all log records of at least `level` to a file while the context lasts.
@@ -97,6 +110,7 @@ def log_to_file(path: Path, level: int = logging.INFO) -> Iterator[RunLog]:
     file.setFormatter(logging.Formatter(FORMAT, datefmt="%Y-%m-%d %H:%M:%S"))
     held = logging.handlers.MemoryHandler(HELD_RECORDS, logging.CRITICAL + 1, file)
     held.setLevel(level)
+    file.handleError = _only_once(path)  # type: ignore[assignment,method-assign]
     root = logging.getLogger()
     before = root.level
     root.setLevel(min(level, before))

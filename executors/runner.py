@@ -6,7 +6,6 @@ import signal
 import threading
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from time import monotonic
 from types import FrameType
 from typing import Any
 
@@ -68,10 +67,10 @@ def run(
         signals = stack.enter_context(_Signals(session, backend))
         stack.enter_context(_cancelled_by(cancel, session, backend))
         announcer.open(graph, backend.name, backend.workers)
-        started_s = monotonic()
+        started_s = backend.clock()
         try:
             backend.drive(session)
-            ended_s = monotonic()
+            ended_s = backend.clock()
         except BaseException:
             announcer.drain()
             raise

@@ -61,7 +61,10 @@ def markdown(found: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
     what = (
         "wall time for a unit of work"
         if found.against == CLOCK
-        else ("wall time over that of the run's own sequential baseline, which is the yardstick")
+        else (
+            "wall time over that of the run's own sequential baseline (the yardstick's: of its wall"
+            " time)"
+        )
     )
     percent = 100 * found.threshold
     parts = [

@@ -16,7 +16,7 @@ from reports.plots import MUTED, SETTINGS, save, style_of
 
 
 def draw_efficiency(found: Metg, path: Path) -> None:
-    """Efficiency against task length as SVG and PNG, with METG marked; bands are all samples."""
+    """Efficiency against task length as SVG and PNG, with METG marked; bands hold all blocks."""
     with mpl.rc_context(SETTINGS):
         figure = Figure(figsize=(6.5, 4.0), layout="constrained")
         axes: Axes = figure.subplots()
@@ -38,11 +38,14 @@ def draw_efficiency(found: Metg, path: Path) -> None:
             )
             for level, crossing in found.metg[name].items():
                 if 0 < crossing.length_s < math.inf:
-                    _mark(axes, crossing.length_s, level, colour)
+                    others = [each[level].length_s for each in found.metg.values()]
+                    is_last = crossing.length_s == max(x for x in others if x < math.inf)
+                    _mark(axes, crossing.length_s, level, colour, is_last)
         axes.set_xscale("log")
         axes.set_xticks(LENGTHS_S[::2], [duration(length_s) for length_s in LENGTHS_S[::2]])
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_ylim(0, 1.15)
+        highest = max(middle for curve in found.curves.values() for _, middle, _, _ in curve)
+        axes.set_ylim(0, max(1.15, 1.05 * highest))
         axes.set_yticks(
             [0, *LEVELS, 1], ["0", *(f"{100 * level:.0f} %" for level in LEVELS), "100 %"]
         )
@@ -53,7 +56,8 @@ def draw_efficiency(found: Metg, path: Path) -> None:
         save(figure, [axes], path)
 
 
-def _mark(axes: Axes, length_s: float, level: float, colour: str) -> None:
+def _mark(axes: Axes, length_s: float, level: float, colour: str, is_last: bool) -> None:
+    """A circle with its length: to the right of the last one at a level, to the left of others."""
     axes.plot(
         [length_s], [level], "o", color="white", markeredgecolor=colour, markersize=7, zorder=4
     )
@@ -61,7 +65,8 @@ def _mark(axes: Axes, length_s: float, level: float, colour: str) -> None:
         duration_of(length_s),
         (length_s, level),
         textcoords="offset points",
-        xytext=(6, -11),
+        xytext=(6, -11) if is_last else (-6, 6),
+        ha="left" if is_last else "right",
         fontsize=8,
         color=colour,
     )

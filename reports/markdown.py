@@ -25,8 +25,8 @@ def interval(estimate: Estimate) -> str:
 
 def duration(seconds: float) -> str:
     """Three digits with a fitting unit."""
-    if seconds >= 1:
+    if seconds >= 0.9995:
         return f"{seconds:.3g} s"
-    if seconds >= 1e-3:
+    if seconds >= 0.9995e-3:
         return f"{1e3 * seconds:.3g} ms"
     return f"{1e6 * seconds:.3g} us"

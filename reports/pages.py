@@ -10,7 +10,7 @@ from typing import Any
 
 from bench.noise import judge
 from bench.results import FILE_NAME, Results
-from bench.statistics import BASELINE, Group, Row, finding, summarise
+from bench.statistics import BASELINE, Group, Row, finding, shortfall, summarise
 from reports.markdown import duration, interval, table
 from reports.plots import SHORTEST_FOR_CPU_S, draw_cores_busy, draw_speedup
 
@@ -48,9 +48,8 @@ def write_report(results: Results, folder: Path) -> Path:
 
 def _opening(groups: Sequence[Group], results: Results, cpus: int) -> str:
     lines = ["# Which executor, and how many workers?", f"**{finding(groups, cpus)}**"]
-    if not results.is_complete:
-        made, planned = len(results.measurements), results.header["planned"]
-        lines.append(f"The run was interrupted: {made} of {planned} measurements were made.")
+    if (missing := shortfall(results)) is not None:
+        lines.append(missing)
     lines.append(str(judge(results)))
     lines.append(_recommendation(groups))
     return "\n\n".join(lines)
@@ -94,10 +93,7 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
     ]
     for group in groups:
         parts.append(f"### {shape}, {group.kernel}")
-        parts.append(
-            f"{group.depth} of the {group.tasks} tasks need one another in turn: with equal tasks,"
-            f" no number of workers is more than {group.bound():.2f} times as fast as one."
-        )
+        parts.append(_bound(group))
         if group.ceilings:
             parts.append(_ceilings(group))
         parts.append(table(titles, [_cells(row) for row in group.rows], right_from=1))
@@ -105,6 +101,15 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
     parts.append(f"### {shape}, cores busy over time")
     parts.append(f"![{_busy_text(groups, cpus)}](cores-busy-{slug}.svg)")
     return "\n\n".join(parts)
+
+
+def _bound(group: Group) -> str:
+    """What the graph itself allows."""
+    most = f"no number of workers is more than {group.bound():.2f} times as fast as one."
+    if group.parallelism is not None:
+        return f"With the recorded times, the critical path being what it is, {most}"
+    depth = f"{group.depth} of the {group.tasks} tasks need one another in turn"
+    return f"{depth}: with equal tasks, {most}"
 
 
 def _cells(row: Row) -> list[str]:
@@ -160,11 +165,13 @@ def _busy_text(groups: Sequence[Group], cpus: int) -> str:
         + ", ".join(
             f"{row.cores_busy:.2f} on {_name(row)}"
             for row in group.rows
-            if row.case.workers == cpus or row.case.backend == BASELINE
+            if (row.case.workers == cpus or row.case.backend == BASELINE)
+            and row.median_s >= SHORTEST_FOR_CPU_S
         )
         for group in groups
     )
-    return f"Cores busy over the time of a run of {groups[0].shape}. On average {rows}."
+    lead = f"Cores busy over the time of a run of {groups[0].shape}"
+    return f"{lead}; runs that are too short are left out. On average {rows}."
 
 
 def _method(results: Results, cpus: int) -> str:
@@ -175,10 +182,10 @@ def _method(results: Results, cpus: int) -> str:
   that are up and warm. The band is its 95 % bootstrap interval, and a dot is one run. The star is
   the pick: the case with the fewest workers that is surely within 5 % of the fastest, or the
   fastest, if it is surely faster than sequential at all.
-- {config["blocks"]} blocks were planned; each has every case once, in random order
-  (seed {config["seed"]}).
-- The bound of the graph is what p workers can reach at most when all tasks are equally long:
-  tasks / max(ceil(tasks / p), depth). The vertical band is at the CPU count, {cpus}.
+- {_blocks(results)}; each has every case once, in random order (seed {config["seed"]}).
+- The bound of the graph is what p workers can reach at most: with equal tasks
+  tasks / max(ceil(tasks / p), depth), with recorded times work / max(work / p, span). The
+  vertical band is at the CPU count, {cpus}.
 - Cores busy and utilisation come from the CPU clocks of the whole process tree, read from another
   process. Utilisation is CPU time over workers x wall time. Runs of less than 20 ms are too short
   for both.
@@ -187,6 +194,18 @@ def _method(results: Results, cpus: int) -> str:
   where tasks wait. Of the ceiling: over what independent processes reached on as many cores, in
   plain loops without a scheduler, measured in each block.
 - Amdahl (1967) and USL (Gunther 1993) are fitted by least squares with parameters >= 0."""
+
+
+def _blocks(results: Results) -> str:
+    """How many, and why not as many as could have been."""
+    made = len({each.block for each in results.measurements})
+    why = {
+        "complete": "",
+        "budget": ", as many as the budget had room for",
+        "precision": ", until the intervals were narrow enough",
+        None: f" of {results.header['config']['blocks']} so far",
+    }
+    return f"{made} block{'s' * (made != 1)} measured{why.get(results.end, '')}"
 
 
 def _machine(results: Results) -> str:

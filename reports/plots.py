@@ -112,10 +112,13 @@ def _curve(axes: Axes, group: Group, rows: Sequence[Row], backend: str) -> None:
     axes.plot(
         workers, values, color=colour, marker=marker, markersize=5, linestyle=dashes, label=backend
     )
-    if all(row.speedup.is_certain for row in rows):
+    if all(row.speedup.has_interval for row in rows):
         lows = [row.speedup.low for row in rows]
         highs = [row.speedup.high for row in rows]
-        axes.fill_between(workers, lows, highs, color=colour, alpha=0.2, linewidth=0)  # type: ignore[arg-type]
+        if len(rows) > 1:
+            axes.fill_between(workers, lows, highs, color=colour, alpha=0.2, linewidth=0)  # type: ignore[arg-type]
+        else:
+            axes.vlines(workers, lows, highs, color=colour, alpha=0.4, linewidth=4)  # type: ignore[arg-type]
     baseline_s = next(row.median_s for row in group.rows if row.case.backend == BASELINE)
     for row in rows:
         dots = [baseline_s / wall_s for wall_s in row.wall_s]

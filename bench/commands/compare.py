@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from bench.commands.report import wrapped
-from bench.compare import SLOWER, YARDSTICK, Change, Comparison
+from bench.compare import CLOCK, SLOWER, Change, Comparison
 from bench.compare import compare as compare_
 from bench.noise import Verdict, judge
 from bench.results import read_results
@@ -57,11 +57,14 @@ def compare(
 def _show(found: Comparison, verdicts: tuple[Verdict, Verdict]) -> None:
     for difference in found.differences:
         wrapped(f"Warning: {difference}")
+    what = "time for a unit of work" if found.against == CLOCK else "time over that of sequential"
+    wrapped(f"new / old of the {what}, with its 95 % interval; above 1 is slower")
+    click.echo("  backend    workers  ratio  95 % interval  verdict")
     group = None
     for change in found.changes:
         if (change.case.shape, change.case.kernel) != group:
             group = change.case.shape, change.case.kernel
-            click.echo(f"{group[0]}, {group[1]}")
+            click.echo(f"\n{group[0]}, {group[1]}")
         click.echo(_line(change))
     for name, cases in (("OLD", found.only_old), ("NEW", found.only_new)):
         for case in cases:
@@ -69,16 +72,16 @@ def _show(found: Comparison, verdicts: tuple[Verdict, Verdict]) -> None:
     click.echo()
     wrapped(found.finding)
     for name, verdict in zip(("OLD", "NEW"), verdicts, strict=True):
+        click.echo()
         wrapped(f"{name}: {verdict}")
 
 
 def _line(change: Change) -> str:
     ratio = change.ratio
-    interval = "" if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
-    mark = "" if change.verdict == YARDSTICK else change.verdict
+    interval = "too few blocks" if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
     return (
-        f"  {change.case.backend:<10} {change.case.workers:>3} {ratio.value:>6.2f}"
-        f"  {interval:<13} {mark}".rstrip()
+        f"  {change.case.backend:<10} {change.case.workers:>7} {ratio.value:>6.2f}"
+        f"  {interval:<14} {change.verdict}"
     )
 
 

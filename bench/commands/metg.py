@@ -13,9 +13,18 @@ from typing import Any
 import click
 
 from bench import BenchError
-from bench.commands.report import wrapped
-from bench.machine import describe_machine, describe_versions, limit_blas_threads
-from bench.metg import LENGTHS_S, LEVELS, Crossing, Metg, measure, summarise
+from bench.commands.report import is_terminal, wrapped
+from bench.machine import describe_machine, describe_versions
+from bench.metg import (
+    LENGTHS_S,
+    LEVELS,
+    MIN_BLOCKS,
+    Crossing,
+    Metg,
+    check_kernel,
+    measure,
+    summarise,
+)
 from bench.noise import Counters, judge_machine
 from executors import usable_cpus
 from executors.backends import BASELINE, backend_class, backend_names
@@ -37,16 +46,16 @@ def metg(
     workers = checked_workers(max_workers or usable_cpus())
     if workers < 2:
         raise BenchError("METG needs at least 2 workers: with one, nothing runs in parallel")
+    check_kernel(kernel)
     if output is not None:
         _check_folder(output)
     names = _names(backends)
-    limit_blas_threads(1)
     header: dict[str, Any] = {"machine": describe_machine(), "versions": describe_versions()}
     with click.progressbar(
         length=blocks * len(LENGTHS_S),
         label=f"{len(LENGTHS_S)} lengths, {blocks} times",
         file=sys.stderr,
-        hidden=quiet or not sys.stderr.isatty(),
+        hidden=quiet or not is_terminal(sys.stderr),
         width=20,
     ) as bar:
         before = Counters()
@@ -70,15 +79,16 @@ def metg(
         },
         indent=1,
     )
-    if output is not None:
-        (output / "metg.json").write_text(content + "\n", encoding="utf-8")
-        draw_efficiency(found, output / "metg")
     if form == "json":
         click.echo(content)
     else:
         _show(found)
+        click.echo()
         wrapped(str(verdict))
-        if output is not None:
+    if output is not None:  # last: what was found is not lost when the disk is full
+        (output / "metg.json").write_text(content + "\n", encoding="utf-8")
+        draw_efficiency(found, output / "metg")
+        if form == "text":
             click.echo(f"\nFigure: {output / 'metg.svg'}")
 
 
@@ -110,6 +120,13 @@ def _values(crossing: Crossing) -> list[float | None]:
 def _show(found: Metg) -> None:
     click.echo(f"{found.kernel}, {found.workers} workers, {found.blocks} blocks")
     click.echo(f"ceiling: {found.workers} processes are {found.ceiling:.2f} times one\n")
+    if found.ceiling < 1:
+        wrapped(
+            "Together they are slower than one alone: something else uses the CPUs, and what"
+            " follows says little.\n"
+        )
+    if found.blocks < MIN_BLOCKS:
+        wrapped(f"Fewer than {MIN_BLOCKS} blocks: no intervals.\n")
     click.echo("backend     part   shortest tasks   95 % interval")
     for name, levels in found.metg.items():
         for level in LEVELS:

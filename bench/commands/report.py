@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from typing import TextIO
 
 import click
 
 from bench.noise import Verdict, judge
 from bench.results import read_results
-from bench.statistics import Group, finding, summarise
+from bench.statistics import Group, finding, shortfall, summarise
 from reports import write_report
 
 WIDEST = 100
@@ -38,11 +39,15 @@ def report(source: Path, folder: Path | None, quiet: bool) -> Verdict:
     click.echo()
     wrapped(str(verdict))
     click.echo()
-    if not results.is_complete:
-        made, planned = len(results.measurements), results.header["planned"]
-        click.echo(f"Incomplete: {made} of {planned} measurements.\n")
+    if (missing := shortfall(results)) is not None:
+        click.echo(f"{missing}\n")
     click.echo(f"Report: {page}")
     return verdict
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """A stream that was closed before the start is None."""
+    return stream is not None and stream.isatty()
 
 
 def wrapped(text: str) -> None:

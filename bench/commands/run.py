@@ -15,13 +15,13 @@ from typing import Any, NoReturn
 import click
 
 from bench import BenchError
-from bench.commands.report import report
+from bench.commands.report import is_terminal, report
 from bench.duration import shown
 from bench.harness import Bench, measure, prepare
-from bench.machine import describe_machine, limit_blas_threads
-from bench.plan import Options, Plan, plan, same_as
-from bench.results import Results, ResultsWriter, check_folder
-from executors import RunFailed, usable_cpus
+from bench.machine import describe_machine
+from bench.plan import Options, Plan, check_same, plan
+from bench.results import FILE_NAME, Results, ResultsWriter, check_folder
+from executors import BackendError, RunFailed, usable_cpus
 from executors.logs import log_to_file
 
 FAILED = 1
@@ -58,11 +58,12 @@ def run(options: Options, given: Mapping[str, Any], settings: Settings) -> int:
         if settings.output is not None:
             raise BenchError("--resume goes on in its own folder: leave out -o")
         folder = settings.resume
+        _check_log(folder, settings)
         status = _resume(folder, given, settings)
     else:
         folder = settings.output or _new_folder()
         planned = plan(options, usable_cpus())
-        limit_blas_threads(options.blas_threads)
+        _check_log(folder, settings)
         check_folder(folder)
         status = _measure(planned, folder, None, settings)
     if status in (INTERRUPTED, TERMINATED):
@@ -79,16 +80,23 @@ def run(options: Options, given: Mapping[str, Any], settings: Settings) -> int:
     return status
 
 
+def _check_log(folder: Path, settings: Settings) -> None:
+    log = settings.log_file
+    if log is not None and log.resolve() == (folder / FILE_NAME).resolve():
+        raise BenchError(f"{log} is for the results; name another --log-file")
+
+
 def _resume(folder: Path, given: Mapping[str, Any], settings: Settings) -> int:
     writer, before = ResultsWriter.resume(folder)
     with writer:
         options = Options.of(before.header["config"]["options"])
-        same_as(options, given)
+        check_same(options, given)
         _same_machine(before)
+        for warning in before.warnings:
+            click.echo(f"Warning: {warning}", err=True)
         if before.is_complete:
             click.echo("Nothing is missing; drawing the report.", err=True)
             return 0
-        limit_blas_threads(options.blas_threads)
         planned = plan(options, int(before.header["cpus"]))
         return _measure(planned, folder, (writer, before), settings)
 
@@ -122,23 +130,21 @@ def _measure(
         bench = prepare(planned, before)
         if resumed:
             writer = resumed[0]
-            for warning in resumed[1].warnings:
-                click.echo(f"Warning: {warning}", err=True)
         else:
             writer = stack.enter_context(ResultsWriter.create(folder, bench.header))
         expected_ms = {case: round(1000 * bench.expected_s(case)) for case in planned.cases}
         bar = stack.enter_context(
             click.progressbar(
                 length=bench.blocks * sum(expected_ms.values()),
-                label=f"{len(planned.cases)} cases, {bench.blocks} times",
+                label=f"{len(planned.cases)} cases x {bench.blocks}",
                 file=sys.stderr,
-                hidden=settings.quiet or not sys.stderr.isatty(),
+                hidden=settings.quiet or not is_terminal(sys.stderr),
                 width=20,
             )
         )
         try:
             measure(bench, writer, logs, lambda case: bar.update(expected_ms[case]), before)
-        except (BenchError, RunFailed) as error:
+        except (BenchError, BackendError, RunFailed, OSError) as error:
             click.echo(f"Error: {error}", err=True)
             return FAILED
         except KeyboardInterrupt:
@@ -165,12 +171,12 @@ def _show_plan(bench: Bench) -> int:
         click.echo(f"{backend}, {workers} worker{'s' * (workers > 1)}")
         for case in cases:
             expected_ms = 1e3 * bench.expected_s(case)
-            click.echo(f"  {case.shape}, {case.kernel}: about {expected_ms:.0f} ms")
+            click.echo(f"  {case.shape}, {case.kernel}: about {expected_ms:.0f} ms, start included")
     for kernel, counts in planned.ceilings:
         numbers = ", ".join(map(str, counts))
         click.echo(f"ceiling of {kernel.text}: {numbers} independent processes")
     most = "" if planned.options.precision is None else " at most"
-    total = f"{len(planned.cases)} cases, {bench.blocks} blocks{most}"
+    total = f"{len(planned.cases)} cases, {bench.blocks} block{'s' * (bench.blocks > 1)}{most}"
     click.echo(f"{total}: about {shown(bench.blocks * bench.block_s)}. Nothing was measured.")
     if planned.budget_s is not None and bench.block_s > planned.budget_s:
         click.echo(

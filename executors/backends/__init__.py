@@ -18,11 +18,13 @@ from executors.errors import BackendError
 
 ENTRY_POINTS = "executors.backends"
 BASELINE = "sequential"
+SIMULATED = "simulated"
 
 
 def backend_names() -> list[str]:
-    """Names of all installed backends, available here or not: the baseline, then by name."""
-    names = {*_built_in(), *(point.name for point in entry_points(group=ENTRY_POINTS))}
+    """Names of all installed backends that run tasks, available here or not; the baseline first."""
+    names = {point.name for point in entry_points(group=ENTRY_POINTS)}
+    names |= {name for name, found in _built_in().items() if found.runs_tasks}
     return sorted(names, key=lambda name: (name != BASELINE, name))
 
 
@@ -44,7 +46,8 @@ def backend_class(name: str) -> type[Backend]:
         if not (isinstance(found, type) and issubclass(found, Backend)):
             raise BackendError(f"backend {name!r} ({point.value}) is not a subclass of Backend")
         return found
-    raise BackendError(f"unknown backend {name!r}; there are: {', '.join(backend_names())}")
+    known = [*backend_names(), SIMULATED]
+    raise BackendError(f"unknown backend {name!r}; there are: {', '.join(known)}")
 
 
 def load_backend(name: str, workers: int | None = None, **options: Any) -> Backend:

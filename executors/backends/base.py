@@ -41,6 +41,7 @@ class Backend(ABC):
     """
 
     name: ClassVar[str]
+    runs_tasks: ClassVar[bool] = True  # False: it says what a run would take, and runs nothing
     workers: int
     start_s: float = 0.0
 
@@ -107,6 +108,10 @@ class Backend(ABC):
 
         Called from any thread and from signal handlers, also when nothing is driven.
         """
+
+    def clock(self) -> float:
+        """The time of this backend's runs, in seconds."""
+        return monotonic()
 
     def unwrap(self, value: Any) -> Any:
         """The object behind a value that this backend gave to the session."""

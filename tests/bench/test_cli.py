@@ -9,13 +9,15 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
+from bench.blas import BLAS_VARIABLES
 from bench.cli import main
-from bench.results import read_results
-from executors import backend_names
+from bench.results import ResultsWriter, read_results
+from executors import BackendError, RunFailed, backend_names
 from tests.bench.made import TYPICAL, write
 
 SMALL = ["run", "--shapes", "fan-in:width=2", "--kernel", "noop,sleep:1ms"]
@@ -58,6 +60,26 @@ def test_run_leaves_results_figures_and_a_report(tmp_path: Path) -> None:
     assert results.is_complete
     blas = results.header["machine"]["blas_threads"]
     assert set(blas.values()) == {"1"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads are counted in /proc")
+def test_blas_threads_are_limited_before_numpy_starts_them(tmp_path: Path) -> None:
+    """OpenBLAS starts its threads when numpy is imported."""
+    script = """
+import os
+from bench.cli import main
+try:
+    main(["run", "--dry-run", "--kernel", "noop"], standalone_mode=False)
+except SystemExit:
+    pass
+import numpy
+print(len(os.listdir("/proc/self/task")))
+"""
+    plain = {name: value for name, value in os.environ.items() if name not in BLAS_VARIABLES}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, env=plain, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "1"
 
 
 def test_blas_threads_and_the_log_file_are_as_asked_for(tmp_path: Path) -> None:
@@ -180,7 +202,7 @@ def test_an_interrupted_run_reports_what_it_has(
     assert 30 <= len(results.measurements) < 10_000
     assert results.warnings == ()
     assert f"{len(results.measurements)} of 10000 measurements" in output
-    assert "was interrupted" in (tmp_path / "out" / "report.md").read_text()
+    assert "Incomplete: " in (tmp_path / "out" / "report.md").read_text()
 
 
 def test_ctrl_c_at_the_very_start_is_quiet(tmp_path: Path) -> None:
@@ -200,7 +222,7 @@ def test_strict_tells_by_the_exit_code_that_the_machine_was_not_quiet(tmp_path: 
     assert bench(*few, "-o", tmp_path / "lenient").exit_code == 0
     result = bench(*few, "-o", tmp_path / "strict", "--strict")
     assert result.exit_code == 4
-    assert "Noisy" in result.output
+    assert "Noisy" in result.output or "Unusable" in result.output
     assert (tmp_path / "strict" / "report.md").exists()
 
 
@@ -253,3 +275,58 @@ def test_output_needs_no_terminal_and_has_no_colour(tmp_path: Path) -> None:
         timeout=60,
     )
     assert b"\x1b" not in done.stdout + done.stderr
+
+
+def test_a_closed_stderr_is_no_error(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "bench", *SMALL, "-q", "-o", "out"]
+    line = " ".join(f"'{word}'" for word in command) + " 2>&-"
+    done = subprocess.run(["sh", "-c", line], cwd=tmp_path, stdout=subprocess.PIPE, check=False)
+    assert (done.returncode, done.stdout) == (0, b"out\n")
+
+
+def test_shapes_are_listed_without_docstrings() -> None:
+    done = subprocess.run(
+        [sys.executable, "-OO", "-m", "bench", "list"], capture_output=True, text=True, check=True
+    )
+    assert "stencil" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(28, "No space left on device"), BackendError("10 workers died at start-up")]
+)
+def test_what_ends_a_run_in_the_middle_leaves_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    append = ResultsWriter.append
+    left = [12]
+
+    def fails_later(self: ResultsWriter, sample: Any) -> None:
+        left[0] -= 1
+        if not left[0]:
+            raise error
+        append(self, sample)
+
+    monkeypatch.setattr(ResultsWriter, "append", fails_later)
+    result = bench(*SMALL, "-o", tmp_path / "out")
+    assert result.exit_code == 1
+    assert str(error) in result.output
+    assert f"To go on with it: bench run --resume {tmp_path / 'out'}" in result.output
+    assert "Incomplete: " in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_precision_that_was_not_reached_is_told(tmp_path: Path) -> None:
+    few = ["run", "--shapes", "fan-in:width=2", "--kernel", "noop", "--backends", "threads"]
+    few += ["--max-workers", "2", "--precision", "0.0001", "--blocks", "1"]
+    result = bench(*few, "-o", tmp_path / "out")
+    assert result.exit_code == 0
+    assert "Not all intervals are as narrow as the precision asked for" in result.output
+
+
+def test_a_worker_that_dies_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies(**_: object) -> None:
+        raise RunFailed("1 of 4 tasks failed: 'a'; the first error: WorkerDied")
+
+    monkeypatch.setattr("bench.commands.metg.metg", dies)
+    result = bench("metg")
+    assert result.exit_code == 1
+    assert result.output == "Error: 1 of 4 tasks failed: 'a'; the first error: WorkerDied\n"

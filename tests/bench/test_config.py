@@ -45,10 +45,12 @@ def test_flag_over_environment_over_file(folder: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("width = 3", "has 'width', which is no option of any command"),
+        ("width = 3", "'width' is no option of bench run"),
+        ("blocks = 2.5", "'2.5' is not a valid integer range (from [tool.bench]"),
+        ("[tool.bench.metgg]\nblocks = 1", "[tool.bench.metgg] is of no command"),
         ("blocks = many", "is no TOML"),
         ("blocks = 'many'", "'many' is not a valid integer"),
-        ("[tool.bench.shapes]\nx = 1", "shapes is a table; options are values"),
+        ("[tool.bench.shapes]\nx = 1", "[tool.bench.shapes] is of no command"),
     ],
 )
 def test_a_broken_file_is_one_clear_message(folder: Path, text: str, says: str) -> None:
@@ -61,3 +63,27 @@ def test_a_broken_file_is_one_clear_message(folder: Path, text: str, says: str) 
 def test_a_file_without_our_table_is_left_alone(folder: Path) -> None:
     (folder / "pyproject.toml").write_text("[project]\nname = 'x'\n")
     assert "fan-in, noop" in planned()
+
+
+def test_another_command_has_a_table_and_variables_of_its_own(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is set for `bench run` would often mean nothing there."""
+    configured(folder, 'max-workers = "1,2,4"\n[tool.bench.metg]\nformat = "json"\nblocks = 3')
+    monkeypatch.setenv("BENCH_KERNEL", "sleep:5ms,noop")
+    monkeypatch.setenv("BENCH_METG_BLOCKS", "4")
+    asked: dict[str, object] = {}
+    monkeypatch.setattr("bench.commands.metg.metg", lambda **values: asked.update(values))
+    result = CliRunner().invoke(main, ["metg"])
+    assert result.exit_code == 0, result.output
+    assert (asked["kernel"], asked["form"], asked["blocks"]) == ("native-cpu", "json", 4)
+
+
+def test_a_wrong_variable_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BENCH_BLOCKS", "x")
+    assert "'x' is not a valid integer range (from BENCH_BLOCKS)" in planned()
+
+
+def test_an_option_that_may_be_given_again_is_a_list(folder: Path) -> None:
+    configured(folder, 'workflow = ["a.json", "b.json"]')
+    assert "there is no a.json" in planned()

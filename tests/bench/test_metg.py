@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,13 @@ from click.testing import CliRunner
 
 from bench import BenchError, metg
 from bench.cli import main
-from bench.metg import LENGTHS_S, Point, cross, summarise
+from bench.metg import LENGTHS_S, Point, cross, lengths_of, summarise
 from reports.granularity import duration_of
 
 
-def points(overhead_s: float, blocks: int, noise: float = 0.02) -> list[Point]:
+def points(overhead_s: float, blocks: int, noise: float = 0.02, seed: int = 5) -> list[Point]:
     """A backend that adds the same to each task, on 2 workers that reach 1.8 times one."""
-    random = np.random.default_rng(5)
+    random = np.random.default_rng(seed)
     made = []
     for block in range(blocks):
         for length_s in LENGTHS_S:
@@ -27,7 +28,8 @@ def points(overhead_s: float, blocks: int, noise: float = 0.02) -> list[Point]:
                 ("threads", length_s + overhead_s),
             ):
                 wall_s *= random.lognormal(0, noise)
-                made.append(Point(backend, length_s, block, length_s, wall_s))
+                ceiling_s = 10 * length_s * random.lognormal(0, noise)
+                made.append(Point(backend, length_s, 10, block, ceiling_s, 10 * wall_s))
     return made
 
 
@@ -45,8 +47,8 @@ def test_metg_is_found_with_an_interval_that_has_the_truth_in_it() -> None:
 
 
 def test_what_lies_outside_of_the_lengths_is_said_in_words() -> None:
-    assert cross([0.1] * len(LENGTHS_S), 0.5) == math.inf
-    assert cross([0.9] * len(LENGTHS_S), 0.5) == 0.0
+    assert cross(LENGTHS_S, [0.1] * len(LENGTHS_S), 0.5) == math.inf
+    assert cross(LENGTHS_S, [0.9] * len(LENGTHS_S), 0.5) == 0.0
     assert duration_of(math.inf) == "not reached"
     assert duration_of(0.0) == "below 5 us"
     assert duration_of(123.4e-6) == "120 us"
@@ -54,7 +56,24 @@ def test_what_lies_outside_of_the_lengths_is_said_in_words() -> None:
 
 def test_between_two_lengths_the_curve_is_straight_over_logarithms() -> None:
     curve = [0.0] * 3 + [1.0] * (len(LENGTHS_S) - 3)
-    assert cross(curve, 0.5) == pytest.approx(LENGTHS_S[2] * 2**0.5)
+    assert cross(LENGTHS_S, curve, 0.5) == pytest.approx(LENGTHS_S[2] * 2**0.5)
+
+
+def test_the_interval_of_metg_covers_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metg, "RESAMPLES", 200)
+    covered = 0
+    for seed in range(200):
+        found = summarise(points(100e-6, 7, seed=seed), "native-cpu", 2, 1.8).metg["threads"][0.75]
+        assert found.low_s is not None
+        assert found.high_s is not None
+        covered += found.low_s <= 300e-6 <= found.high_s
+    assert 180 <= covered <= 200
+
+
+def test_lengths_are_what_tasks_took_not_what_was_wanted() -> None:
+    """A kernel that makes tasks half as long as it should."""
+    made = [replace(each, ceiling_s=each.ceiling_s / 2) for each in points(100e-6, 5)]
+    assert lengths_of(made) == pytest.approx([each / 2 for each in LENGTHS_S], rel=0.05)
 
 
 def test_few_blocks_have_no_interval() -> None:
@@ -66,6 +85,8 @@ def test_a_kernel_that_waits_or_does_nothing_is_refused() -> None:
     for kernel in ("sleep", "noop"):
         with pytest.raises(BenchError, match="a kernel that keeps a CPU busy"):
             metg.measure(kernel, ["threads"], 2, 1)
+    with pytest.raises(BenchError, match="METG is a length, so the kernel has none"):
+        metg.measure("native-cpu:5ms", ["threads"], 2, 1)
 
 
 def test_a_small_run_leaves_samples_and_a_figure(

@@ -15,7 +15,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
-from bench.noise import Counters, Verdict, Window, judge, others_running
+from bench.noise import Counters, Verdict, Window, judge, judge_machine, others_running
 from bench.results import read_results
 from executors import usable_cpus
 from tests.bench.made import TYPICAL, write
@@ -50,7 +50,7 @@ def test_a_quiet_machine_is_clean(tmp_path: Path) -> None:
         ([window(foreign_s=2.0)], "noisy", "foreign CPU", "used 0.20 of 2 CPUs"),
         ([window(foreign_s=12.0)], "unusable", "foreign CPU", "used 1.20 of 2 CPUs"),
         ([window(steal_s=1.0)], "noisy", "steal", "took 5 % of the CPU time"),
-        ([window(throttled_s=3.0)], "unusable", "throttling", "for 30 % of the time"),
+        ([window(throttled_s=6.0)], "unusable", "throttling", "for 30 % of the CPU time"),
         ([window("sequential", stalled_s=2.0)], "noisy", "pressure", "20 % of the time"),
     ],
 )
@@ -165,10 +165,42 @@ def test_throttling_is_read_from_either_version_of_cgroups(tmp_path: Path) -> No
         ):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(text)
-    assert Counters(root=tmp_path / "one").throttled_s == 2.5
-    assert Counters(root=tmp_path / "two").throttled_s == 1.5
+    assert list(Counters(root=tmp_path / "one").throttled_s.values()) == [2.5]
+    assert list(Counters(root=tmp_path / "two").throttled_s.values()) == [1.5]
     assert Counters(root=tmp_path / "two").stalled_s == 7.0
-    assert Counters(root=tmp_path).throttled_s is None
+    assert Counters(root=tmp_path).since(Counters(root=tmp_path), "", 1, 0).throttled_s is None
+
+
+def test_what_throttled_an_ancestor_before_does_not_hide_what_throttles_now(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/a/b\n")
+    stats = {name: tmp_path / "sys/fs/cgroup" / name / "cpu.stat" for name in ("a", "a/b")}
+    for path in reversed(stats.values()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    stats["a"].write_text("throttled_usec 900000000\n")
+    stats["a/b"].write_text("throttled_usec 0\n")
+    before = Counters(root=tmp_path)
+    stats["a/b"].write_text("throttled_usec 3000000\n")
+    assert Counters(root=tmp_path).since(before, "", 1, 0).throttled_s == 3.0
+
+
+def test_an_override_above_what_is_there_is_no_noise() -> None:
+    cpus = {"installed": 2, "affinity": 2, "quota": None, "override": 8, "usable": 8}
+    window = Window("sequential", 1, 0, 10.0, 0.1, 0.0, 0.0, 0.0)
+    assert judge_machine({"cpus": cpus, "others_running": 0.0}, [window]).is_clean
+    busy = Window("sequential", 1, 0, 10.0, 15.0, 0.0, 0.0, 0.0)
+    assert not judge_machine({"cpus": cpus, "others_running": 0.0}, [busy]).is_clean
+
+
+def test_a_case_alone_cannot_hide_its_own_spread(tmp_path: Path) -> None:
+    alone = {("fan-in", "noop", "sequential", 1): 1.0}
+    found = judge(read_results(write(tmp_path, alone, noise=0.3)))
+    assert "unstable samples" in {reason.what for reason in found.reasons}
+
+
+def test_others_running_is_not_known_without_proc(tmp_path: Path) -> None:
     assert others_running(0.01, tmp_path) is None
 
 

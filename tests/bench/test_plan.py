@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import BenchError
-from bench.plan import Case, Options, Plan, default_workers, plan, same_as
+from bench.plan import Case, Options, Plan, check_same, default_workers, plan
 from executors import BackendError
 
 
@@ -95,9 +95,9 @@ def test_ceilings_are_measured_for_kernels_that_need_cpus() -> None:
 
 def test_options_of_a_resumed_run_must_be_the_same() -> None:
     options = made().options
-    same_as(options, {"blocks": 3, "kernel": "noop,sleep:1ms"})
+    check_same(options, {"blocks": 3, "kernel": "noop,sleep:1ms"})
     with pytest.raises(BenchError, match="has --blocks 3, not 4; leave the option out"):
-        same_as(options, {"blocks": 4})
+        check_same(options, {"blocks": 4})
 
 
 @pytest.mark.parametrize(

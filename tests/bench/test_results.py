@@ -70,10 +70,10 @@ def test_a_last_line_that_is_cut_off_is_dropped_with_a_warning(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda lines: [], "is empty"),
+        (lambda lines: [], "has no whole header line"),
         (lambda lines: ["{"], "line 1: not JSON"),
         (lambda lines: ["[]"], "line 1: not a JSON object"),
-        (lambda lines: ['{"schema": 99}'], "line 1: no header of schema 2, but 99"),
+        (lambda lines: ['{"schema": 99}'], "line 1: no header of schema 2"),
         (lambda lines: [json.dumps({"schema": 2})], "line 1: the header lacks 'planned'"),
         (lambda lines: [lines[0].replace('"planned": 84', '"planned": "many"')], "'planned' of"),
         (lambda lines: [lines[0].replace('"versions"', '"other"')], "lacks 'versions'"),
@@ -112,9 +112,24 @@ def test_a_broken_file_is_refused_with_the_place(
     assert FILE_NAME in str(raised.value)
 
 
+def test_a_measurement_counts_once(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL)
+    lines = path.read_text().splitlines(keepends=True)
+    path.write_text("".join([*lines[:3], lines[1]]))
+    with pytest.raises(BenchError, match=r"line 4: block 0 of fan-in, sleep:20ms.* again"):
+        read_results(path)
+
+
+def test_text_that_cannot_be_printed_is_refused(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL)
+    path.write_text(path.read_text().replace("a | b", "\\ud800", 1))
+    with pytest.raises(BenchError, match="line 1: not JSON"):
+        read_results(path)
+
+
 def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="make one with: bench run"):
         read_results(tmp_path)
     (tmp_path / FILE_NAME).write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(BenchError, match="cannot read"):
+    with pytest.raises(BenchError, match="is not text"):
         read_results(tmp_path)

@@ -155,7 +155,7 @@ def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text('{"schema": 2, "cre')
     result = bench("run", "--resume", tmp_path)
     assert result.exit_code == 2
-    assert "is empty: it has no header line" in result.output
+    assert "has no whole header line" in result.output
 
 
 def test_a_complete_run_is_only_drawn_again(finished: Path, tmp_path: Path) -> None:
@@ -186,3 +186,38 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
         first.send_signal(signal.SIGINT)
         first.communicate(timeout=60)
     assert read_results(folder).warnings == ()
+
+
+def test_line_ends_of_another_system_do_no_harm(cut: Path) -> None:
+    """What is cut off is counted in bytes of the file, not in characters of its lines."""
+    path = cut / "results.jsonl"
+    whole, _, _ = path.read_bytes().rpartition(b"\n")
+    before = whole.replace(b"\n", b"\r\n") + b"\r\n"
+    path.write_bytes(before)
+    result = bench("run", "--resume", cut)
+    assert result.exit_code == 0, result.output
+    assert path.read_bytes().startswith(before)
+
+
+def test_a_log_into_the_results_is_refused(cut: Path) -> None:
+    path = cut / "results.jsonl"
+    before = path.read_bytes()
+    result = bench("run", "--resume", cut, "--log-file", path)
+    assert result.exit_code == 2
+    assert "is for the results; name another --log-file" in " ".join(result.output.split())
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("shapes", 0), ("budget", 1), ("precision", "x"), ("blas_threads", "2"), ("blocks", 0.5)],
+)
+def test_options_in_the_file_are_checked(cut: Path, option: str, value: object) -> None:
+    path = cut / "results.jsonl"
+    first, rest = path.read_text().split("\n", 1)
+    header = json.loads(first)
+    header["config"]["options"][option] = value
+    path.write_text(json.dumps(header) + "\n" + rest)
+    result = bench("run", "--resume", cut)
+    assert result.exit_code == 2
+    assert f"the results have --{option.replace('_', '-')} {value!r}" in result.output

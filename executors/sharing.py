@@ -1,0 +1,120 @@
+"""How fast tasks run that share cores and an interpreter lock: the model behind `simulated`.
+
+A fluid model: a task is a mixture of waiting, of needing a core, and of needing a core and the lock
+(GIL). While the cores or the lock are contested, everyone's share of that part takes so much longer
+that together they use exactly what there is (processor sharing, as a fair kernel does over times
+longer than its slices).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from executors.errors import BackendError
+
+TOLERANCE = 1e-9
+MOST_ROUNDS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """What one task takes.
+
+    Attributes:
+        seconds: how long it runs, alone on the machine.
+        cpu: the part of them in which it keeps a core busy; it waits for the rest.
+        gil: the part of them in which it holds the interpreter lock, at most `cpu`.
+
+    Raises:
+        BackendError: a time below 0, or parts that are none.
+    """
+
+    seconds: float
+    cpu: float = 1.0
+    gil: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not (self.seconds >= 0 and 0 <= self.gil <= self.cpu <= 1):
+            raise BackendError(f"{self} needs seconds >= 0 and 0 <= gil <= cpu <= 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What there is to share.
+
+    Attributes:
+        cores: how fast 1, 2, ... busy cores are together, in cores: (1.0, 1.9) for two that slow
+            each other down by 5 %. More tasks than that share what the last one says.
+        gil: the same for 1, 2, ... threads that want the lock: (1.0, 0.95) where handing it over
+            costs 5 %. Empty where every worker has a lock of its own.
+    """
+
+    cores: tuple[float, ...]
+    gil: tuple[float, ...] = ()
+
+    @classmethod
+    def ideal(cls, cores: int) -> Machine:
+        """Cores that do not slow each other down."""
+        return cls(tuple(float(count) for count in range(1, cores + 1)))
+
+
+Kind = tuple[float, float]  # the parts `cpu` and `gil` of a demand
+
+
+def stretches(machine: Machine, kinds: Sequence[Kind], counts: Sequence[int]) -> list[float]:
+    """How many times as long as alone each kind of task takes while so many of each run.
+
+    Args:
+        kinds: different ones.
+        counts: for each kind, how many run.
+    """
+    crowd = [
+        (count, cpu, gil if machine.gil else 0.0)
+        for (cpu, gil), count in zip(kinds, counts, strict=True)
+    ]
+    holders = sum(count * gil for count, _, gil in crowd)  # that would hold the lock at once
+    others = sum(count * (cpu - gil) for count, cpu, gil in crowd)
+    cores = _speed(machine.cores, others + min(holders, 1.0))
+    lock = _speed(machine.gil, holders)
+    on_core = with_lock = (
+        1.0  # what the parts that need a core, and core and lock, are stretched to
+    )
+    for _ in range(MOST_ROUNDS):
+        before = on_core, with_lock
+        held = [
+            (count * gil * on_core, 1 - cpu + (cpu - gil) * on_core, gil)
+            for count, cpu, gil in crowd
+        ]
+        with_lock = _stretch(lock, held, on_core)
+        busy = [(count * cpu, 1 - cpu + gil * with_lock, cpu - gil) for count, cpu, gil in crowd]
+        on_core = _stretch(cores, busy, 1.0)
+        if abs(on_core - before[0]) + abs(with_lock - before[1]) < TOLERANCE:
+            break
+    return [
+        1 - cpu + (cpu - gil) * on_core + gil * max(with_lock, on_core) for _, cpu, gil in crowd
+    ]
+
+
+def _stretch(capacity: float, terms: Sequence[tuple[float, float, float]], least: float) -> float:
+    """The smallest s >= least at which the use, the sum of a / (b + c s), is within the capacity.
+
+    Newton's method; the use is convex and falls, so from the left no step goes too far.
+    """
+    s = least
+    while True:
+        parts = [(a, b + c * s, c) for a, b, c in terms if a]
+        excess = sum(a / time for a, time, _ in parts) - capacity
+        slope = sum(a * c / time**2 for a, time, c in parts)
+        if excess <= TOLERANCE * capacity or not slope:
+            return s
+        s += excess / slope
+
+
+def _speed(speeds: tuple[float, ...], wanted: float) -> float:
+    """The speed of so many together, which need not be a whole number."""
+    below = int(wanted)
+    if below >= len(speeds):
+        return speeds[-1] if speeds else wanted
+    low = speeds[below - 1] if below else 0.0
+    return low + (speeds[below] - low) * (wanted - below)
