@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from executors.backends import BASELINE
+from executors.backends import BASELINE, SIMULATED
 from executors.cpus import cgroups
 
 if TYPE_CHECKING:
@@ -313,7 +313,8 @@ def _samples(measurements: Sequence[Measurement]) -> list[Reason]:
     """How far runs of a case lie apart, once what slowed down a whole block is taken out."""
     by_case: dict[object, dict[int, float]] = {}
     for made in measurements:
-        by_case.setdefault(made.case, {})[made.block] = made.wall_s
+        if made.backend != SIMULATED:  # it repeats what the sequential run has shown
+            by_case.setdefault(made.case, {})[made.block] = made.wall_s
     by_case = {case: walls for case, walls in by_case.items() if len(walls) >= MIN_BLOCKS}
     if not by_case:
         text = f"fewer than {MIN_BLOCKS} blocks do not show how stable the runs are"

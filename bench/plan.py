@@ -19,7 +19,7 @@ from bench.kernels import sized as sized_kernel
 from bench.shapes import SizedShape
 from bench.shapes import sized as sized_shape
 from bench.workflows import read_workflows
-from executors.backends import BASELINE, backend_class, backend_names, load_backend
+from executors.backends import BASELINE, SIMULATED, backend_class, backend_names, load_backend
 from executors.backends.base import checked_workers
 from executors.errors import BackendError
 
@@ -136,6 +136,7 @@ class Plan:
         by_pool = sorted(self.cases, key=_pool)
         pools = [(pool, list(cases)) for pool, cases in groupby(by_pool, key=_pool)]
         shuffle(pools)
+        pools.sort(key=lambda pool: pool[0][0] == SIMULATED)  # last: from what was measured
         for pool, cases in pools:
             shuffle(cases)
             yield pool, cases
@@ -143,7 +144,8 @@ class Plan:
     @property
     def ceilings(self) -> list[tuple[SizedKernel, list[int]]]:
         """Of which kernels the ceiling is measured, and with how many processes."""
-        counts = sorted({min(case.workers, self.cpus) for case in self.cases} - {1})
+        measured = [case for case in self.cases if case.backend != SIMULATED]
+        counts = sorted({min(case.workers, self.cpus) for case in measured} - {1})
         busy = [kernel for kernel in self.kernels if kernel.length_s and not kernel.kernel.waits]
         return [(kernel, counts) for kernel in busy] if counts else []
 

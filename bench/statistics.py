@@ -19,7 +19,7 @@ from bench.plan import Case
 from bench.results import CeilingSample, Measurement, Results
 from executors.backends import BASELINE, SIMULATED
 
-__all__ = ["BASELINE", "Estimate", "Floats", "Group", "Row", "finding", "summarise"]
+__all__ = ["BASELINE", "SIMULATED", "Estimate", "Floats", "Group", "Row", "finding", "summarise"]
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
@@ -352,7 +352,7 @@ def _clause(kernel: str, groups: Sequence[Group]) -> str:
         interval = f" ({pick.speedup.low:.2f} to {pick.speedup.high:.2f})"
     tie = ""
     if rival is not None and pick.speedup.has_interval and _is_near(rival, pick):
-        tie = f"; {rival.case.backend} with {rival.case.workers} take at most 5 % longer"
+        tie = f" ({rival.case.backend} with {rival.case.workers}: at most 5 % longer)"
     return (
         f"{kernel} tasks gain most on {pick.case.backend} with {pick.case.workers} workers:"
         f" {pick.speedup.value:.2f} times as fast as sequentially{interval} in {group.shape}{tie}"

@@ -15,6 +15,11 @@ from reports.markdown import duration, interval, table
 from reports.plots import SHORTEST_FOR_CPU_S, draw_cores_busy, draw_speedup
 
 PAGE_NAME = "report.md"
+SIMULATED_NOTE = (
+    "Simulated rows were not measured: they are what list scheduling of the same tasks, as long as"
+    " in the sequential run of the same block, would take on as many cores as workers, with nothing"
+    " added for a scheduler."
+)
 
 
 def write_report(results: Results, folder: Path) -> Path:
@@ -97,6 +102,8 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
         if group.ceilings:
             parts.append(_ceilings(group))
         parts.append(table(titles, [_cells(row) for row in group.rows], right_from=1))
+        if any(row.is_simulated for row in group.rows):
+            parts.append(SIMULATED_NOTE)
         parts += _fits(group)
     parts.append(f"### {shape}, cores busy over time")
     parts.append(f"![{_busy_text(groups, cpus)}](cores-busy-{slug}.svg)")
@@ -115,7 +122,7 @@ def _bound(group: Group) -> str:
 def _cells(row: Row) -> list[str]:
     is_long = row.median_s >= SHORTEST_FOR_CPU_S
     return [
-        row.case.backend,
+        f"*{row.case.backend}, not measured*" if row.is_simulated else row.case.backend,
         str(row.case.workers),
         duration(row.median_s),
         interval(row.speedup),

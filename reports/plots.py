@@ -18,13 +18,14 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from bench.results import Measurement, Results
-from bench.statistics import BASELINE, Floats, Group, Row
+from bench.statistics import BASELINE, SIMULATED, Floats, Group, Row
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; dashes and markers as well.
 STYLES = {
     "threads": ("#0072B2", "o", "-"),
     "processes": ("#D55E00", "s", "--"),
     BASELINE: ("#444444", "D", "-"),
+    SIMULATED: ("#009E73", "", ":"),
 }
 MORE_STYLES = [
     ("#009E73", "^", "-."),
@@ -109,8 +110,9 @@ def _curve(axes: Axes, group: Group, rows: Sequence[Row], backend: str) -> None:
     colour, marker, dashes = style_of(backend)
     workers = [row.case.workers for row in rows]
     values = [row.speedup.value for row in rows]
+    label = f"{backend}, not measured" if rows[0].is_simulated else backend
     axes.plot(
-        workers, values, color=colour, marker=marker, markersize=5, linestyle=dashes, label=backend
+        workers, values, color=colour, marker=marker, markersize=5, linestyle=dashes, label=label
     )
     if all(row.speedup.has_interval for row in rows):
         lows = [row.speedup.low for row in rows]
@@ -176,7 +178,11 @@ def _cpu_until(made: Measurement, times_s: Floats) -> Floats:
 
 def _label(row: Row) -> str:
     backend, workers = row.case.backend, row.case.workers
-    return backend if backend == BASELINE else f"{backend}, {workers} worker" + "s" * (workers > 1)
+    plural = "s" * (workers > 1)
+    label = f"{backend}, {workers} worker{plural}"
+    if row.is_simulated:
+        return f"{label}, not measured"
+    return backend if backend == BASELINE else label
 
 
 def _by_backend(rows: Sequence[Row]) -> dict[str, list[Row]]:

@@ -6,7 +6,7 @@ import click
 
 from bench.kernels import KERNELS
 from bench.shapes import SHAPES, sized
-from executors.backends import backend_class, backend_names
+from executors.backends import SIMULATED, backend_class, backend_names
 from executors.graph import Graph, Task
 
 
@@ -28,3 +28,4 @@ def listing() -> None:
     for name in backend_names():
         reason = backend_class(name).unavailable()
         click.echo(f"{name:<12}" + (f"not here: {reason}" if reason else "available"))
+    click.echo(f"{SIMULATED:<12}runs nothing: what so many cores would take; measured only by name")

@@ -35,6 +35,9 @@ def report(source: Path, folder: Path | None, quiet: bool) -> Verdict:
     groups = summarise(results)
     for group in groups:
         click.echo("\n".join(_group_lines(group)) + "\n")
+    if any(row.is_simulated for group in groups for row in group.rows):
+        wrapped("~ was not measured: it is what a perfect scheduler would take on so many cores.")
+        click.echo()
     wrapped(finding(groups, int(results.header["cpus"])))
     click.echo()
     wrapped(str(verdict))
@@ -57,7 +60,7 @@ def wrapped(text: str) -> None:
 
 
 def _group_lines(group: Group) -> list[str]:
-    """One shape and kernel, in less than 60 columns; a star marks the pick."""
+    """One shape and kernel, in less than 60 columns; * marks the pick, ~ what is simulated."""
     lines = [
         f"{group.shape}, {group.kernel}: at most {group.bound():.2f} times",
         "  backend    workers       time  speedup  95 % interval",
@@ -65,7 +68,7 @@ def _group_lines(group: Group) -> list[str]:
     for row in group.rows:
         low, high = row.speedup.low, row.speedup.high
         interval = "" if low is None else f"{low:.2f} to {high:.2f}"
-        mark = "*" if row is group.pick else " "
+        mark = "*" if row is group.pick else "~" if row.is_simulated else " "
         lines.append(
             f"{mark} {row.case.backend:<10} {row.case.workers:>7} {_milliseconds(row.median_s):>10}"
             f" {row.speedup.value:>8.2f}  {interval}".rstrip()

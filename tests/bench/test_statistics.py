@@ -176,7 +176,7 @@ def test_the_finding_names_the_pick_of_each_kernel(tmp_path: Path) -> None:
     said = finding(groups, 2)
     assert said.startswith("On 2 CPUs, sleep:20ms tasks gain most on threads with 8 workers: 4.39")
     assert "python-cpu:20ms tasks gain most on processes with 2 workers: 1.6" in said
-    assert "; processes with 8 take at most 5 % longer" in said
+    assert "in fan-in (processes with 8: at most 5 % longer)" in said
     assert said.count(".") > 0
     assert said.endswith(".")
 
