@@ -111,31 +111,36 @@ _backends = click.option("--backends", metavar="NAMES", help="default: all that 
 _seed = click.option("--seed", default=0, show_default=True, help="of the random order")
 
 
-@main.command()
-@click.option(
-    "--shapes",
-    metavar="SPECS",
-    help="DAG shapes, as fan-in:width=8,stencil; see: bench list;  [default: fan-in,diamond]",
-)
-@click.option(
+def _shapes(help_text: str) -> Callable[[Any], Any]:
+    return click.option("--shapes", metavar="SPECS", help=f"DAG shapes, {help_text}")
+
+
+_kernel = click.option(
     "--kernel",
     default="sleep,python-cpu,native-cpu",
     show_default=True,
     metavar="SPECS",
     help="what a task does, as sleep:20ms,noop; 20ms if no length is given",
 )
-@click.option(
+_workflow = click.option(
     "--workflow",
     multiple=True,
     metavar="PATH",
     help="a recorded workflow in WfFormat, or a folder of them; may be given again",
 )
-@click.option(
+_scale = click.option(
     "--scale",
     type=float,
     metavar="FACTOR",
     help="of recorded times; default: each workflow is a second of work",
 )
+
+
+@main.command()
+@_shapes("as fan-in:width=8,stencil; see: bench list; default: fan-in,diamond")
+@_kernel
+@_workflow
+@_scale
 @_backends
 @click.option(
     "--max-workers",
@@ -213,6 +218,54 @@ def run(ctx: click.Context, /, **values: Any) -> None:
         settings = replace(settings, output=None)  # where new runs usually go
     given = {name: value for name, value in values.items() if name in named}
     sys.exit(run_(Options(**values), given, settings))
+
+
+@main.command()
+@_shapes("as fan-in:width=8,stencil; default: a fan-in, a chain of diamonds, a chain")
+@_kernel
+@_workflow
+@_scale
+@click.option("--graph", metavar="MODULE:FUNCTION", help="my own tasks: it returns a Graph")
+@click.option("--pipeline", metavar="NAME", help="a ZenML pipeline, from its past runs")
+@click.option(
+    "--steps",
+    default="wait",
+    show_default=True,
+    type=click.Choice(["wait", "compute", "python"]),
+    help="of --pipeline: wait for others, compute outside of Python, or in Python",
+)
+@click.option(
+    "--results", type=click.Path(path_type=Path), metavar="PATH", help="what bench run has measured"
+)
+@_backends
+@click.option(
+    "--max-workers", metavar="NUMBERS", help="to choose from; default: as many as may help"
+)
+@_seed
+@click.option("--verify/--no-verify", default=True, help="run the candidates, or only predict")
+@click.option("--json", "form", flag_value="json", help="print JSON")
+@_output("also write a figure and JSON into this folder")
+@click.option("-q", "--quiet", is_flag=True, help="show no progress")
+def recommend(**values: Any) -> None:
+    """Pick the backend and max_workers: for a mix of kernels, or for my own graph.
+
+    Measures what tasks and backends take here, predicts every number of workers by simulating the
+    graph, and runs only the candidates. The exit code is 4 when it cannot tell.
+
+    \b
+    Example: bench recommend --shapes stencil --kernel native-cpu:5ms
+    """
+    limit_blas_threads(1)  # before numpy is imported
+
+    from dataclasses import fields
+
+    from bench.commands.recommend import Settings
+    from bench.commands.recommend import recommend as recommend_
+    from bench.plan import Options
+
+    values["form"] = values["form"] or "text"
+    settings = Settings(**{field.name: values.pop(field.name) for field in fields(Settings)})
+    sys.exit(recommend_(Options(**values), settings))
 
 
 @main.command()

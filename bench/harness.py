@@ -319,9 +319,9 @@ class _Job:
     @contextmanager
     def _watched(self, backend: str, workers: int, block: int) -> Iterator[None]:
         """Writes what else the machine did meanwhile."""
-        before = Counters(self._sampler.pid)
+        before = Counters()
         yield
-        self._writer.append(Counters(self._sampler.pid).since(before, backend, workers, block))
+        self._writer.append(Counters().since(before, backend, workers, block))
 
 
 class _Sampling(Observer):

@@ -108,9 +108,9 @@ class Verdict:
 
 
 class Counters:
-    """What the system has counted until now, and this process with its ended children."""
+    """What the system has counted until now, and this process with its children."""
 
-    def __init__(self, helper_pid: int | None = None, root: Path = Path("/")) -> None:
+    def __init__(self, root: Path = Path("/")) -> None:
         import psutil
 
         self.at_s = time.monotonic()
@@ -123,7 +123,7 @@ class Counters:
         self.steal_s = sum(steals) if steals else None
         # What is not idle: `guest` is part of `user`.
         self.busy_s = len(cpus) * self.at_s - idle_s - (self.steal_s or 0.0)
-        self.own_s = _own_s(helper_pid)
+        self.own_s = _own_s()
         self.throttled_s = _throttled_s(root)
         self.stalled_s = _stalled_s(root)
 
@@ -148,18 +148,17 @@ class Counters:
         )
 
 
-def _own_s(helper_pid: int | None) -> float:
-    """CPU time of this process, of its children that have ended, and of a helper that lives on."""
+def _own_s() -> float:
+    """CPU time of this process and of all its children, those that have ended included."""
     import psutil
 
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     own_s = sum(each.ru_utime + each.ru_stime for each in used)
-    if helper_pid is not None:
+    for child in psutil.Process().children(recursive=True):
         try:
-            times = psutil.Process(helper_pid).cpu_times()
+            own_s += sum(child.cpu_times()[:4])  # user and system, its own and its children's
         except psutil.Error:
-            return own_s
-        own_s += times.user + times.system
+            continue
     return own_s
 
 

@@ -338,15 +338,22 @@ def finding(groups: Sequence[Group], cpus: int) -> str:
 def _clause(kernel: str, groups: Sequence[Group]) -> str:
     """Of all shapes of a kernel: the one with the largest sure gain."""
     group = max(groups, key=lambda group: _low(group.pick.speedup))
-    pick, rival = group.pick, group.rival
     others = [row for group in groups for row in group.rows if not is_baseline(row.case)]
     others = [row for row in others if not row.is_simulated]
     if not others:
         return f"{kernel} tasks were run sequentially only, so there is nothing to compare"
-    if is_baseline(pick.case):
+    if is_baseline(group.pick.case):
         if all(_high(row.speedup) <= 1 + WORTH for row in others):
             return f"{kernel} tasks gain nothing from more workers"
         return f"{kernel} tasks could not be shown to gain from more workers"
+    return f"{kernel} tasks gain most {finding_of(group)}"
+
+
+def finding_of(group: Group) -> str:
+    """What one shape and kernel gain from their pick."""
+    pick, rival = group.pick, group.rival
+    if is_baseline(pick.case):
+        return "no gain could be shown"
     interval = ""
     if pick.speedup.low is not None and pick.speedup.high is not None:
         interval = f" ({pick.speedup.low:.2f} to {pick.speedup.high:.2f})"
@@ -354,6 +361,6 @@ def _clause(kernel: str, groups: Sequence[Group]) -> str:
     if rival is not None and pick.speedup.has_interval and _is_near(rival, pick):
         tie = f" ({rival.case.backend} with {rival.case.workers}: at most 5 % longer)"
     return (
-        f"{kernel} tasks gain most on {pick.case.backend} with {pick.case.workers} workers:"
+        f"on {pick.case.backend} with {pick.case.workers} workers:"
         f" {pick.speedup.value:.2f} times as fast as sequentially{interval} in {group.shape}{tie}"
     )

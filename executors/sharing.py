@@ -59,10 +59,10 @@ class Machine:
         return cls(tuple(float(count) for count in range(1, cores + 1)))
 
 
-Kind = tuple[float, float]  # the parts `cpu` and `gil` of a demand
+Parts = tuple[float, float]  # `cpu` and `gil` of a demand
 
 
-def stretches(machine: Machine, kinds: Sequence[Kind], counts: Sequence[int]) -> list[float]:
+def stretches(machine: Machine, kinds: Sequence[Parts], counts: Sequence[int]) -> list[float]:
     """How many times as long as alone each kind of task takes while so many of each run.
 
     Args:

@@ -59,7 +59,7 @@ def draw_speedup(groups: Sequence[Group], cpus: int, folder: Path, name: str) ->
     of the graph itself, the CPU count, and a star at the pick.
     """
     with mpl.rc_context(SETTINGS):
-        figure, panels = _panels(len(groups))
+        figure, panels = panels_of(len(groups))
         for axes, group in zip(panels, groups, strict=True):
             _speedup_panel(axes, group, cpus)
         panels[0].set_ylabel("speedup over sequential (log scale)")
@@ -81,7 +81,7 @@ def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
     axes.set_title(group.kernel, loc="left")
     axes.set_xlabel("max_workers (log scale)")
     axes.set_xscale("log", base=2)
-    axes.set_xticks(counts, _unless_crowded(counts))
+    axes.set_xticks(counts, unless_crowded(counts))
     lows = [row.speedup.low or row.speedup.value for row in group.rows]
     highs = [row.speedup.high or row.speedup.value for row in group.rows]
     low, high = 0.8 * min(1, *lows), 1.25 * max(*highs, *bound)
@@ -95,7 +95,7 @@ def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
         axis.set_minor_locator(NullLocator())
 
 
-def _unless_crowded(counts: Sequence[int]) -> list[str]:
+def unless_crowded(counts: Sequence[int]) -> list[str]:
     """Labels of a logarithmic axis, empty where they would touch the one before."""
     labels: list[str] = []
     last = 0.0
@@ -136,7 +136,7 @@ def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, nam
     """
     cpus = int(results.header["cpus"])
     with mpl.rc_context(SETTINGS):
-        figure, panels = _panels(len(groups))
+        figure, panels = panels_of(len(groups))
         for axes, group in zip(panels, groups, strict=True):
             axes.axhline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
             for rows in _by_backend(group.rows).values():
@@ -197,7 +197,7 @@ def style_of(backend: str) -> tuple[str, str, str]:
     return STYLES.get(backend) or MORE_STYLES[sum(backend.encode()) % len(MORE_STYLES)]
 
 
-def _panels(count: int) -> tuple[Figure, list[Axes]]:
+def panels_of(count: int) -> tuple[Figure, list[Axes]]:
     """Panels in rows of three, with room for a title above and a legend below."""
     columns = min(3, count)
     rows = -(-count // columns)
@@ -210,13 +210,19 @@ def _panels(count: int) -> tuple[Figure, list[Axes]]:
     return figure, panels[:count]
 
 
-def save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
-    """Writes a figure as SVG and PNG, with one legend for all its panels below."""
+def save(
+    figure: Figure, panels: Sequence[Axes], path: Path, legend_inches: float = LEGEND_INCHES
+) -> None:
+    """Writes a figure as SVG and PNG, with one legend for all its panels below.
+
+    Args:
+        legend_inches: width of an entry of the legend.
+    """
     legend: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(label, handle)
-    columns = max(1, min(len(legend), int(figure.get_figwidth() / LEGEND_INCHES)))
+    columns = max(1, min(len(legend), int(figure.get_figwidth() / legend_inches)))
     figure.legend(
         legend.values(), legend.keys(), loc="outside lower center", ncols=columns, frameon=False
     )

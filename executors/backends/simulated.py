@@ -23,7 +23,7 @@ from executors.errors import BackendError, TaskStopped, TaskTimeout
 from executors.graph import Task
 from executors.records import Attempt, Call
 from executors.session import Session
-from executors.sharing import Demand, Kind, Machine, stretches
+from executors.sharing import Demand, Machine, Parts, stretches
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +143,7 @@ class _Run:
         self._idle_since_s: dict[int, float] = {}
         self._free_s = now_s  # when the scheduler can start another task
         self._beginning: list[tuple[float, int, Call, int]] = []
-        self._meters: dict[Kind, _Meter] = {}
+        self._meters: dict[Parts, _Meter] = {}
         self._speeds: dict[tuple[int, ...], list[float]] = {}  # by the number of tasks of each kind
 
     def drive(self) -> None:

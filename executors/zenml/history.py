@@ -1,19 +1,25 @@
-"""How long the steps of a pipeline took in its last completed run."""
+"""How long the steps of a pipeline took in its completed runs."""
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zenml.client import Client
-from zenml.enums import ExecutionStatus
+from zenml.enums import ExecutionStatus, StackComponentType
+
+from executors.errors import InstallError
 
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from zenml.models import PipelineRunResponse
+
 logger = logging.getLogger(__name__)
 
 MOST_STEPS = 1000  # of a page
+MOST_RUNS = 10
 
 
 def step_seconds(pipeline_id: UUID) -> dict[str, float]:
@@ -42,3 +48,86 @@ def step_seconds(pipeline_id: UUID) -> dict[str, float]:
     except Exception:
         logger.debug("no costs from past runs", exc_info=True)
         return {}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A completed run.
+
+    Attributes:
+        orchestrator: its flavor, as "local".
+        wall_s: from its start to its end.
+        step_s: by step name, as far as the steps were not cached.
+        idle_s: what of `wall_s` no step ran.
+    """
+
+    orchestrator: str
+    wall_s: float
+    step_s: dict[str, float]
+    idle_s: float
+
+
+def recorded_runs(name: str) -> tuple[dict[str, tuple[str, ...]], list[RecordedRun]]:
+    """Whom each step of a pipeline needs, and its last completed runs with the same steps.
+
+    Reads only. The latest run comes first.
+
+    Raises:
+        InstallError: there is no such pipeline, or it has no completed run.
+    """
+    client = Client()
+    try:
+        pipeline = client.get_pipeline(name)
+    except KeyError as error:
+        known = ", ".join(each.name for each in client.list_pipelines(size=20).items)
+        raise InstallError(
+            f"ZenML's store has no pipeline {name!r}; it has: {known or 'none yet'}"
+        ) from error
+    runs = client.list_pipeline_runs(
+        pipeline_id=pipeline.id,
+        status=ExecutionStatus.COMPLETED,
+        sort_by="desc:created",
+        size=MOST_RUNS,
+    ).items
+    needs: dict[str, tuple[str, ...]] = {}
+    found = []
+    for run in runs:
+        snapshot = run.snapshot
+        if snapshot is None or run.start_time is None or run.end_time is None:
+            continue
+        steps = snapshot.get_hydrated_version().step_configurations
+        own = {step: tuple(steps[step].spec.upstream_steps) for step in sorted(steps)}
+        needs = needs or own
+        if own == needs:
+            found.append(_recorded(client, run))
+    found = [run for run in found if run.step_s]
+    if not found:
+        raise InstallError(
+            f"pipeline {name!r} has no completed run whose steps were not all cached; run it once"
+        )
+    return needs, found
+
+
+def _recorded(client: Client, run: PipelineRunResponse) -> RecordedRun:
+    spans = {
+        step.name: (step.start_time, step.end_time)
+        for step in client.list_run_steps(
+            pipeline_run_id=run.id, status=ExecutionStatus.COMPLETED, size=MOST_STEPS
+        ).items
+        if step.start_time is not None and step.end_time is not None
+    }
+    assert run.start_time is not None
+    assert run.end_time is not None
+    busy_s, until = 0.0, run.start_time
+    for start, end in sorted(spans.values()):
+        busy_s += max(0.0, (end - max(start, until)).total_seconds())
+        until = max(until, end)
+    wall_s = (run.end_time - run.start_time).total_seconds()
+    stack = run.stack
+    flavors = stack.components.get(StackComponentType.ORCHESTRATOR, []) if stack else []
+    return RecordedRun(
+        flavors[0].flavor_name if flavors else "unknown",
+        wall_s,
+        {name: max(0.0, (end - start).total_seconds()) for name, (start, end) in spans.items()},
+        max(0.0, wall_s - busy_s),
+    )

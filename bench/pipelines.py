@@ -1,0 +1,138 @@
+"""What `local_threaded` would take for a ZenML pipeline, from its recorded runs alone.
+
+A step takes what it took, and its part of what ZenML did between the steps. ZenML's own work in
+that does not run in parallel: it holds the interpreter lock, and the store's. So steps begin one
+after the other, as with a scheduler that takes so long for each task. Whether the steps themselves
+wait or compute, nothing recorded tells, so the caller says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from statistics import median
+
+from bench.noise import Verdict
+from bench.prediction import predicted, simulated_s
+from bench.recommend import Candidate, Recommendation, default_counts
+from bench.statistics import WORTH
+from executors import Graph, Task, usable_cpus
+from executors.backends import BASELINE
+from executors.backends.simulated import Overheads
+from executors.sharing import Demand, Machine
+
+ZENML_S = 0.07  # of a step, in which ZenML itself works: 40 to 70 ms alone, up to 85 side by side
+KINDS = {"wait": (0.0, 0.0), "compute": (1.0, 0.0), "python": (1.0, 1.0)}  # cpu and lock of a step
+DOES = {
+    "wait": "wait for others",
+    "compute": "compute outside of Python",
+    "python": "compute in Python",
+}
+MOST_SHOWN = 3  # steps of the critical path
+
+
+def recommend_for_pipeline(
+    name: str, max_workers: Sequence[int] | None, steps: str
+) -> Recommendation:
+    """How many workers for `local_threaded`; runs nothing.
+
+    Args:
+        name: of a pipeline with a completed run in ZenML's store.
+        steps: what its steps do: wait, compute or python.
+
+    Raises:
+        InstallError: there is no such pipeline, or it has no completed run.
+    """
+    from executors.zenml.history import recorded_runs
+
+    needs, runs = recorded_runs(name)
+    usual = {
+        step: median(known)
+        for step in needs
+        if (known := [run.step_s[step] for run in runs if step in run.step_s])
+    }
+    graph = Graph(
+        Task(step, print, needed, cost_s=usual.get(step, 0.0)) for step, needed in needs.items()
+    )
+    cpus = usable_cpus()
+    counts = max_workers or default_counts(cpus, graph.width, steps == "wait")
+    between_s = median(run.idle_s / len(run.step_s) for run in runs)
+    views = [{**usual, **run.step_s} for run in runs]
+    candidates = [
+        Candidate(
+            backend,
+            workers,
+            predicted([_wall_s(graph, each, between_s, steps, workers, cpus) for each in views]),
+        )
+        for backend, numbers in ((BASELINE, [1]), ("threads", counts))
+        for workers in numbers
+    ]
+    best = min(candidates, key=lambda each: each.seconds)
+    near = [each for each in candidates if each.seconds <= best.seconds * (1 + WORTH)]
+    pick = min(near, key=lambda each: (each.workers, each.backend != BASELINE))
+    unknown = [step for step in needs if step not in usual]
+    return Recommendation(
+        name=f"pipeline {name}, from {len(runs)} recorded run{'s' * (len(runs) > 1)}",
+        pick=pick,
+        runner_up=None,
+        candidates=tuple(candidates),
+        span_s=graph.span_s(),
+        work_s=graph.work_s(),
+        regret=None,
+        reason=_reason(graph, pick, steps, unknown),
+        verdict=Verdict(),
+    )
+
+
+def _wall_s(
+    graph: Graph,
+    times_s: Mapping[str, float],
+    between_s: float,
+    steps: str,
+    workers: int,
+    cpus: int,
+) -> float:
+    """A run's time on so many threads."""
+    zenml_s = max(between_s, ZENML_S)
+
+    def demand(task: Task) -> Demand:
+        own_s = times_s.get(task.name, 0.0) + between_s - zenml_s
+        return Demand(max(0.0, own_s), *KINDS[steps])
+
+    machine = Machine(Machine.ideal(cpus).cores, (1.0, 1.0))
+    return simulated_s(graph, workers, demand, machine, Overheads(task_s=zenml_s))
+
+
+def critical_path(graph: Graph) -> list[Task]:
+    """The tasks of the longest path in their costs, the first one first."""
+    ends: list[float] = []
+    for rank, needs in enumerate(graph.needs):
+        before_s = max((ends[need] for need in needs), default=0.0)
+        ends.append(before_s + (graph.ranked[rank].cost_s or 0.0))
+    path: list[Task] = []
+    ranks: Sequence[int] = range(len(graph))
+    while ranks:
+        last = max(ranks, key=lambda rank: ends[rank])
+        path.append(graph.ranked[last])
+        ranks = graph.needs[last]
+    return path[::-1]
+
+
+def _reason(graph: Graph, pick: Candidate, steps: str, unknown: Sequence[str]) -> str:
+    path = critical_path(graph)
+    span_s = graph.span_s()
+    longest = sorted(path, key=lambda task: -(task.cost_s or 0.0))[:MOST_SHOWN]
+    shares = ", ".join(
+        f"{task.name} ({100 * (task.cost_s or 0.0) / span_s:.0f} %)" for task in longest if span_s
+    )
+    sentences = [
+        f"Predicted from recorded step times, for steps that {DOES[steps]} (--steps); nothing ran.",
+        f"Critical path: {' > '.join(task.name for task in path)}."
+        f" To be faster than that, split or speed up first: {shares}.",
+    ]
+    if unknown:
+        sentences.append(f"Always cached, so taken for nothing: {', '.join(unknown)}.")
+    if pick.backend == BASELINE:
+        sentences.append("More workers gain nothing: keep ZenML's local orchestrator.")
+    else:
+        sentences.append(f"To use it: bench zenml install --max-workers {pick.workers} --activate")
+    return " ".join(sentences)

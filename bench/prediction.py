@@ -1,0 +1,230 @@
+"""What a graph would take on each backend: measured parts, put together on the simulated one.
+
+Nothing of the graph itself has to be run for it::
+
+    loops of the tasks' work, alone     how long a task is, and for how much of it it needs a core
+      in 1 ... cpus processes           how fast the cores are together
+      in cpus threads                   how much of a task needs the interpreter lock
+    runs of empty tasks, of sleeps      what a backend adds to a run, a task, a wake-up
+
+The loops are measured in rounds. How the machine shares its cores and the lock is taken from the
+medians of all rounds; how long a task is, from each, so a prediction has a range that shows how
+steady the machine was. Overheads are measured once for each backend.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from bench.ceiling import side_by_side_s
+from bench.kernels import Work
+from bench.shapes import sized as sized_shape
+from bench.statistics import Estimate
+from executors import Backend, Graph, Task, load_backend, run
+from executors.backends import BASELINE, SIMULATED
+from executors.backends.simulated import Overheads
+from executors.sharing import Demand, Machine, stretches
+
+ROUNDS = 5
+LOOP_S = 0.06  # of the loops of a round
+EMPTY_TASKS = 400
+SLEEP_S = 0.001
+SLEEP_STEPS = 20
+REPEATS = 5  # of the runs that overheads are measured with
+BISECTIONS = 30
+LEAST_CPU = 0.05  # below this part a task waits
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """The loops of one round, in seconds for a task.
+
+    Attributes:
+        alone_s: of a task that runs alone.
+        cpu: the part of it that keeps a core busy.
+        processes: how many times as long a task takes while so many run, each in a process.
+        threads: the same of as many threads as there are CPUs, or None.
+    """
+
+    alone_s: float
+    cpu: float
+    processes: Mapping[int, float]
+    threads: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of work on this machine.
+
+    Attributes:
+        factors: lengths of a task over the length that it should have, of each round.
+        cpu, gil: the parts of a task that need a core, and the lock.
+        cores: see `Machine`.
+        lock: the same of threads that want the interpreter lock.
+    """
+
+    factors: tuple[float, ...]
+    cpu: float
+    gil: float
+    cores: tuple[float, ...]
+    lock: tuple[float, ...]
+
+    def machine(self, backend: str) -> Machine:
+        """What the workers of a backend share."""
+        return Machine(self.cores, self.lock if backend == "threads" else ())
+
+
+def look(pools: Mapping[str, Backend], work: Work, length_s: float) -> Round:
+    """Measures loops of a kind of work, on processes and threads if there are pools of them.
+
+    Args:
+        pools: by backend; each has as many workers as there are CPUs, and is warm.
+        length_s: about how long a task of this work is.
+    """
+    count = max(1, round(LOOP_S / length_s))
+    cpu, first_s = _alone(work, count)
+    alone = [first_s]
+    processes: dict[int, float] = {}
+    threads = None
+    if (pool := pools.get("processes")) is not None:
+        alone.append(side_by_side_s(pool, work, count, 1))
+        for number in _counts(pool.workers):
+            processes[number] = side_by_side_s(pool, work, count, number) / alone[-1]
+    if (pool := pools.get("threads")) is not None and pool.workers > 1:
+        alone.append(side_by_side_s(pool, work, count, 1))
+        threads = side_by_side_s(pool, work, count, pool.workers) / alone[-1]
+    return Round(median(alone) / count, cpu, processes, threads)
+
+
+def kind_of_work(rounds: Sequence[Round], length_s: float, cpus: int) -> Kind:
+    """What several looks say together."""
+    cpu = median(each.cpu for each in rounds)
+    cpu = 0.0 if cpu < LEAST_CPU else cpu
+    counts = rounds[0].processes if cpu else ()
+    cores = _between(
+        {
+            number: speed_of(cpu, number, median(each.processes[number] for each in rounds))
+            for number in counts
+        },
+        cpus,
+    )
+    gil = 0.0
+    lock: tuple[float, ...] = (1.0, 1.0)
+    on_threads = [each.threads for each in rounds if each.threads is not None]
+    if cpu and on_threads:
+        gil, lock = lock_of(cpu, cores, cpus, median(on_threads))
+    return Kind(tuple(each.alone_s / length_s for each in rounds), cpu, gil, cores, lock)
+
+
+def speed_of(cpu: float, number: int, stretched: float) -> float:
+    """How fast so many cores are together, if tasks on them take so many times as long as alone.
+
+    Tasks that wait as well leave cores idle at times, so they show it only in part.
+    """
+    on_core = max(1.0, 1 + (stretched - 1) / cpu)
+    return number / on_core
+
+
+def _alone(work: Work, count: int) -> tuple[float, float]:
+    """The part of its time that a loop in this thread keeps a core busy, and that time."""
+    began_s, began_cpu_s = time.perf_counter(), time.thread_time()
+    for _ in range(count):
+        work()
+    took_s = time.perf_counter() - began_s
+    return min(1.0, (time.thread_time() - began_cpu_s) / took_s), took_s
+
+
+def _counts(cpus: int) -> list[int]:
+    """2, 4, 8 ... and the CPU count."""
+    return sorted({2**power for power in range(1, cpus.bit_length())} | ({cpus} - {1}))
+
+
+def _between(speeds: Mapping[int, float], cpus: int) -> tuple[float, ...]:
+    """The speed of each number of cores, on straight lines between the measured ones."""
+    known = {1: 1.0, cpus: float(cpus)} | dict(speeds)
+    found = []
+    for number in range(1, cpus + 1):
+        low = max(each for each in known if each <= number)
+        high = min(each for each in known if each >= number)
+        part = (number - low) / (high - low) if high > low else 0.0
+        found.append(known[low] + part * (known[high] - known[low]))
+    return tuple(found)
+
+
+def lock_of(
+    cpu: float, cores: tuple[float, ...], threads: int, stretched: float
+) -> tuple[float, tuple[float, ...]]:
+    """The part of a task that needs the lock, and the speed of threads that want it.
+
+    Args:
+        stretched: how many times as long as one alone so many threads take side by side.
+    """
+
+    def stretch(gil: float) -> float:
+        return stretches(Machine(cores, (1.0, 1.0)), [(cpu, gil)], [threads])[0]
+
+    if stretch(cpu) <= stretched:  # all of it, and handing the lock over costs something as well
+        return cpu, (1.0, min(1.0, stretch(cpu) / stretched))
+    return bisected(stretch, stretched, cpu), (1.0, 1.0)
+
+
+def bisected(rising: Callable[[float], float], wanted: float, most: float) -> float:
+    """The argument between 0 and `most` at which a rising function has a value."""
+    low, high = 0.0, most
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (middle, high) if rising(middle) < wanted else (low, middle)
+    return (low + high) / 2
+
+
+def overheads(pool: Backend) -> Overheads:
+    """What a warm backend adds to the tasks, from runs of empty ones and of short sleeps."""
+    empty = Work("noop", 0)
+    one = Graph([Task("one", empty)])
+    many = Graph(Task(f"task{index}", empty) for index in range(EMPTY_TASKS))
+    steps = sized_shape(f"stencil:steps={SLEEP_STEPS}:width={pool.workers}")
+    short = Graph(Task(name, Work("sleep", SLEEP_S), needs) for name, needs in steps.needs.items())
+    run_s = median(_wall_s(one, pool) for _ in range(2 * REPEATS))
+    task_s = median(_wall_s(many, pool) - run_s for _ in range(REPEATS)) / EMPTY_TASKS
+    task_s = max(0.0, task_s)
+    if pool.name == BASELINE:
+        return Overheads(run_s, task_s)
+    waits_s = []
+    for _ in range(REPEATS):
+        began_s = time.monotonic()
+        report = run(short, pool, keep="none")
+        took_s = time.monotonic() - began_s
+        span_s = short.span_s({name: each.duration_s for name, each in report.tasks.items()})
+        waits_s.append((took_s - run_s - span_s) / SLEEP_STEPS - pool.workers * task_s)
+    return Overheads(run_s, task_s, max(0.0, median(waits_s)))
+
+
+def _wall_s(graph: Graph, pool: Backend) -> float:
+    began_s = time.monotonic()
+    run(graph, pool, keep="none").raise_for_failures()
+    return time.monotonic() - began_s
+
+
+def simulated_s(
+    graph: Graph,
+    workers: int,
+    demand: Callable[[Task], Demand],
+    machine: Machine,
+    costs: Overheads,
+) -> float:
+    """The makespan of the graph, simulated."""
+    backend = load_backend(SIMULATED, workers, demand=demand, machine=machine, overheads=costs)
+    return run(graph, backend, keep="none").makespan_s
+
+
+def predicted(makespans_s: Sequence[float]) -> Estimate:
+    """The median of the rounds, with their range; a single one has none."""
+    several = len(makespans_s) > 1
+    return Estimate(
+        median(makespans_s),
+        min(makespans_s) if several else None,
+        max(makespans_s) if several else None,
+    )
