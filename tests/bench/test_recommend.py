@@ -1,0 +1,377 @@
+"""Recommendations on made-up machines, where the right answer is known, and small real ones."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import bench.recommend
+from bench import BenchError
+from bench.cli import main
+from bench.harness import graph_of
+from bench.kernels import Work, sized
+from bench.noise import NOISY, UNUSABLE, Reason, Verdict
+from bench.prediction import Kind, Round, bisected, kind_of_work, lock_of, speed_of
+from bench.recommend import (
+    Advisor,
+    Candidate,
+    Recommendation,
+    View,
+    candidates_of,
+    decide,
+    default_counts,
+    recommend,
+)
+from bench.shapes import sized as sized_shape
+from bench.statistics import Estimate
+from executors import Graph, Task, load_backend, run
+from executors.backends.simulated import Overheads, Simulated
+from executors.sharing import Demand, Machine
+from tests.bench.made import TYPICAL, write
+
+CPUS = 4
+COSTS = {
+    "sequential": Overheads(1e-4, 2e-6, 0.0),
+    "processes": Overheads(5e-4, 1e-5, 2e-4),
+    "threads": Overheads(2e-4, 5e-6, 5e-5),
+}
+KINDS = {
+    "python-cpu": Kind((1.0, 1.02), 1.0, 1.0, (1.0, 1.95, 2.9, 3.8), (1.0, 0.95)),
+    "native-cpu": Kind((1.0, 1.02), 1.0, 0.0, (1.0, 1.95, 2.9, 3.8), (1.0, 1.0)),
+    "sleep": Kind((1.0, 1.02), 0.0, 0.0, (1.0, 2.0, 3.0, 4.0), (1.0, 1.0)),
+}
+
+
+class MadeUp(Advisor):
+    """On a machine of 4 CPUs that is known; runs take what the simulation says, or `walls`."""
+
+    walls: dict[str, float] = {}
+    ran: list[str] = []
+
+    def __enter__(self) -> MadeUp:
+        self.cpus = CPUS
+        self._names = ["processes", "threads"]
+        self._overheads = dict(COSTS)
+        self._kinds = dict(KINDS)
+        self._before: Any = SimpleNamespace(since=lambda *_: None)
+        self.ran = []
+        return self
+
+    def _pool(self, backend: str, workers: int) -> Any:
+        return SimpleNamespace(start_s={"processes": 0.2}.get(backend, 0.0), backend=backend)
+
+    def _run_s(self, graph: Graph, backend: str, workers: int) -> float:
+        self.ran.append(f"{backend} {workers}")
+        return self.walls.get(backend, 1.0)
+
+
+@pytest.fixture
+def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(bench.recommend, "judge_machine", lambda *_: Verdict())
+    monkeypatch.setattr(bench.recommend, "Counters", lambda: SimpleNamespace(since=lambda *_: None))
+    yield
+
+
+def recommended(shape: str, kernel: str, verify: bool = False, **walls: float) -> Recommendation:
+    wanted = sized(kernel)
+    work = Work(wanted.kernel.name, 1)
+    graph = graph_of(sized_shape(shape), wanted, work)
+    with MadeUp() as advisor:
+        advisor.walls = walls
+        views = advisor.views(wanted, work)
+        return advisor.recommend(f"{shape}, {kernel}", graph, views, None, verify)
+
+
+@pytest.mark.usefixtures("quiet")
+@pytest.mark.parametrize(
+    ("shape", "kernel", "pick", "because"),
+    [
+        ("fan-in:width=32", "python-cpu:20ms", ("processes", 4), "hold the interpreter lock"),
+        ("fan-in:width=32", "native-cpu:20ms", ("threads", 4), "4 cores are 3.80 times one"),
+        ("fan-in:width=32", "sleep:20ms", ("threads", 32), "wait for 100 % of their time"),
+        ("diamond", "sleep:20ms", ("threads", 2), "The critical path, 60 ms, is nearly reached"),
+        ("chain", "sleep:20ms", ("sequential", 1), "Each task waits for the one before"),
+        ("chain", "native-cpu:20ms", ("sequential", 1), "Each task waits for the one before"),
+        ("fan-in:width=32", "noop", ("sequential", 1), "The tasks are too short (no time"),
+        ("fan-in:width=32", "native-cpu:2us", ("sequential", 1), "too short (2 us on average)"),
+    ],
+)
+def test_the_pick_and_its_reason(
+    shape: str, kernel: str, pick: tuple[str, int], because: str
+) -> None:
+    found = recommended(shape, kernel)
+    assert found.pick is not None
+    assert (found.pick.backend, found.pick.workers) == pick
+    assert because in found.reason
+
+
+@pytest.mark.usefixtures("quiet")
+def test_only_candidates_are_run() -> None:
+    """Threads that take turns are no candidate, nor is anything that surely gains."""
+    wanted = sized("python-cpu:20ms")
+    graph = graph_of(sized_shape("fan-in:width=32"), wanted, Work("python-cpu", 1))
+    with MadeUp() as advisor:
+        views = advisor.views(wanted, Work("python-cpu", 1))
+        found = advisor.recommend("fan", graph, views)
+        assert set(advisor.ran) == {"processes 4"}
+    assert found.pick is not None
+    assert found.pick.wall_s == (1.0,) * 5
+    assert found.regret is None
+
+
+@pytest.mark.usefixtures("quiet")
+def test_of_two_that_are_equal_the_one_that_starts_faster_is_picked() -> None:
+    found = recommended("fan-in:width=32", "native-cpu:20ms", True, threads=1.02, processes=1.0)
+    assert found.pick is not None
+    assert found.pick.backend == "threads"
+    assert found.runner_up is not None
+    assert found.runner_up.backend == "processes"
+    assert found.regret == pytest.approx(0.02)
+    found = recommended("fan-in:width=32", "native-cpu:20ms", True, threads=1.2, processes=1.0)
+    assert found.pick is not None
+    assert found.pick.backend == "processes"
+
+
+# -- deciding -----------------------------------------------------------------------------------
+
+GRAPH = Graph(Task(f"t{index}", print, cost_s=1.0) for index in range(8))
+VIEW = View(lambda task: Demand(1.0), dict.fromkeys(COSTS, Machine.ideal(CPUS)))
+
+
+def candidate(backend: str, workers: int, *wall_s: float) -> Candidate:
+    return Candidate(backend, workers, Estimate(wall_s[0], None, None), wall_s)
+
+
+def decided(*candidates: Candidate, noise: Sequence[Reason] = ()) -> Recommendation:
+    verdict = Verdict(tuple(noise))
+    blank = Recommendation("x", None, None, candidates, 1.0, 8.0, None, "", verdict)
+    return decide(blank, GRAPH, VIEW, COSTS)
+
+
+ALONE = candidate("sequential", 1, 8.0, 8.1, 7.9, 8.0, 8.2)
+
+
+def test_the_fewest_workers_that_are_surely_near_the_best() -> None:
+    four = candidate("threads", 4, 2.00, 2.01, 2.02, 2.00, 2.01)
+    eight = candidate("processes", 8, 1.98, 1.97, 1.98, 1.99, 1.98)
+    assert decided(ALONE, four, eight).pick is four
+    unsure = replace(four, wall_s=(1.9, 2.2, 2.0, 2.15, 1.95))
+    assert decided(ALONE, unsure, eight).pick is eight
+
+
+def test_a_gain_that_is_not_sure_is_none() -> None:
+    threads = candidate("threads", 2, 7.9, 8.3, 7.7, 8.1, 7.8)
+    assert decided(ALONE, threads).pick is ALONE
+
+
+def test_what_cannot_be_told_apart_is_not_picked() -> None:
+    one = candidate("threads", 4, 1.0, 2.0, 1.5, 1.9, 1.1)
+    other = candidate("processes", 4, 1.1, 1.9, 1.4, 2.0, 1.0)
+    found = decided(ALONE, one, other)
+    assert found.pick is None
+    assert "cannot be told apart" in found.reason
+    assert str(found).startswith("x: cannot tell.")
+
+
+@pytest.mark.parametrize(("level", "picks"), [(NOISY, True), (UNUSABLE, False)])
+def test_on_an_unusable_machine_nothing_is_recommended(level: str, picks: bool) -> None:
+    noise = [Reason("foreign CPU", level, "others ran", "Stop them.")]
+    four = candidate("threads", 4, 2.0, 2.01, 2.02, 2.0, 2.01)
+    found = decided(ALONE, four, noise=noise)
+    assert (found.pick is four) == picks
+    assert picks or "Stop them." in found.reason
+
+
+def test_candidates_are_those_that_may_be_best() -> None:
+    made = [
+        Candidate("sequential", 1, Estimate(1.3, None, None)),
+        Candidate("threads", 1, Estimate(1.0, None, None)),  # a pool of one is none
+        Candidate("threads", 2, Estimate(1.04, None, None)),
+        Candidate("threads", 4, Estimate(1.0, None, None)),
+        Candidate("processes", 4, Estimate(1.2, None, None)),
+    ]
+    assert [str(each) for each in candidates_of(made, 4.0)] == [
+        "sequential",
+        "threads with 2 workers",
+    ]
+    assert [str(each) for each in candidates_of(made, 1.0)] == ["sequential"]
+
+
+def test_numbers_of_workers_to_choose_from() -> None:
+    assert default_counts(4, 100, waits=False) == [1, 2, 4, 8]
+    assert default_counts(6, 100, waits=False) == [1, 2, 4, 6, 8, 12]
+    assert default_counts(2, 11, waits=True) == [1, 2, 4, 8, 11]
+    assert default_counts(2, 1000, waits=True) == [1, 2, 4, 8, 16, 32]
+
+
+# -- what is measured ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("truth", [0.0, 0.25, 0.6, 0.9])
+def test_the_part_that_needs_the_lock_is_found(truth: float) -> None:
+    """From how long threads take side by side, as the simulation says for a known part."""
+    cores = (1.0, 1.9, 2.8, 3.6)
+    machine = Machine(cores, (1.0, 1.0))
+    side_by_side = Simulated(4, machine=machine, demand=lambda _: Demand(1.0, 0.9, truth))
+    graph = Graph(Task(f"t{index}", print) for index in range(4))
+    took_s = run(graph, side_by_side, keep="none").makespan_s
+    found, lock = lock_of(0.9, cores, 4, took_s)
+    machine = Machine(cores, lock)
+    again = Simulated(4, machine=machine, demand=lambda _: Demand(1.0, 0.9, found))
+    assert run(graph, again, keep="none").makespan_s == pytest.approx(took_s, rel=1e-3)
+    if truth >= 0.6:  # less than that leaves the lock free, so nobody can tell
+        assert found == pytest.approx(truth, abs=1e-3)
+
+
+def test_a_lock_that_costs_more_than_turns() -> None:
+    """4 threads that take 5 times as long as one: handing over the lock costs a fifth."""
+    gil, lock = lock_of(1.0, (1.0, 2.0, 3.0, 4.0), 4, 5.0)
+    assert gil == 1.0
+    assert lock == pytest.approx((1.0, 0.8))
+
+
+def test_the_medians_of_the_rounds_say_how_the_machine_shares() -> None:
+    rounds = [
+        Round(0.01, 1.0, {2: 1.0, 4: 1.25}, 4.0),
+        Round(0.02, 0.9, {2: 1.1, 4: 1.3}, 4.4),
+        Round(0.01, 1.0, {2: 5.0, 4: 9.0}, 4.0),  # something else ran
+    ]
+    found = kind_of_work(rounds, 0.01, 4)
+    assert found.factors == (1.0, 2.0, 1.0)
+    assert found.cores == pytest.approx((1.0, 2 / 1.1, (2 / 1.1 + 4 / 1.3) / 2, 4 / 1.3))
+    assert found.gil == 1.0
+    assert found.lock == pytest.approx((1.0, 1.0))
+
+
+def test_work_that_waits_shares_nothing() -> None:
+    found = kind_of_work([Round(0.01, 0.01, {2: 1.0}, 1.0)], 0.01, 2)
+    assert (found.cpu, found.gil, found.cores) == (0.0, 0.0, (1.0, 2.0))
+
+
+def test_cores_are_seen_in_part_where_tasks_wait_too() -> None:
+    """Half of the time on a core; if that half takes twice as long, 1.5 times as long in all."""
+    assert speed_of(1.0, 2, 2.0) == 1.0
+    assert speed_of(0.5, 2, 1.5) == 1.0
+    assert speed_of(1.0, 2, 0.9) == 2.0  # faster than alone is noise
+
+
+def test_bisection_finds_where_a_function_is() -> None:
+    assert bisected(lambda x: x**2, 0.25, 1.0) == pytest.approx(0.5)
+
+
+# -- for real -----------------------------------------------------------------------------------
+
+
+def nap(*_: object) -> None:
+    Work("sleep", 0.004)()
+
+
+def naps() -> Graph:
+    return Graph(Task(f"nap{index}", nap) for index in range(12))
+
+
+def test_a_graph_of_ones_own() -> None:
+    found = recommend(naps(), max_workers=[2, 8], name="naps")
+    assert found.work_s >= 12 * 0.004
+    assert {(each.backend, each.workers) for each in found.candidates} == {
+        ("sequential", 1),
+        ("processes", 2),
+        ("processes", 8),
+        ("threads", 2),
+        ("threads", 8),
+    }
+    if found.pick is not None:  # else something else ran, and it says so
+        assert found.pick.workers == 8
+        assert len(found.pick.wall_s) == 5
+        assert found.speedup > 2
+
+
+def test_a_graph_without_tasks_is_refused() -> None:
+    with pytest.raises(BenchError, match="without tasks"):
+        recommend(Graph([]))
+
+
+def command(*arguments: str | Path) -> Any:
+    return CliRunner().invoke(main, ["recommend", *map(str, arguments)])
+
+
+def test_the_command_prints_and_draws(tmp_path: Path) -> None:
+    options = ["--shapes", "fan-in:width=4", "--kernel", "sleep:2ms", "--max-workers", "2,4"]
+    result = command(*options, "-o", tmp_path / "out")
+    assert result.exit_code in (0, 4), result.output
+    assert "fan-in:width=4, sleep:2ms: " in result.output
+    assert max(map(len, result.output.splitlines())) <= 100
+    (content,) = json.loads((tmp_path / "out" / "recommend.json").read_text())
+    assert content["name"] == "fan-in:width=4, sleep:2ms"
+    assert len(content["candidates"]) == 5
+    assert "threads, predicted" in (tmp_path / "out" / "recommend.svg").read_text()
+
+
+def test_json_and_predictions_only() -> None:
+    result = command("--shapes", "chain:length=3", "--kernel", "sleep:1ms", "--no-verify", "--json")
+    (content,) = json.loads(result.output)
+    assert content["noise"]["level"] in ("clean", "noisy", "unusable")
+    assert not any(each["wall_s"] for each in content["candidates"])
+    if result.exit_code == 0:
+        assert content["pick"]["backend"] == "sequential"
+
+
+def test_a_graph_from_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [*__import__("sys").path])
+    (tmp_path / "my_naps.py").write_text(
+        "import time\nfrom executors import Graph, Task\n"
+        "def nap(*_):\n    time.sleep(0.002)\n"
+        "def make():\n    return Graph(Task(f'n{i}', nap) for i in range(4))\n"
+        "def wrong():\n    return 3\n"
+    )
+    result = command("--graph", "my_naps:make", "--backends", "threads", "--max-workers", "4")
+    assert result.exit_code in (0, 4), result.output
+    assert "my_naps:make: " in result.output
+    for spec, says in (
+        ("my_naps", "--graph is module:function"),
+        ("my_naps:none", "has no attribute 'none'"),
+        ("not_there:make", "cannot import not_there"),
+        ("my_naps:wrong", "the function returned 3, not a Graph"),
+    ):
+        result = command("--graph", spec)
+        assert result.exit_code == 2
+        assert says in " ".join(result.output.split())
+
+
+def test_what_was_measured_before_is_enough(tmp_path: Path) -> None:
+    result = command("--results", write(tmp_path, TYPICAL, noise=0.001))
+    assert result.exit_code == 0
+    assert "fan-in, sleep:20ms: threads with 8 workers" in result.output
+    assert "chain, sleep:20ms: sequential" in result.output
+    assert "on threads with 8 workers: 4.39 times as fast as sequentially" in result.output
+
+
+def test_one_question_at_a_time(tmp_path: Path) -> None:
+    result = command("--graph", "a:b", "--results", tmp_path)
+    assert result.exit_code == 2
+    assert "one of --graph, --pipeline and --results at a time" in result.output
+
+
+def test_simulating_is_what_recommend_predicts_with(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The predictor is no second scheduler: without the simulated backend it has nothing."""
+    made = []
+
+    def noted(name: str, *arguments: Any, **options: Any) -> Any:
+        made.append(name)
+        return load_backend(name, *arguments, **options)
+
+    monkeypatch.setattr("bench.prediction.load_backend", noted)
+    with MadeUp() as advisor:
+        views = [View(partial(lambda task: Demand(1.0)), dict.fromkeys(COSTS, Machine.ideal(4)))]
+        found = advisor.predict(GRAPH, views, [4])
+    assert set(made) == {"simulated"}
+    assert [each.seconds for each in found] == pytest.approx([8.0, 2.0, 2.0], rel=0.01)
