@@ -66,8 +66,8 @@ def typecheck(session: nox.Session) -> None:
 def tests(session: nox.Session) -> None:
     """Tests on each supported Python that is here: all of them on the oldest one.
 
-    The newest one leaves out ZenML pipelines and the documentation, those between everything but
-    the schedulers, which is where interpreters differ; `everywhere` leaves out nothing.
+    The others run those of the schedulers, which is where interpreters differ, and the newest one
+    those of the command line as well; `everywhere` leaves out nothing.
     """
     for version in SUPPORTED:
         if version not in PYTHONS:
@@ -76,7 +76,7 @@ def tests(session: nox.Session) -> None:
     if session.python == PYTHONS[0]:
         parts = []
     elif session.python == PYTHONS[-1]:
-        parts = ["--ignore=tests/zenml", "--ignore=tests/test_docs.py"]
+        parts += ["tests/bench/test_cli.py", "tests/bench/test_recommend.py", "tests/reports"]
     _test(session, *(session.posargs or parts))
 
 
@@ -125,6 +125,13 @@ def bench_zenml(session: nox.Session) -> None:
     """What `local_threaded` takes beside ZenML's `local`; takes a minute or two."""
     session.install(".")
     session.run("python", "-m", "benchmarks.flavor", *session.posargs)
+
+
+@nox.session
+def bench_recommend(session: nox.Session) -> None:
+    """How right `bench recommend` is, beside measurements and a full sweep; takes 20 minutes."""
+    session.install(".")
+    session.run("python", "-m", "benchmarks.recommendation", *session.posargs)
 
 
 @nox.session

@@ -242,7 +242,9 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     "--max-workers", metavar="NUMBERS", help="to choose from; default: as many as may help"
 )
 @_seed
-@click.option("--verify/--no-verify", default=True, help="run the candidates, or only predict")
+@click.option(
+    "--no-verify", "verify", is_flag=True, flag_value=False, default=True, help="only predict"
+)
 @click.option("--json", "form", flag_value="json", help="print JSON")
 @_output("also write a figure and JSON into this folder")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from statistics import median
 
 from bench.noise import Verdict
-from bench.prediction import predicted, simulated_s
-from bench.recommend import Candidate, Recommendation, default_counts
+from bench.prediction import simulated_s
+from bench.recommend import default_counts
+from bench.recommendation import Candidate, Recommendation, median_and_range
 from bench.statistics import WORTH
 from executors import Graph, Task, usable_cpus
 from executors.backends import BASELINE
@@ -61,7 +62,9 @@ def recommend_for_pipeline(
         Candidate(
             backend,
             workers,
-            predicted([_wall_s(graph, each, between_s, steps, workers, cpus) for each in views]),
+            median_and_range(
+                [_wall_s(graph, each, between_s, steps, workers, cpus) for each in views]
+            ),
         )
         for backend, numbers in ((BASELINE, [1]), ("threads", counts))
         for workers in numbers

@@ -7,9 +7,11 @@ Nothing of the graph itself has to be run for it::
       in cpus threads                   how much of a task needs the interpreter lock
     runs of empty tasks, of sleeps      what a backend adds to a run, a task, a wake-up
 
-The loops are measured in rounds. How the machine shares its cores and the lock is taken from the
-medians of all rounds; how long a task is, from each, so a prediction has a range that shows how
-steady the machine was. Overheads are measured once for each backend.
+The loops are measured in rounds. How the machine shares its cores and the lock is the median of
+what each round says: two CPUs may be two cores now and two threads of one core a second later, so
+what threads do is compared with what processes do at that moment. The length of a task is that of
+each round, so a prediction has a range, which shows how steady the machine was. Overheads are
+measured once for each backend.
 """
 
 from __future__ import annotations
@@ -22,14 +24,13 @@ from statistics import median
 from bench.ceiling import side_by_side_s
 from bench.kernels import Work
 from bench.shapes import sized as sized_shape
-from bench.statistics import Estimate
 from executors import Backend, Graph, Task, load_backend, run
 from executors.backends import BASELINE, SIMULATED
 from executors.backends.simulated import Overheads
 from executors.sharing import Demand, Machine, stretches
 
-ROUNDS = 5
-LOOP_S = 0.06  # of the loops of a round
+ROUNDS = 9
+LOOP_S = 0.03  # of the loops of a round
 EMPTY_TASKS = 400
 SLEEP_S = 0.001
 SLEEP_STEPS = 20
@@ -94,8 +95,9 @@ def look(pools: Mapping[str, Backend], work: Work, length_s: float) -> Round:
         for number in _counts(pool.workers):
             processes[number] = side_by_side_s(pool, work, count, number) / alone[-1]
     if (pool := pools.get("threads")) is not None and pool.workers > 1:
+        together_s = side_by_side_s(pool, work, count, pool.workers)
         alone.append(side_by_side_s(pool, work, count, 1))
-        threads = side_by_side_s(pool, work, count, pool.workers) / alone[-1]
+        threads = together_s / alone[-1]
     return Round(median(alone) / count, cpu, processes, threads)
 
 
@@ -104,19 +106,24 @@ def kind_of_work(rounds: Sequence[Round], length_s: float, cpus: int) -> Kind:
     cpu = median(each.cpu for each in rounds)
     cpu = 0.0 if cpu < LEAST_CPU else cpu
     counts = rounds[0].processes if cpu else ()
-    cores = _between(
-        {
-            number: speed_of(cpu, number, median(each.processes[number] for each in rounds))
-            for number in counts
-        },
-        cpus,
-    )
+    usual = {number: median(each.processes[number] for each in rounds) for number in counts}
+    cores = _cores(usual, cpu, cpus)
     gil = 0.0
     lock: tuple[float, ...] = (1.0, 1.0)
-    on_threads = [each.threads for each in rounds if each.threads is not None]
-    if cpu and on_threads:
-        gil, lock = lock_of(cpu, cores, cpus, median(on_threads))
+    locks = [
+        lock_of(cpu, _cores(each.processes, cpu, cpus), cpus, each.threads)
+        for each in rounds
+        if cpu and each.threads is not None
+    ]
+    if locks:
+        gil = median(each for each, _ in locks)
+        lock = (1.0, median(speeds[1] for _, speeds in locks))
     return Kind(tuple(each.alone_s / length_s for each in rounds), cpu, gil, cores, lock)
+
+
+def _cores(stretched: Mapping[int, float], cpu: float, cpus: int) -> tuple[float, ...]:
+    speeds = {number: speed_of(cpu, number, each) for number, each in stretched.items()}
+    return _between(speeds, cpus)
 
 
 def speed_of(cpu: float, number: int, stretched: float) -> float:
@@ -218,13 +225,3 @@ def simulated_s(
     """The makespan of the graph, simulated."""
     backend = load_backend(SIMULATED, workers, demand=demand, machine=machine, overheads=costs)
     return run(graph, backend, keep="none").makespan_s
-
-
-def predicted(makespans_s: Sequence[float]) -> Estimate:
-    """The median of the rounds, with their range; a single one has none."""
-    several = len(makespans_s) > 1
-    return Estimate(
-        median(makespans_s),
-        min(makespans_s) if several else None,
-        max(makespans_s) if several else None,
-    )

@@ -22,13 +22,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
-from statistics import median
+
+import psutil
 
 from bench import BenchError
 from bench.ceiling import warm_up
 from bench.kernels import SizedKernel, Work, calibrate, sized
 from bench.machine import describe_machine
-from bench.noise import UNUSABLE, Counters, Verdict, judge_machine
+from bench.noise import UNUSABLE, Counters, judge_machine
 from bench.prediction import (
     ROUNDS,
     Kind,
@@ -36,10 +37,10 @@ from bench.prediction import (
     kind_of_work,
     look,
     overheads,
-    predicted,
     simulated_s,
 )
-from bench.statistics import WORTH, Estimate, ratio_of_medians
+from bench.recommendation import Candidate, Recommendation, median_and_range
+from bench.statistics import WORTH, ratio_of_medians
 from executors import Backend, Graph, Task, load_backend, run, usable_cpus
 from executors.backends import BASELINE, backend_class, backend_names
 from executors.backends.simulated import Overheads
@@ -50,6 +51,8 @@ SEQUENTIAL_MARGIN = 0.35  # the same where no parallelism is the alternative
 LARGEST_REGRET = 0.2  # more than that, and nothing is recommended
 BLOCKS = 5
 MOST_WAITING = 16  # workers a CPU that are tried for tasks that wait
+MUCH_BYTES = 1e9  # worth a word
+ROOM = 0.8  # of the free memory, that workers may need before they do anything
 SIMULATED_TASKS = 20_000  # a round more only where all rounds together are smaller
 
 
@@ -64,80 +67,6 @@ class View:
 
     demand: Callable[[Task], Demand]
     machines: Mapping[str, Machine]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A backend with a number of workers.
-
-    Attributes:
-        predicted: seconds, with their range over the rounds, or None.
-        wall_s: of the runs that verified it; empty where none did.
-        start_s: what starting its backend took here, once, with a worker for each CPU.
-    """
-
-    backend: str
-    workers: int
-    predicted: Estimate | None
-    wall_s: tuple[float, ...] = ()
-    start_s: float = 0.0
-
-    @property
-    def measured(self) -> Estimate | None:
-        """The median of the runs, with their range: that of 5 covers it in 94 % of the cases."""
-        return predicted(self.wall_s) if self.wall_s else None
-
-    @property
-    def seconds(self) -> float:
-        """Measured, or else predicted."""
-        if self.wall_s:
-            return median(self.wall_s)
-        return self.predicted.value if self.predicted is not None else float("inf")
-
-    def __str__(self) -> str:
-        if self.backend == BASELINE:
-            return self.backend
-        return f"{self.backend} with {self.workers} worker{'s' * (self.workers > 1)}"
-
-
-@dataclass(frozen=True, slots=True)
-class Recommendation:
-    """What to run a graph on.
-
-    Attributes:
-        name: of the graph.
-        pick: None: it cannot be told.
-        runner_up: the best of another backend, or None.
-        candidates: all that were predicted, by backend and workers.
-        span_s: the critical path, which no number of workers can beat.
-        work_s: all tasks, one after the other.
-        regret: the pick is surely at most this part slower than any other measured candidate;
-            None where fewer than two were measured.
-        reason: in plain words, why this one, or what to do to be able to tell.
-        verdict: how quiet the machine was.
-    """
-
-    name: str
-    pick: Candidate | None
-    runner_up: Candidate | None
-    candidates: tuple[Candidate, ...]
-    span_s: float
-    work_s: float
-    regret: float | None
-    reason: str
-    verdict: Verdict
-
-    def __str__(self) -> str:
-        return f"{self.name}: {self.pick or 'cannot tell'}. {self.reason}"
-
-    @property
-    def sequential(self) -> Candidate:
-        return next(each for each in self.candidates if each.backend == BASELINE)
-
-    @property
-    def speedup(self) -> float:
-        """Of the pick, over sequential."""
-        return self.sequential.seconds / self.pick.seconds if self.pick else 1.0
 
 
 def recommend(
@@ -187,6 +116,7 @@ class Advisor:
         self._pools: dict[tuple[str, int], Backend] = {}
         self._overheads: dict[str, Overheads] = {}
         self._kinds: dict[str, Kind] = {}
+        self._worker_bytes: dict[str, float] = {}
         self._machine: dict[str, object] = {}
 
     def __enter__(self) -> Advisor:
@@ -194,7 +124,10 @@ class Advisor:
             self._machine = describe_machine()
             self._before = Counters()
             for backend in [BASELINE, *self._names]:
-                self._overheads[backend] = overheads(self._pool(backend, self.cpus))
+                before_bytes = _children_bytes()
+                pool = self._pool(backend, self.cpus)
+                self._worker_bytes[backend] = (_children_bytes() - before_bytes) / self.cpus
+                self._overheads[backend] = overheads(pool)
         except BaseException:
             self._stack.close()
             raise
@@ -311,12 +244,15 @@ class Advisor:
     def predict(
         self, graph: Graph, views: Sequence[View], max_workers: Sequence[int] | None
     ) -> list[Candidate]:
-        """Every backend with every number of workers, simulated."""
+        """Every backend with every number of workers that fits into the memory, simulated."""
+        room_bytes = ROOM * psutil.virtual_memory().available
         waits = all(view.demand(task).cpu < 0.9 for view in views[:1] for task in graph.tasks)
         counts = max_workers or default_counts(self.cpus, graph.width, waits)
         found = []
         for backend in (BASELINE, *self._names):
             for workers in [1] if backend == BASELINE else counts:
+                if workers > 1 and workers * self._worker_bytes[backend] > room_bytes:
+                    continue
                 makespans_s = [
                     simulated_s(
                         graph,
@@ -328,7 +264,12 @@ class Advisor:
                     for view in views
                 ]
                 start_s = self._pool(backend, self.cpus).start_s
-                found.append(Candidate(backend, workers, predicted(makespans_s), (), start_s))
+                memory_bytes = workers * self._worker_bytes[backend]
+                found.append(
+                    Candidate(
+                        backend, workers, median_and_range(makespans_s), (), start_s, memory_bytes
+                    )
+                )
         return found
 
     def _verified(
@@ -371,6 +312,17 @@ def _alone(graph: Graph, pool: Backend) -> tuple[dict[str, float], float]:
     took_s = time.monotonic() - began_s
     cpu = min(1.0, (time.process_time() - began_cpu_s) / took_s)
     return {name: each.duration_s for name, each in report.tasks.items()}, cpu
+
+
+def _children_bytes() -> int:
+    """Memory of all processes that this one has started."""
+    total = 0
+    for child in psutil.Process().children(recursive=True):
+        try:
+            total += child.memory_info().rss
+        except psutil.Error:
+            continue
+    return total
 
 
 def default_counts(cpus: int, width: int, waits: bool) -> list[int]:
@@ -502,6 +454,13 @@ def why(
         )
     elif cpu >= 0.5:
         sentences.append("More workers than cores gain nothing.")
+    if pick.start_s + pick.seconds > found.sequential.seconds:
+        sentences.append(
+            f"Starting the workers takes {_shown(pick.start_s)}, once: more than a single run"
+            " gains."
+        )
+    if pick.memory_bytes > MUCH_BYTES:
+        sentences.append(f"Its workers need {pick.memory_bytes / 1e9:.1f} GB to begin with.")
     if found.regret is None and not pick.wall_s:
         sentences.append("Nothing was run to verify it.")
     return " ".join(sentences)

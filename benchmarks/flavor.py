@@ -23,6 +23,7 @@ from zenml import pipeline, step
 from zenml.client import Client
 from zenml.environment import Environment
 
+from bench.pipelines import recommend_for_pipeline
 from benchmarks.table import Row, at_most, ratio, rounds, show
 from executors.zenml.install import install
 
@@ -58,6 +59,31 @@ def example() -> None:
     for part in parts:
         sleeps(1.0, id=part)
     sleeps(0.4, id="join", after=parts)
+
+
+@pipeline(enable_cache=False)
+def diamonds() -> None:
+    before: list[str] = []
+    for number in range(3):
+        sleeps(0.5, id=f"join{number}", after=before)
+        before = [f"part{number}.{index}" for index in range(4)]
+        for part in before:
+            sleeps(1.0, id=part, after=[f"join{number}"])
+    sleeps(0.5, id="end", after=before)
+
+
+@pipeline(enable_cache=False)
+def wide() -> None:
+    for number in range(FAN):
+        sleeps(1.0, id=f"step{number}")
+
+
+@pipeline(enable_cache=False)
+def documented() -> None:
+    parts = [f"part{number}" for number in range(3)]
+    for part in parts:
+        sleeps(5.0, id=part)
+    sleeps(2.0, id="join", after=parts)
 
 
 def on(stack: str, run: Callable[[], object]) -> None:
@@ -97,6 +123,29 @@ def documented_example() -> Iterator[Row]:
     yield from compared("three steps of 1 s, then one of 0.4 s, 4 workers", example, 4, 0.55, 1.4)
 
 
+def predictions() -> Iterator[Row]:
+    """Time of a run as `bench recommend --pipeline` predicts it from one run with `local`."""
+    for made in (documented, wide, diamonds):
+        on(LOCAL, made)
+        found = recommend_for_pipeline(made.name, [2, 4, 8], "wait")
+        foreseen_s = {each.workers: each.seconds for each in found.candidates}
+        for workers in (2, 4, 8):
+            install(f"threaded-{workers}", workers)
+            took_s = median(recorded_s(f"threaded-{workers}", made) for _ in range(3))
+            value = foreseen_s[workers] / took_s
+            what = f"{made.name}, {workers} workers: predicted / measured ({took_s:.2f} s)"
+            yield Row(what, f"{value:.3f}", "within 15 %", abs(value - 1) <= 0.15)
+
+
+def recorded_s(stack: str, made: Callable[[], object]) -> float:
+    """Seconds of a run from its start to its end, as ZenML records them."""
+    on(stack, made)
+    last = Client().list_pipeline_runs(sort_by="desc:created", size=1).items[0]
+    assert last.start_time is not None
+    assert last.end_time is not None
+    return (last.end_time - last.start_time).total_seconds()
+
+
 def shares_of_a_run() -> Iterator[Row]:
     """Where the seconds of the chain go: scheduling is ours, all else nearly only ZenML's."""
     install("threaded-8", 8, activate=True)
@@ -124,7 +173,13 @@ def shares_of_a_run() -> Iterator[Row]:
         yield Row(what, f"{median(seconds):.3f} s", "", None)
 
 
-PARTS = (chain_of_empty_steps, fan_of_waiting_steps, documented_example, shares_of_a_run)
+PARTS = (
+    chain_of_empty_steps,
+    fan_of_waiting_steps,
+    documented_example,
+    predictions,
+    shares_of_a_run,
+)
 
 if __name__ == "__main__":
     logging.getLogger().setLevel(logging.ERROR)

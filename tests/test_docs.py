@@ -18,6 +18,7 @@ from reports import write_report
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+RECORDING = ROOT / "tests" / "bench" / "workflows" / "alignment.json"
 EXAMPLE = ROOT / "docs" / "reports" / "fan-in-diamond"
 
 
@@ -57,11 +58,13 @@ def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     arguments = shlex.split(command)[1:]
     if arguments[0] in ("run", "metg"):
         arguments += ["--blocks", "1"]
+    shutil.copy(RECORDING, "recording.json")
     if arguments[0] == "compare":
         for folder in arguments[1:3]:
             shutil.copytree(EXAMPLE, folder)
     result = CliRunner().invoke(main, arguments)
-    assert result.exit_code == 0, result.output
+    cannot_tell = {4} if arguments[0] == "recommend" else set()  # on a noisy machine
+    assert result.exit_code in {0} | cannot_tell, result.output
 
 
 @pytest.mark.parametrize("page", [*PAGES, EXAMPLE / "report.md"], ids=named)
@@ -73,7 +76,8 @@ def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
 
 def test_every_option_is_in_the_documentation() -> None:
     text = " ".join(page.read_text() for page in PAGES)
-    commands = ("run",), ("report",), ("compare",), ("metg",), ("doctor",), ("zenml", "install")
+    names = ("run", "report", "compare", "metg", "doctor", "recommend")
+    commands: list[tuple[str, ...]] = [*((name,) for name in names), ("zenml", "install")]
     options = {option for command in commands for option in _options(*command)}
     assert len(options) > 8
     short = {"--output": "`-o`", "--quiet": "`-q`"}

@@ -18,7 +18,8 @@ from bench.harness import graph_of
 from bench.kernels import calibrate
 from bench.noise import judge
 from bench.plan import Options, plan
-from bench.recommend import Advisor, Candidate, Recommendation
+from bench.recommend import Advisor
+from bench.recommendation import Candidate, Recommendation
 from bench.results import read_results
 from bench.statistics import finding_of, summarise
 from executors import Graph, usable_cpus

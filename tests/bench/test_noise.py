@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -15,9 +16,10 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.kernels import Work
 from bench.noise import Counters, Verdict, Window, judge, judge_machine, others_running
 from bench.results import read_results
-from executors import usable_cpus
+from executors import Graph, Task, load_backend, run, usable_cpus
 from tests.bench.made import TYPICAL, write
 
 
@@ -114,14 +116,20 @@ def test_few_blocks_are_not_called_clean(tmp_path: Path) -> None:
 
 @contextmanager
 def busy_processes(count: int) -> Iterator[None]:
-    command = [sys.executable, "-c", "while True: pass"]
-    running = [subprocess.Popen(command) for _ in range(count)]
+    """Of somebody else: whoever started them has ended, so they are no children of this process."""
+    busy = "import time\nwhile time.monotonic() < %f: pass" % (time.monotonic() + 100)
+    start = (
+        "import subprocess, sys\n"
+        "nowhere = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}\n"
+        f"for _ in range({count}):\n"
+        f"    print(subprocess.Popen([sys.executable, '-c', {busy!r}], **nowhere).pid)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=True)
     try:
         yield
     finally:
-        for each in running:
-            each.kill()
-            each.wait()
+        for pid in map(int, done.stdout.split()):
+            os.kill(pid, signal.SIGKILL)
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
@@ -229,3 +237,13 @@ def test_with_two_busy_processes_beside_it_a_run_is_not_called_clean(tmp_path: P
     assert {"load", "foreign CPU"} <= {reason.what for reason in found.reasons}
     page = (tmp_path / "out" / "report.md").read_text()
     assert page.index(str(found)) < page.index("## ")
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
+def test_workers_that_are_still_up_are_not_foreign() -> None:
+    before = Counters()
+    with load_backend("processes", 1) as pool:
+        graph = Graph([Task("busy", Work("native-cpu", 400_000))])
+        run(graph, pool, keep="none").raise_for_failures()
+        after = Counters()
+    assert after.own_s - before.own_s > 0.05

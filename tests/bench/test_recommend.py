@@ -22,20 +22,20 @@ from bench.noise import NOISY, UNUSABLE, Reason, Verdict
 from bench.prediction import Kind, Round, bisected, kind_of_work, lock_of, speed_of
 from bench.recommend import (
     Advisor,
-    Candidate,
-    Recommendation,
     View,
     candidates_of,
     decide,
     default_counts,
     recommend,
 )
+from bench.recommendation import Candidate, Recommendation
 from bench.shapes import sized as sized_shape
 from bench.statistics import Estimate
-from executors import Graph, Task, load_backend, run
+from executors import Graph, Task, load_backend, run, usable_cpus
 from executors.backends.simulated import Overheads, Simulated
 from executors.sharing import Demand, Machine
 from tests.bench.made import TYPICAL, write
+from tests.bench.test_noise import busy_processes
 
 CPUS = 4
 COSTS = {
@@ -61,6 +61,7 @@ class MadeUp(Advisor):
         self._names = ["processes", "threads"]
         self._overheads = dict(COSTS)
         self._kinds = dict(KINDS)
+        self._worker_bytes = {"sequential": 0.0, "processes": 50e6, "threads": 0.0}
         self._before: Any = SimpleNamespace(since=lambda *_: None)
         self.ran = []
         return self
@@ -138,6 +139,25 @@ def test_of_two_that_are_equal_the_one_that_starts_faster_is_picked() -> None:
     found = recommended("fan-in:width=32", "native-cpu:20ms", True, threads=1.2, processes=1.0)
     assert found.pick is not None
     assert found.pick.backend == "processes"
+
+
+@pytest.mark.usefixtures("quiet")
+def test_workers_that_do_not_fit_into_the_memory_are_left_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=300e6))
+    found = recommended("fan-in:width=32", "python-cpu:20ms")
+    workers = [each.workers for each in found.candidates if each.backend == "processes"]
+    assert workers == [1, 2, 4]  # 8 need 400 MB, more than 0.8 of what is free
+    assert [each.workers for each in found.candidates if each.backend == "threads"][-1] == 8
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_start_that_costs_more_than_a_run_gains_is_told() -> None:
+    """0.2 s for the processes; 4 tasks gain 60 ms, 64 nearly a second."""
+    short = recommended("fan-in:width=4", "python-cpu:20ms")
+    assert "Starting the workers takes 200 ms, once: more than a single run gains" in short.reason
+    assert "Starting" not in recommended("fan-in:width=64", "python-cpu:20ms").reason
 
 
 # -- deciding -----------------------------------------------------------------------------------
@@ -375,3 +395,19 @@ def test_simulating_is_what_recommend_predicts_with(monkeypatch: pytest.MonkeyPa
         found = advisor.predict(GRAPH, views, [4])
     assert set(made) == {"simulated"}
     assert [each.seconds for each in found] == pytest.approx([8.0, 2.0, 2.0], rel=0.01)
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
+def test_with_two_busy_processes_beside_it_it_is_not_confidently_wrong() -> None:
+    """Python code in a fan: more than one process, or it cannot be told."""
+    options = ["--shapes", "fan-in:width=16", "--kernel", "python-cpu:5ms", "--json"]
+    with busy_processes(2 * usable_cpus()):
+        result = command(*options)
+    (content,) = json.loads(result.output)
+    assert content["noise"]["level"] != "clean"
+    if result.exit_code == 0:
+        assert content["pick"]["backend"] in ("processes", "sequential")
+        assert content["pick"]["workers"] <= 2 * usable_cpus()
+    else:
+        assert (result.exit_code, content["pick"]) == (4, None)
+        assert "too noisy" in content["reason"] or "told apart" in content["reason"]

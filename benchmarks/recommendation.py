@@ -1,0 +1,149 @@
+"""How right `bench recommend` is: predictions beside measurements, and picks beside a full sweep.
+
+`nox -s bench_recommend` runs it and prints a Markdown table. Recorded workflows in the folder that
+the environment variable WORKFLOWS names are taken in as well. Predictions and runs are interleaved:
+a machine whose speed changes meanwhile changes both.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+from bench.blas import limit_blas_threads
+
+limit_blas_threads(1)
+
+from bench.ceiling import warm_up
+from bench.harness import graph_of
+from bench.kernels import SizedKernel, calibrate
+from bench.kernels import sized as sized_kernel
+from bench.prediction import kind_of_work, look
+from bench.recommend import Advisor, default_counts
+from bench.recommendation import Recommendation
+from bench.shapes import SizedShape
+from bench.shapes import sized as sized_shape
+from bench.workflows import read_workflows
+from benchmarks.table import Row, at_least, at_most, show
+from executors import Graph, load_backend, run
+from executors.backends import BASELINE
+
+SHAPES = ("fan-in:width=48", "stencil", "diamond-chain:count=8:width=4")
+KERNELS = os.environ.get("KERNELS", "sleep:20ms,python-cpu:20ms,native-cpu:20ms").split(",")
+ROUNDS = 15
+BLOCKS = 7  # of the sweep, as `bench run` has them
+BARS = {"threads": 0.10, "processes": 0.20}
+NEAR = 1.05
+
+Case = tuple[SizedShape, SizedKernel]
+
+
+def cases() -> Iterator[Case]:
+    for kernel in map(sized_kernel, KERNELS):
+        for shape in SHAPES:
+            yield sized_shape(shape), kernel
+        if (folder := os.environ.get("WORKFLOWS")) is not None:
+            for workflow in read_workflows([Path(folder)]):
+                shape_ = workflow.sized(None)
+                lengths = list((shape_.lengths_s or {}).values())
+                mean_s = sum(lengths) / len(lengths)
+                yield shape_, SizedKernel(kernel.kernel, mean_s, is_mean=True)
+
+
+def named(shape: SizedShape, kernel: SizedKernel) -> str:
+    return f"{shape.text}, {kernel.text}"
+
+
+def predictions() -> Iterator[Row]:
+    """Predicted over measured makespan on as many workers as CPUs, and twice that where tasks wait.
+
+    The loops that the prediction is made from and the runs are interleaved. The rows of python-cpu
+    on threads have no bar.
+    """
+    for shape, kernel in cases():
+        work = calibrate(kernel)
+        graph = graph_of(shape, kernel, work)
+        with Advisor() as advisor:
+            counts = [advisor.cpus, 2 * advisor.cpus][: 1 + kernel.kernel.waits]
+            wanted = [(backend, each) for backend in BARS for each in counts]
+            pools = {backend: advisor._pool(backend, advisor.cpus) for backend in BARS}
+            for pool in pools.values():
+                warm_up(pool, [work])
+            walls: dict[tuple[str, int], list[float]] = {each: [] for each in wanted}
+            looks = []
+            for number in range(ROUNDS + 1):
+                random.shuffle(wanted)
+                for backend, workers in wanted:
+                    looks.append(look(pools, work, kernel.length_s))
+                    wall_s = advisor._run_s(graph, backend, workers)
+                    if number:  # the first one warms up
+                        walls[backend, workers].append(wall_s)
+            kind = kind_of_work(looks, kernel.length_s, advisor.cpus)
+            advisor._kinds[kernel.kernel.name] = kind
+            found = advisor.predict(graph, advisor.views(kernel, work), counts)
+        foreseen_s = {(each.backend, each.workers): each.seconds for each in found}
+        for backend, workers in sorted(walls):
+            ratio = foreseen_s[backend, workers] / median(walls[backend, workers])
+            what = f"{named(shape, kernel)}, {backend} with {workers}: predicted / measured"
+            is_barred = backend == "processes" or kernel.kernel.name != "python-cpu"
+            holds = abs(ratio - 1) <= BARS[backend] if is_barred else None
+            bar = f"within {100 * BARS[backend]:.0f} %" if is_barred else ""
+            yield Row(what, f"{ratio:.3f}", bar, holds)
+
+
+def swept(graph: Graph, advisor: Advisor, waits: bool) -> dict[tuple[str, int], float]:
+    """The median time of every backend with every number of workers, in randomised blocks."""
+    counts = default_counts(advisor.cpus, graph.width, waits)
+    pools = [(BASELINE, 1)]
+    pools += [(backend, each) for backend in ("threads", "processes") for each in counts]
+    walls: dict[tuple[str, int], list[float]] = {pool: [] for pool in pools}
+    for _ in range(BLOCKS):
+        random.shuffle(pools)
+        for backend, workers in pools:
+            with load_backend(backend, workers) as pool:
+                run(graph, pool, keep="none")  # warm
+                began_s = time.monotonic()
+                run(graph, pool, keep="none").raise_for_failures()
+                walls[backend, workers].append(time.monotonic() - began_s)
+    return {pool: median(each) for pool, each in walls.items()}
+
+
+def picks() -> Iterator[Row]:
+    """Each pick's time over the best of a sweep that follows it, and what finding it cost."""
+    right, told, costs = 0, 0, []
+    for shape, kernel in cases():
+        work = calibrate(kernel)
+        graph = graph_of(shape, kernel, work)
+        began_s = time.monotonic()
+        with Advisor() as advisor:
+            views = advisor.views(kernel, work)
+            found = advisor.recommend(named(shape, kernel), graph, views)
+            took_s = time.monotonic() - began_s
+            began_s = time.monotonic()
+            times_s = swept(graph, advisor, kernel.kernel.waits)
+            costs.append(took_s / (time.monotonic() - began_s))
+        yield _pick(found, times_s, costs[-1])
+        if found.pick is not None:
+            told += 1
+            pick_s = times_s[found.pick.backend, found.pick.workers]
+            right += pick_s <= NEAR * min(times_s.values())
+    of = f" ({right} of {told})"
+    yield at_least("picks within 5 % of the best of the sweep", right / max(1, told), 0.9, of)
+    yield at_most("time of a recommendation / of its sweep, the largest", max(costs), 0.25)
+
+
+def _pick(found: Recommendation, times_s: dict[tuple[str, int], float], cost: float) -> Row:
+    best = min(times_s, key=lambda pool: times_s[pool])
+    if found.pick is None:
+        return Row(f"{found.name}: cannot tell", f"best {best[0]} with {best[1]}", "", None)
+    regret = times_s[found.pick.backend, found.pick.workers] / times_s[best]
+    what = f"{found.name}: {found.pick} / {best[0]} with {best[1]}"
+    return Row(what, f"{regret:.3f}, at {cost:.2f} of the sweep's time", "<= 1.05", regret <= NEAR)
+
+
+if __name__ == "__main__":
+    show([predictions, picks])
