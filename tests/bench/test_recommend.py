@@ -271,6 +271,18 @@ def test_the_medians_of_the_rounds_say_how_the_machine_shares() -> None:
     assert found.lock == pytest.approx((1.0, 1.0))
 
 
+def test_two_threads_of_one_core_are_no_lock() -> None:
+    """A shared host: side by side takes 1.7 times as long now and then, of native code."""
+    rounds = [
+        *[Round(0.01, 1.0, {2: 1.7}, 1.7)] * 3,
+        *[Round(0.01, 1.0, {2: 1.0}, 1.7)] * 2,
+        *[Round(0.01, 1.0, {2: 1.0}, 1.0)] * 4,
+    ]
+    found = kind_of_work(rounds, 0.01, 2)
+    assert found.gil == pytest.approx(0.0, abs=1e-6)
+    assert found.cores == (1.0, 2.0)
+
+
 def test_work_that_waits_shares_nothing() -> None:
     found = kind_of_work([Round(0.01, 0.01, {2: 1.0}, 1.0)], 0.01, 2)
     assert (found.cpu, found.gil, found.cores) == (0.0, 0.0, (1.0, 2.0))

@@ -93,6 +93,16 @@ def test_repeated_names_are_told_apart(tmp_path: Path) -> None:
     assert read_workflow(written(tmp_path, content)).needs["reduce"] == ("map#2",)
 
 
+def test_a_parent_is_an_id_before_it_is_a_name(tmp_path: Path) -> None:
+    content = version_1_4()
+    content["workflow"]["tasks"] = [
+        {"name": "x", "id": "1"},
+        {"name": "1", "id": "2"},
+        {"name": "y", "id": "3", "parents": ["1"]},
+    ]
+    assert read_workflow(written(tmp_path, content)).needs["y"] == ("x",)
+
+
 def test_thousands_of_tasks_are_no_problem(tmp_path: Path) -> None:
     content = version_1_4()
     content["workflow"]["tasks"] = [
@@ -225,6 +235,7 @@ def test_simulated_cases_are_marked_and_never_picked(tmp_path: Path) -> None:
     assert walls[1] == pytest.approx(alone.work_s)
     assert walls[2] == walls[10_000] == pytest.approx(alone.work_s * 9 / 12)
     assert "~ simulated    10000" in result.output
+    assert "* sequential" in result.output
     assert "were run sequentially only" in result.output
     page = (tmp_path / "out" / "report.md").read_text()
     assert "| *simulated, not measured* | 10000 |" in page

@@ -125,6 +125,21 @@ def test_tasks_that_wait_are_not_slowed_by_those_that_compute() -> None:
     assert ends == {"a": pytest.approx(2.0), "b": pytest.approx(2.0), "c": pytest.approx(1.0)}
 
 
+def test_who_waits_for_the_lock_needs_no_core_meanwhile() -> None:
+    """2 Python and 1 native task need 2 cores, whatever a third one could do."""
+    demands = {"a": Demand(1.0, 1.0, 1.0), "b": Demand(1.0, 1.0, 1.0), "c": Demand(1.0)}
+    graph = Graph(task(name, 1.0) for name in demands)
+    machine = Machine((1.0, 1.0, 3.0), (1.0, 1.0))
+    backend = Simulated(3, machine=machine, demand=lambda each: demands[each.name])
+    assert run(graph, backend).makespan_s == pytest.approx(3.0)  # 3 s of work, at the speed of 1
+
+
+def test_who_holds_the_lock_holds_it_longer_where_cores_are_contested() -> None:
+    """2 Python tasks are as one: with 2 native ones there are 3 shares of the only core."""
+    found = stretches(Machine((1.0,), (1.0, 1.0)), [(1.0, 0.0), (1.0, 1.0)], [2, 2])
+    assert found == pytest.approx([3.0, 6.0])
+
+
 def test_when_one_has_ended_the_others_are_faster() -> None:
     """1 s and 3 s of work on one core: the first ends after 2 s, then the second is alone."""
     graph = Graph([task("short", 1.0), task("long", 3.0)])
