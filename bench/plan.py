@@ -164,7 +164,7 @@ def plan(options: Options, cpus: int) -> Plan:
     shapes = _shapes(options)
     kernels = _kernels(options, shapes)
     names = _backends(options.backends)
-    given = None if options.max_workers is None else _workers(options.max_workers)
+    given = None if options.max_workers is None else worker_counts(options.max_workers)
     cases = [
         Case(shape.text, kernel.text, backend, workers)
         for shape in shapes
@@ -247,7 +247,12 @@ def _backends(text: str | None) -> list[str]:
     return [BASELINE, *(name for name in _items("backends", text) if name != BASELINE)]
 
 
-def _workers(text: str) -> list[int]:
+def worker_counts(text: str) -> list[int]:
+    """Those of a text like 1,2,4, in ascending order.
+
+    Raises:
+        BenchError: one is no whole number of at least 1.
+    """
     try:
         return sorted({checked_workers(int(item)) for item in _items("max-workers", text)})
     except (ValueError, BackendError):

@@ -37,6 +37,7 @@ SLEEP_STEPS = 20
 REPEATS = 5  # of the runs that overheads are measured with
 BISECTIONS = 30
 LEAST_CPU = 0.05  # below this part a task waits
+LEAST_LOCK = 0.05  # how much longer threads must take than processes for it to be the lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,8 @@ def lock_of(
     def stretch(gil: float) -> float:
         return stretches(Machine(cores, (1.0, 1.0)), [(cpu, gil)], [threads])[0]
 
+    if stretched <= stretch(0.0) * (1 + LEAST_LOCK):  # no longer than cores alone explain
+        return 0.0, (1.0, 1.0)
     if stretch(cpu) <= stretched:  # all of it, and handing the lock over costs something as well
         return cpu, (1.0, min(1.0, stretch(cpu) / stretched))
     return bisected(stretch, stretched, cpu), (1.0, 1.0)

@@ -366,6 +366,9 @@ def decide(
     found: Recommendation, graph: Graph, view: View, costs: Mapping[str, Overheads]
 ) -> Recommendation:
     """Picks among the measured candidates or, where none was measured, among the predicted ones."""
+    if _parallelism(graph, found.work_s, found.span_s) < 1 + WORTH:  # sure without measuring
+        pick = found.sequential
+        return replace(found, pick=pick, reason=why(pick, found, graph, view, costs))
     if found.verdict.level == UNUSABLE:
         return replace(found, reason=f"The machine is too noisy. {found.verdict}")
     measured = [each for each in found.candidates if each.wall_s]

@@ -17,7 +17,7 @@ from bench.commands.report import is_terminal, wrapped
 from bench.harness import graph_of
 from bench.kernels import calibrate
 from bench.noise import judge
-from bench.plan import Options, plan
+from bench.plan import Options, plan, worker_counts
 from bench.recommend import Advisor
 from bench.recommendation import Candidate, Recommendation
 from bench.results import read_results
@@ -115,9 +115,7 @@ def _recommendations(options: Options, settings: Settings) -> Iterator[Recommend
 
 
 def _numbers(options: Options) -> list[int] | None:
-    if options.max_workers is None:
-        return None
-    return sorted({case.workers for case in plan(replace(options, shapes="chain"), 1).cases} - {1})
+    return None if options.max_workers is None else worker_counts(options.max_workers)
 
 
 def load_graph(spec: str) -> Graph:

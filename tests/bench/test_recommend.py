@@ -210,6 +210,15 @@ def test_on_an_unusable_machine_nothing_is_recommended(level: str, picks: bool) 
     assert picks or "Stop them." in found.reason
 
 
+def test_a_chain_is_sequential_on_any_machine() -> None:
+    chain = Graph([Task("a", print, cost_s=1.0), Task("b", print, ("a",), cost_s=1.0)])
+    noise = Verdict((Reason("load", UNUSABLE, "others ran", "Stop them."),))
+    blank = Recommendation("x", None, None, (ALONE,), 2.0, 2.0, None, "", noise)
+    found = decide(blank, chain, VIEW, COSTS)
+    assert found.pick is ALONE
+    assert "the critical path is all there is" in found.reason
+
+
 def test_candidates_are_those_that_may_be_best() -> None:
     made = [
         Candidate("sequential", 1, Estimate(1.3, None, None)),
@@ -345,6 +354,17 @@ def test_the_command_prints_and_draws(tmp_path: Path) -> None:
     assert content["name"] == "fan-in:width=4, sleep:2ms"
     assert len(content["candidates"]) == 5
     assert "threads, predicted" in (tmp_path / "out" / "recommend.svg").read_text()
+
+
+def test_only_the_numbers_that_are_asked_for(tmp_path: Path) -> None:
+    options = ["--shapes", "chain:length=2", "--kernel", "noop", "--backends", "threads"]
+    result = command(*options, "--max-workers", "1", "--json")
+    (content,) = json.loads(result.output)
+    assert [(each["backend"], each["workers"]) for each in content["candidates"]] == [
+        ("sequential", 1),
+        ("threads", 1),
+    ]
+    assert result.exit_code == 0  # a chain is sequential, whatever else runs
 
 
 def test_json_and_predictions_only() -> None:
