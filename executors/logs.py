@@ -34,45 +34,41 @@ FORMAT = (
 class RunLog(Observer):
     """Writes what was held when a run is over, and logs the run itself.
 
-    Each run is logged at INFO, each failed attempt at WARNING, every other attempt at DEBUG. The
-    records of the latter are made when the run is over, with the times of the attempts: making
-    them while short tasks run took 4 % of the CPU from these.
+    Each run is logged at INFO, each failed attempt at WARNING, every other attempt at DEBUG, with
+    the time at which it ended. All of that is made from the report: to hear of each attempt while
+    tasks run took 2 % from those that hold the interpreter lock.
     """
 
     def __init__(self, held: logging.handlers.MemoryHandler) -> None:
         self._held = held
-        self._ended: list[Attempt] = []
 
     def run_started(self, graph: Graph, backend: str, workers: int) -> None:
         logger.info("run of %d tasks on %s, workers: %d", len(graph), backend, workers)
 
-    def task_ended(self, attempt: Attempt) -> None:
-        if attempt.error is not None:
-            error = describe(attempt.error)
-            logger.warning("task %r failed on %s: %s", attempt.name, attempt.worker, error)
-        else:
-            self._ended.append(attempt)
-            if len(self._ended) >= HELD_RECORDS:
-                self._log_ended()
-
-    def _log_ended(self) -> None:
-        ended, self._ended = self._ended, []
-        if not logger.isEnabledFor(logging.DEBUG):
-            return
-        epoch_s = time.time() - time.monotonic()
-        for attempt in ended:
-            values = attempt.name, attempt.duration_s, attempt.worker
-            text = "task %r took %.6f s on %s"
-            record = logger.makeRecord(logger.name, logging.DEBUG, "", 0, text, values, None)
-            record.created = epoch_s + attempt.ended_s
-            record.msecs = 1000 * (record.created % 1)
-            logger.handle(record)
-
     def run_ended(self, report: RunReport) -> None:
-        self._log_ended()
+        attempts = [attempt for record in report.tasks.values() for attempt in record.attempts]
+        epoch_s = time.time() - time.monotonic()
+        for attempt in sorted(attempts, key=lambda attempt: attempt.ended_s):
+            _log(attempt, epoch_s)
         early = f"; stopped early: {report.stop_reason}" if report.stop_reason else ""
         logger.info("run took %.6f s%s", report.makespan_s, early)
         self._held.flush()
+
+
+def _log(attempt: Attempt, epoch_s: float) -> None:
+    """Logs an attempt as of its end; the monotonic clock began at `epoch_s`."""
+    if attempt.error is not None:
+        level, text = logging.WARNING, "task %r failed after %.6f s on %s: %s"
+        values: tuple[object, ...] = (describe(attempt.error),)
+    else:
+        level, text, values = logging.DEBUG, "task %r took %.6f s on %s", ()
+    if not logger.isEnabledFor(level):
+        return
+    values = (attempt.name, attempt.duration_s, attempt.worker, *values)
+    record = logger.makeRecord(logger.name, level, "", 0, text, values, None)
+    record.created = epoch_s + attempt.ended_s
+    record.msecs = 1000 * (record.created % 1)
+    logger.handle(record)
 
 
 def _only_once(path: Path) -> Callable[[logging.LogRecord], None]:
