@@ -109,8 +109,10 @@ class Advisor:
     def __init__(self, backends: Sequence[str] | None = None, seed: int = 0) -> None:
         self.cpus = usable_cpus()
         names = backend_names() if backends is None else list(backends)
-        available = [name for name in names if not backend_class(name).unavailable()]
-        self._names = [name for name in available if name not in (BASELINE, "simulated")]
+        classes = {name: backend_class(name) for name in names if name != BASELINE}
+        self._names = [
+            name for name, each in classes.items() if each.runs_tasks and not each.unavailable()
+        ]
         self._shuffle = random.Random(seed).shuffle
         self._stack = ExitStack()
         self._pools: dict[tuple[str, int], Backend] = {}
