@@ -79,6 +79,19 @@ class Kind:
         return Machine(self.cores, self.lock if backend == "threads" else ())
 
 
+@dataclass(frozen=True, slots=True)
+class View:
+    """What a round of measuring says of the tasks of one graph.
+
+    Attributes:
+        demand: what each task takes.
+        machines: what the workers share, by backend.
+    """
+
+    demand: Callable[[Task], Demand]
+    machines: Mapping[str, Machine]
+
+
 def look(pools: Mapping[str, Backend], work: Work, length_s: float) -> Round:
     """Measures loops of a kind of work, on processes and threads if there are pools of them.
 

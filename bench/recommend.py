@@ -18,21 +18,23 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import psutil
 
 from bench import BenchError
 from bench.ceiling import warm_up
+from bench.decision import candidates_of, decide, parallelism_of
 from bench.kernels import SizedKernel, Work, calibrate, sized
 from bench.machine import describe_machine
-from bench.noise import UNUSABLE, Counters, judge_machine
+from bench.noise import Counters, judge_machine
 from bench.prediction import (
     ROUNDS,
     Kind,
+    View,
     bisected,
     kind_of_work,
     look,
@@ -40,33 +42,15 @@ from bench.prediction import (
     simulated_s,
 )
 from bench.recommendation import Candidate, Recommendation, median_and_range
-from bench.statistics import WORTH, ratio_of_medians
 from executors import Backend, Graph, Task, load_backend, run, usable_cpus
 from executors.backends import BASELINE, backend_class, backend_names
 from executors.backends.simulated import Overheads
 from executors.sharing import Demand, Machine
 
-MARGIN = 0.15  # of the best prediction: what predictions may be wrong by
-SEQUENTIAL_MARGIN = 0.35  # the same where no parallelism is the alternative
-LARGEST_REGRET = 0.2  # more than that, and nothing is recommended
 BLOCKS = 5
 MOST_WAITING = 16  # workers a CPU that are tried for tasks that wait
-MUCH_BYTES = 1e9  # worth a word
 ROOM = 0.8  # of the free memory, that workers may need before they do anything
 SIMULATED_TASKS = 20_000  # a round more only where all rounds together are smaller
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """What a round of measuring says of the tasks of one graph.
-
-    Attributes:
-        demand: what each task takes.
-        machines: what the workers share, by backend.
-    """
-
-    demand: Callable[[Task], Demand]
-    machines: Mapping[str, Machine]
 
 
 def recommend(
@@ -224,7 +208,7 @@ class Advisor:
         times_s = {task.name: views[0].demand(task).seconds for task in graph.tasks}
         work_s, span_s = graph.work_s(times_s), graph.span_s(times_s)
         if verify:
-            chosen = set(candidates_of(candidates, _parallelism(graph, work_s, span_s)))
+            chosen = set(candidates_of(candidates, parallelism_of(graph, work_s, span_s)))
             measured = self._verified(graph, [each for each in candidates if each in chosen])
             candidates = [measured.get((each.backend, each.workers), each) for each in candidates]
         window = Counters().since(self._before, "", 1, 0)
@@ -332,159 +316,3 @@ def default_counts(cpus: int, width: int, waits: bool) -> list[int]:
     most = 2 * cpus if not waits else max(2 * cpus, min(width, MOST_WAITING * cpus))
     counts = {2**power for power in range(most.bit_length())} | {cpus, most}
     return sorted(count for count in counts if count <= most)
-
-
-# -- choosing -----------------------------------------------------------------------------------
-
-
-def candidates_of(predictions: Sequence[Candidate], parallelism: float) -> Iterator[Candidate]:
-    """Those that may be the best for all that predictions can say.
-
-    A pool of one worker gains nothing by being a pool, so it is none of them.
-
-    Args:
-        parallelism: work over span; where it is 1, nothing can be gained.
-    """
-    best_s = min(each.seconds for each in predictions)
-    if parallelism < 1 + WORTH:
-        yield next(each for each in predictions if each.backend == BASELINE)
-        return
-    for backend in dict.fromkeys(each.backend for each in predictions):
-        own = [
-            each
-            for each in predictions
-            if each.backend == backend and (each.workers > 1 or backend == BASELINE)
-        ]
-        if not own:
-            continue
-        own_best_s = min(each.seconds for each in own)
-        margin = SEQUENTIAL_MARGIN if backend == BASELINE else MARGIN
-        if own_best_s <= best_s * (1 + margin):
-            near = [each for each in own if each.seconds <= own_best_s * (1 + WORTH)]
-            yield min(near, key=lambda each: each.workers)
-
-
-def decide(
-    found: Recommendation, graph: Graph, view: View, costs: Mapping[str, Overheads]
-) -> Recommendation:
-    """Picks among the measured candidates or, where none was measured, among the predicted ones."""
-    if _parallelism(graph, found.work_s, found.span_s) < 1 + WORTH:  # sure without measuring
-        pick = found.sequential
-        return replace(found, pick=pick, reason=why(pick, found, graph, view, costs))
-    if found.verdict.level == UNUSABLE:
-        return replace(found, reason=f"The machine is too noisy. {found.verdict}")
-    measured = [each for each in found.candidates if each.wall_s]
-    parallelism = _parallelism(graph, found.work_s, found.span_s)
-    pool = measured or list(candidates_of(found.candidates, parallelism))
-    best = min(pool, key=lambda each: each.seconds)
-    near = [each for each in pool if each is best or _slowdown(each, best) <= 1 + WORTH]
-    pick = min(near, key=lambda each: (each.workers, each.start_s, each.seconds))
-    alone = found.sequential
-    if alone in pool and pick is not alone and _slowdown(alone, pick, surely=True) <= 1:
-        pick = alone  # no gain that is sure
-    others = [each for each in measured if each is not pick]
-    regret = max((max(0.0, _slowdown(pick, each) - 1) for each in others), default=None)
-    rivals = [
-        each
-        for each in found.candidates
-        if each.backend != pick.backend and (each.workers > 1 or each.backend == BASELINE)
-    ]
-    runner_up = min(rivals, key=lambda each: each.seconds, default=None)
-    found = replace(found, runner_up=runner_up, regret=regret)
-    if regret is not None and regret > LARGEST_REGRET:
-        other = max(others, key=lambda each: _slowdown(pick, each))
-        return replace(
-            found,
-            runner_up=other,
-            reason=(
-                f"{pick} and {other} cannot be told apart: their runs differ too much."
-                " Stop what else is running, or use longer tasks, and try again."
-            ),
-        )
-    return replace(found, pick=pick, reason=why(pick, found, graph, view, costs))
-
-
-def _slowdown(one: Candidate, other: Candidate, surely: bool = False) -> float:
-    """How many times as long as the other it takes at most; `surely`: at least."""
-    if not one.wall_s or not other.wall_s:
-        return one.seconds / other.seconds
-    ratio = ratio_of_medians(one.wall_s, other.wall_s)
-    end = ratio.low if surely else ratio.high
-    return ratio.value if end is None else end
-
-
-def why(
-    pick: Candidate,
-    found: Recommendation,
-    graph: Graph,
-    view: View,
-    costs: Mapping[str, Overheads],
-) -> str:
-    """What decided, in plain words."""
-    demands = [view.demand(task) for task in graph.tasks]
-    mean_s = found.work_s / len(graph)
-    cpu = sum(each.cpu * each.seconds for each in demands) / found.work_s if found.work_s else 1.0
-    if pick.backend == BASELINE:
-        others = [each for each in costs if each != BASELINE]
-        least_s = min((costs[each].task_s + costs[each].wake_s for each in others), default=0.0)
-        if _parallelism(graph, found.work_s, found.span_s) < 1 + WORTH:
-            return "Each task waits for the one before: the critical path is all there is."
-        if mean_s < 3 * least_s:
-            return (
-                f"The tasks are too short ({_shown(mean_s)} on average): to hand one to a worker"
-                f" takes up to {_shown(least_s)}."
-            )
-        return "No backend is surely faster than one task after the other."
-    sentences = []
-    if cpu < 0.5:
-        sentences.append(
-            f"The tasks wait for {100 * (1 - cpu):.0f} % of their time, not for cores."
-        )
-    elif pick.backend == "processes" and (gil := _lock_part(demands)) > 0.5:
-        sentences.append(
-            f"The tasks hold the interpreter lock for {100 * gil:.0f} % of their time, so threads"
-            " take turns."
-        )
-    else:
-        speed = view.machines[pick.backend].cores[-1]
-        cores = len(view.machines[pick.backend].cores)
-        sentences.append(
-            f"The tasks compute, mostly without the interpreter lock; {cores} cores are"
-            f" {speed:.2f} times one."
-        )
-    if pick.seconds < found.span_s * (1 + 2 * WORTH):
-        sentences.append(
-            f"The critical path, {_shown(found.span_s)}, is nearly reached: more workers change"
-            " nothing."
-        )
-    elif cpu >= 0.5:
-        sentences.append("More workers than cores gain nothing.")
-    if pick.start_s + pick.seconds > found.sequential.seconds:
-        sentences.append(
-            f"Starting the workers takes {_shown(pick.start_s)}, once: more than a single run"
-            " gains."
-        )
-    if pick.memory_bytes > MUCH_BYTES:
-        sentences.append(f"Its workers need {pick.memory_bytes / 1e9:.1f} GB to begin with.")
-    if found.regret is None and not pick.wall_s:
-        sentences.append("Nothing was run to verify it.")
-    return " ".join(sentences)
-
-
-def _parallelism(graph: Graph, work_s: float, span_s: float) -> float:
-    """Work over span; of tasks that take no time, tasks over depth."""
-    return work_s / span_s if span_s else graph.average_parallelism
-
-
-def _lock_part(demands: Sequence[Demand]) -> float:
-    total_s = sum(each.seconds for each in demands)
-    return sum(each.gil * each.seconds for each in demands) / total_s if total_s else 0.0
-
-
-def _shown(seconds: float) -> str:
-    if not seconds:
-        return "no time"
-    for unit, factor in (("s", 1.0), ("ms", 1e3)):
-        if seconds * factor >= 0.9995:
-            return f"{seconds * factor:.3g} {unit}"
-    return f"{seconds * 1e6:.3g} us"

@@ -16,15 +16,13 @@ from click.testing import CliRunner
 import bench.recommend
 from bench import BenchError
 from bench.cli import main
+from bench.decision import candidates_of, decide
 from bench.harness import graph_of
 from bench.kernels import Work, sized
 from bench.noise import NOISY, UNUSABLE, Reason, Verdict
-from bench.prediction import Kind, Round, bisected, kind_of_work, lock_of, speed_of
+from bench.prediction import Kind, Round, View, bisected, kind_of_work, lock_of, speed_of
 from bench.recommend import (
     Advisor,
-    View,
-    candidates_of,
-    decide,
     default_counts,
     recommend,
 )
