@@ -10,7 +10,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from bench.kernels import Work
-from executors import Backend, Graph, Task, run
+from executors import Attempt, Backend, Graph, Task, run
 
 WARM_UP_S = 0.002  # length of a warm-up task
 
@@ -42,8 +42,13 @@ def side_by_side_s(pool: Backend, work: Work, count: int, processes: int) -> flo
         pool: worker processes, at least as many, entered and idle. Each gets one task, a loop, so
             what the pool costs is left out.
     """
-    graph = Graph(Task(f"loop{index}", Loop(work, count)) for index in range(processes))
+    attempts = loops(pool, work, count, processes)
+    return max(each.ended_s for each in attempts) - min(each.started_s for each in attempts)
+
+
+def loops(pool: Backend, work: Work, count: int, number: int) -> list[Attempt]:
+    """So many loops of `count` times `work` at once, each on a worker of its own."""
+    graph = Graph(Task(f"loop{index}", Loop(work, count)) for index in range(number))
     report = run(graph, pool, keep="none")
     report.raise_for_failures()
-    attempts = [record.attempts[-1] for record in report.tasks.values()]
-    return max(each.ended_s for each in attempts) - min(each.started_s for each in attempts)
+    return [record.attempts[-1] for record in report.tasks.values()]

@@ -21,7 +21,7 @@ from executors.backends import BASELINE
 from executors.backends.simulated import Overheads
 from executors.sharing import Demand, Machine
 
-ZENML_S = 0.07  # of a step, in which ZenML itself works: 40 to 70 ms alone, up to 85 side by side
+ZENML_S = 0.085  # of a step, in which ZenML itself works: 40 to 70 ms alone, up to 85 side by side
 KINDS = {"wait": (0.0, 0.0), "compute": (1.0, 0.0), "python": (1.0, 1.0)}  # cpu and lock of a step
 DOES = {
     "wait": "wait for others",

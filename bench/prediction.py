@@ -7,21 +7,24 @@ Nothing of the graph itself has to be run for it::
       in cpus threads                   how much of a task needs the interpreter lock
     runs of empty tasks, of sleeps      what a backend adds to a run, a task, a wake-up
 
-The loops are measured in rounds. How the machine shares its cores and the lock is the median of
-what each round says: two CPUs may be two cores now and two threads of one core a second later, so
-what threads do is compared with what processes do at that moment. The length of a task is that of
-each round, so a prediction has a range, which shows how steady the machine was. Overheads are
+The loops are measured in rounds, because two CPUs may be two cores now and two threads of one core
+a second later. A makespan adds up what such moments take, so what counts is their mean, without
+those that something else disturbed: the mean of the middle half of the rounds. Of loops side by
+side one may be on the faster core; in a run that worker gets more tasks, so they count by their
+speeds (the harmonic mean of their times). How much of a task needs the lock is the median of what
+each round says, which compares threads with processes at that moment. A prediction has a range,
+from the fastest round to the slowest, which shows how steady the machine was. Overheads are
 measured once for each backend.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import fmean, harmonic_mean, median
 
-from bench.ceiling import side_by_side_s
+from bench.ceiling import loops
 from bench.kernels import Work
 from bench.shapes import sized as sized_shape
 from executors import Backend, Graph, Task, load_backend, run
@@ -30,7 +33,7 @@ from executors.backends.simulated import Overheads
 from executors.sharing import Demand, Machine, stretches
 
 ROUNDS = 9
-LOOP_S = 0.03  # of the loops of a round
+LOOP_S = 0.08  # of a loop
 EMPTY_TASKS = 400
 SLEEP_S = 0.001
 SLEEP_STEPS = 20
@@ -47,14 +50,18 @@ class Round:
     Attributes:
         alone_s: of a task that runs alone.
         cpu: the part of it that keeps a core busy.
-        processes: how many times as long a task takes while so many run, each in a process.
-        threads: the same of as many threads as there are CPUs, or None.
+        processes_s: of one of so many tasks at once, each in a process.
+        threads_s: of one of as many as there are CPUs, in threads, or None.
     """
 
     alone_s: float
     cpu: float
-    processes: Mapping[int, float]
-    threads: float | None
+    processes_s: Mapping[int, float]
+    threads_s: float | None
+
+    def stretched(self) -> dict[int, float]:
+        """How many times as long as alone, in processes."""
+        return {number: each_s / self.alone_s for number, each_s in self.processes_s.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +69,14 @@ class Kind:
     """A kind of work on this machine.
 
     Attributes:
-        factors: lengths of a task over the length that it should have, of each round.
+        factors: length of a task over the length that it should have: the usual one, and those
+            of the fastest and of the slowest round.
         cpu, gil: the parts of a task that need a core, and the lock.
         cores: see `Machine`.
         lock: the same of threads that want the interpreter lock.
     """
 
-    factors: tuple[float, ...]
+    factors: tuple[float, float, float]
     cpu: float
     gil: float
     cores: tuple[float, ...]
@@ -100,39 +108,50 @@ def look(pools: Mapping[str, Backend], work: Work, length_s: float) -> Round:
         length_s: about how long a task of this work is.
     """
     count = max(1, round(LOOP_S / length_s))
-    cpu, first_s = _alone(work, count)
-    alone = [first_s]
-    processes: dict[int, float] = {}
-    threads = None
+    cpu, alone_s = _alone(work, count)
+    alone = [alone_s]
+    processes_s: dict[int, float] = {}
+    threads_s = None
     if (pool := pools.get("processes")) is not None:
-        alone.append(side_by_side_s(pool, work, count, 1))
+        alone.append(_task_s(pool, work, count, 1))
         for number in _counts(pool.workers):
-            processes[number] = side_by_side_s(pool, work, count, number) / alone[-1]
+            processes_s[number] = _task_s(pool, work, count, number)
     if (pool := pools.get("threads")) is not None and pool.workers > 1:
-        together_s = side_by_side_s(pool, work, count, pool.workers)
-        alone.append(side_by_side_s(pool, work, count, 1))
-        threads = together_s / alone[-1]
-    return Round(median(alone) / count, cpu, processes, threads)
+        threads_s = _task_s(pool, work, count, pool.workers)
+        alone.append(_task_s(pool, work, count, 1))
+    return Round(median(alone), cpu, processes_s, threads_s)
 
 
 def kind_of_work(rounds: Sequence[Round], length_s: float, cpus: int) -> Kind:
     """What several looks say together."""
     cpu = median(each.cpu for each in rounds)
     cpu = 0.0 if cpu < LEAST_CPU else cpu
-    counts = rounds[0].processes if cpu else ()
-    usual = {number: median(each.processes[number] for each in rounds) for number in counts}
-    cores = _cores(usual, cpu, cpus)
+    all_s = [each.alone_s for each in rounds]
+    alone_s = usual_of(all_s)
+    counts = rounds[0].processes_s if cpu else ()
+    stretched = {
+        number: usual_of(each.processes_s[number] for each in rounds) / alone_s for number in counts
+    }
+    cores = _cores(stretched, cpu, cpus)
     gil = 0.0
     lock: tuple[float, ...] = (1.0, 1.0)
     locks = [
-        lock_of(cpu, _cores(each.processes, cpu, cpus), cpus, each.threads)
+        lock_of(cpu, _cores(each.stretched(), cpu, cpus), cpus, each.threads_s / each.alone_s)
         for each in rounds
-        if cpu and each.threads is not None
+        if cpu and each.threads_s is not None
     ]
     if locks:
         gil = median(each for each, _ in locks)
         lock = (1.0, median(speeds[1] for _, speeds in locks))
-    return Kind(tuple(each.alone_s / length_s for each in rounds), cpu, gil, cores, lock)
+    factors = [each_s / length_s for each_s in (alone_s, min(all_s), max(all_s))]
+    return Kind((factors[0], factors[1], factors[2]), cpu, gil, cores, lock)
+
+
+def usual_of(values: Iterable[float]) -> float:
+    """The interquartile mean: of the middle half, rounded up."""
+    ordered = sorted(values)
+    outer = len(ordered) // 4
+    return fmean(ordered[outer : len(ordered) - outer])
 
 
 def _cores(stretched: Mapping[int, float], cpu: float, cpus: int) -> tuple[float, ...]:
@@ -150,12 +169,17 @@ def speed_of(cpu: float, number: int, stretched: float) -> float:
 
 
 def _alone(work: Work, count: int) -> tuple[float, float]:
-    """The part of its time that a loop in this thread keeps a core busy, and that time."""
+    """The part of its time that a task in this thread keeps a core busy, and that time."""
     began_s, began_cpu_s = time.perf_counter(), time.thread_time()
     for _ in range(count):
         work()
     took_s = time.perf_counter() - began_s
-    return min(1.0, (time.thread_time() - began_cpu_s) / took_s), took_s
+    return min(1.0, (time.thread_time() - began_cpu_s) / took_s), took_s / count
+
+
+def _task_s(pool: Backend, work: Work, count: int, number: int) -> float:
+    """Seconds of a task while so many loops run."""
+    return harmonic_mean(each.duration_s for each in loops(pool, work, count, number)) / count
 
 
 def _counts(cpus: int) -> list[int]:

@@ -20,7 +20,16 @@ from bench.decision import candidates_of, decide
 from bench.harness import graph_of
 from bench.kernels import Work, sized
 from bench.noise import NOISY, UNUSABLE, Reason, Verdict
-from bench.prediction import Kind, Round, View, bisected, kind_of_work, lock_of, speed_of
+from bench.prediction import (
+    Kind,
+    Round,
+    View,
+    _task_s,
+    bisected,
+    kind_of_work,
+    lock_of,
+    speed_of,
+)
 from bench.recommend import (
     Advisor,
     default_counts,
@@ -42,9 +51,9 @@ COSTS = {
     "threads": Overheads(2e-4, 5e-6, 5e-5),
 }
 KINDS = {
-    "python-cpu": Kind((1.0, 1.02), 1.0, 1.0, (1.0, 1.95, 2.9, 3.8), (1.0, 0.95)),
-    "native-cpu": Kind((1.0, 1.02), 1.0, 0.0, (1.0, 1.95, 2.9, 3.8), (1.0, 1.0)),
-    "sleep": Kind((1.0, 1.02), 0.0, 0.0, (1.0, 2.0, 3.0, 4.0), (1.0, 1.0)),
+    "python-cpu": Kind((1.0, 0.98, 1.02), 1.0, 1.0, (1.0, 1.95, 2.9, 3.8), (1.0, 0.95)),
+    "native-cpu": Kind((1.0, 0.98, 1.02), 1.0, 0.0, (1.0, 1.95, 2.9, 3.8), (1.0, 1.0)),
+    "sleep": Kind((1.0, 0.98, 1.02), 0.0, 0.0, (1.0, 2.0, 3.0, 4.0), (1.0, 1.0)),
 }
 
 
@@ -265,33 +274,44 @@ def test_a_lock_that_costs_more_than_turns() -> None:
     assert lock == pytest.approx((1.0, 0.8))
 
 
-def test_the_medians_of_the_rounds_say_how_the_machine_shares() -> None:
+def test_the_middle_half_of_the_rounds_says_how_the_machine_shares() -> None:
     rounds = [
-        Round(0.01, 1.0, {2: 1.0, 4: 1.25}, 4.0),
-        Round(0.02, 0.9, {2: 1.1, 4: 1.3}, 4.4),
-        Round(0.01, 1.0, {2: 5.0, 4: 9.0}, 4.0),  # something else ran
+        Round(0.010, 1.0, {2: 0.010, 4: 0.012}, 0.04),
+        Round(0.012, 0.9, {2: 0.012, 4: 0.013}, 0.05),
+        Round(0.011, 1.0, {2: 0.014, 4: 0.017}, 0.04),
+        Round(0.010, 1.0, {2: 0.050, 4: 0.090}, 0.04),  # something else ran
+        Round(0.030, 1.0, {2: 0.010, 4: 0.012}, 0.12),
     ]
     found = kind_of_work(rounds, 0.01, 4)
-    assert found.factors == (1.0, 2.0, 1.0)
-    assert found.cores == pytest.approx((1.0, 2 / 1.1, (2 / 1.1 + 4 / 1.3) / 2, 4 / 1.3))
+    assert found.factors == pytest.approx((1.1, 1.0, 3.0))
+    two, four = 2 * 0.011 / 0.012, 4 * 0.011 / 0.014
+    assert found.cores == pytest.approx((1.0, two, (two + four) / 2, four))
     assert found.gil == 1.0
     assert found.lock == pytest.approx((1.0, 1.0))
+
+
+def test_loops_side_by_side_count_by_their_speeds() -> None:
+    """On a core that is twice as fast, a worker gets twice the tasks of a run."""
+
+    pool = Simulated(2, demand=lambda task: Demand(1.0 if task.name == "loop0" else 2.0, 0.0))
+    assert _task_s(pool, Work("noop", 0), 1, 1) == 1.0
+    assert _task_s(pool, Work("noop", 0), 1, 2) == pytest.approx(4 / 3)
 
 
 def test_two_threads_of_one_core_are_no_lock() -> None:
     """A shared host: side by side takes 1.7 times as long now and then, of native code."""
     rounds = [
-        *[Round(0.01, 1.0, {2: 1.7}, 1.7)] * 3,
-        *[Round(0.01, 1.0, {2: 1.0}, 1.7)] * 2,
-        *[Round(0.01, 1.0, {2: 1.0}, 1.0)] * 4,
+        *[Round(0.01, 1.0, {2: 0.017}, 0.017)] * 3,
+        *[Round(0.01, 1.0, {2: 0.01}, 0.017)] * 2,
+        *[Round(0.01, 1.0, {2: 0.01}, 0.01)] * 4,
     ]
     found = kind_of_work(rounds, 0.01, 2)
     assert found.gil == pytest.approx(0.0, abs=1e-6)
-    assert found.cores == (1.0, 2.0)
+    assert 1.7 < found.cores[-1] < 2.0
 
 
 def test_work_that_waits_shares_nothing() -> None:
-    found = kind_of_work([Round(0.01, 0.01, {2: 1.0}, 1.0)], 0.01, 2)
+    found = kind_of_work([Round(0.01, 0.01, {2: 0.01}, 0.01)], 0.01, 2)
     assert (found.cpu, found.gil, found.cores) == (0.0, 0.0, (1.0, 2.0))
 
 
