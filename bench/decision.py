@@ -8,7 +8,7 @@ from dataclasses import replace
 from bench.noise import UNUSABLE
 from bench.prediction import View
 from bench.recommendation import Candidate, Recommendation
-from bench.statistics import WORTH, ratio_of_medians
+from bench.statistics import WORTH, median_ratio_of_pairs
 from executors import Graph
 from executors.backends import BASELINE
 from executors.backends.simulated import Overheads
@@ -69,7 +69,7 @@ def decide(
     regret = max((max(0.0, _slowdown(pick, each) - 1) for each in others), default=None)
     rivals = [
         each
-        for each in found.candidates
+        for each in others or found.candidates
         if each.backend != pick.backend and (each.workers > 1 or each.backend == BASELINE)
     ]
     runner_up = min(rivals, key=lambda each: each.seconds, default=None)
@@ -88,10 +88,13 @@ def decide(
 
 
 def _slowdown(one: Candidate, other: Candidate, surely: bool = False) -> float:
-    """How many times as long as the other it takes at most; `surely`: at least."""
+    """How many times as long as the other it takes at most; `surely`: at least.
+
+    Runs of the same block are compared with each other.
+    """
     if not one.wall_s or not other.wall_s:
         return one.seconds / other.seconds
-    ratio = ratio_of_medians(one.wall_s, other.wall_s)
+    ratio = median_ratio_of_pairs(one.wall_s, other.wall_s)
     end = ratio.low if surely else ratio.high
     return ratio.value if end is None else end
 

@@ -30,7 +30,7 @@ from bench.ceiling import warm_up
 from bench.decision import candidates_of, decide, parallelism_of
 from bench.kernels import SizedKernel, Work, calibrate, sized
 from bench.machine import describe_machine
-from bench.noise import Counters, judge_machine
+from bench.noise import UNUSABLE, Counters, judge_machine
 from bench.prediction import (
     ROUNDS,
     Kind,
@@ -47,7 +47,7 @@ from executors.backends import BASELINE, backend_class, backend_names
 from executors.backends.simulated import Overheads
 from executors.sharing import Demand, Machine
 
-BLOCKS = 5
+BLOCKS = (5, 4)  # and so many more if the first ones do not tell candidates apart
 MOST_WAITING = 16  # workers a CPU that are tried for tasks that wait
 ROOM = 0.8  # of the free memory, that workers may need before they do anything
 SIMULATED_TASKS = 20_000  # a round more only where all rounds together are smaller
@@ -207,25 +207,31 @@ class Advisor:
         candidates = self.predict(graph, views, max_workers)
         times_s = {task.name: views[0].demand(task).seconds for task in graph.tasks}
         work_s, span_s = graph.work_s(times_s), graph.span_s(times_s)
+        walls: dict[Candidate, list[float]] = {}
         if verify:
-            chosen = set(candidates_of(candidates, parallelism_of(graph, work_s, span_s)))
-            measured = self._verified(graph, [each for each in candidates if each in chosen])
-            candidates = [measured.get((each.backend, each.workers), each) for each in candidates]
-        window = Counters().since(self._before, "", 1, 0)
+            chosen = candidates_of(candidates, parallelism_of(graph, work_s, span_s))
+            walls = {each: [] for each in chosen}
+        for blocks in BLOCKS:
+            self._verify(graph, walls, blocks)
+            window = Counters().since(self._before, "", 1, 0)
+            found = Recommendation(
+                name=name,
+                pick=None,
+                runner_up=None,
+                candidates=tuple(
+                    replace(each, wall_s=tuple(walls.get(each, ()))) for each in candidates
+                ),
+                span_s=span_s,
+                work_s=work_s,
+                regret=None,
+                reason="",
+                verdict=judge_machine(self._machine, [window]),
+            )
+            found = decide(found, graph, views[0], self._overheads)
+            if found.pick is not None or found.verdict.level == UNUSABLE:
+                break
         self._before = Counters()
-        verdict = judge_machine(self._machine, [window])
-        found = Recommendation(
-            name=name,
-            pick=None,
-            runner_up=None,
-            candidates=tuple(candidates),
-            span_s=span_s,
-            work_s=work_s,
-            regret=None,
-            reason="",
-            verdict=verdict,
-        )
-        return decide(found, graph, views[0], self._overheads)
+        return found
 
     def predict(
         self, graph: Graph, views: Sequence[View], max_workers: Sequence[int] | None
@@ -258,22 +264,16 @@ class Advisor:
                 )
         return found
 
-    def _verified(
-        self, graph: Graph, chosen: Sequence[Candidate]
-    ) -> dict[tuple[str, int], Candidate]:
-        walls: dict[Candidate, list[float]] = {candidate: [] for candidate in chosen}
-        for candidate in chosen:  # its pool is started, and the graph known to its workers
+    def _verify(self, graph: Graph, walls: Mapping[Candidate, list[float]], blocks: int) -> None:
+        """Runs each candidate once in each block and adds the seconds to its list."""
+        order = list(walls)
+        for candidate in order:  # its pool is started, and the graph known to its workers
             self._run_s(graph, candidate.backend, candidate.workers)
-        for _ in range(BLOCKS):
-            order = list(chosen)
+        for _ in range(blocks):
             self._shuffle(order)
             for candidate in order:
                 took_s = self._run_s(graph, candidate.backend, candidate.workers)
                 walls[candidate].append(took_s)
-        return {
-            (candidate.backend, candidate.workers): replace(candidate, wall_s=tuple(each))
-            for candidate, each in walls.items()
-        }
 
     def _run_s(self, graph: Graph, backend: str, workers: int) -> float:
         pool = self._pool(backend, workers)

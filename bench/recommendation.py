@@ -25,7 +25,7 @@ class Candidate:
 
     Attributes:
         predicted: seconds, with their range over the rounds, or None.
-        wall_s: of the runs that verified it; empty where none did.
+        wall_s: of the runs that verified it, one of each block; empty where none did.
         start_s: what starting its backend took here, once, with a worker for each CPU.
         memory_bytes: what its workers need before they do anything.
     """
@@ -88,6 +88,11 @@ class Recommendation:
     @property
     def sequential(self) -> Candidate:
         return next(each for each in self.candidates if each.backend == BASELINE)
+
+    @property
+    def bound_s(self) -> float | None:
+        """What no schedule can beat on as many workers as the pick has (Brent 1974)."""
+        return max(self.span_s, self.work_s / self.pick.workers) if self.pick else None
 
     @property
     def speedup(self) -> float:

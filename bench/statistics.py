@@ -125,6 +125,18 @@ def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Estimate
     return ratio([above], [below])
 
 
+def median_ratio_of_pairs(above: Sequence[float], below: Sequence[float]) -> Estimate:
+    """The median of above / below, pair by pair, with its interval.
+
+    For runs that were made in pairs: what slows down both of a pair is left out. From 5 pairs the
+    interval is their range, which covers the true median in 94 % of the cases.
+    """
+    ratios = [one / other for one, other in zip(above, below, strict=True)]
+    if len(ratios) < MIN_SAMPLES:
+        return Estimate(_median(ratios), None, None)
+    return Estimate(_median(ratios), *_interval(_medians(ratios, np.random.default_rng(0))))
+
+
 def ratio(
     above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], factor: float = 1.0
 ) -> Estimate:

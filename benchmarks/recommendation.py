@@ -38,8 +38,11 @@ ROUNDS = 15
 BLOCKS = 7  # of the sweep, as `bench run` has them
 BARS = {"threads": 0.10, "processes": 0.20}
 NEAR = 1.05
+NEAR_AT_FIRST = 1.2
+MORE_BLOCKS = 40  # of those near the best
 
 Case = tuple[SizedShape, SizedKernel]
+Pool = tuple[str, int]  # backend and workers
 
 
 def cases() -> Iterator[Case]:
@@ -73,7 +76,7 @@ def predictions() -> Iterator[Row]:
             pools = {backend: advisor._pool(backend, advisor.cpus) for backend in BARS}
             for pool in pools.values():
                 warm_up(pool, [work])
-            walls: dict[tuple[str, int], list[float]] = {each: [] for each in wanted}
+            walls: dict[Pool, list[float]] = {each: [] for each in wanted}
             looks = []
             for number in range(ROUNDS + 1):
                 random.shuffle(wanted)
@@ -95,12 +98,12 @@ def predictions() -> Iterator[Row]:
             yield Row(what, f"{ratio:.3f}", bar, holds)
 
 
-def swept(graph: Graph, advisor: Advisor, waits: bool) -> dict[tuple[str, int], float]:
+def swept(graph: Graph, advisor: Advisor, waits: bool) -> dict[Pool, float]:
     """The median time of every backend with every number of workers, in randomised blocks."""
     counts = default_counts(advisor.cpus, graph.width, waits)
-    pools = [(BASELINE, 1)]
-    pools += [(backend, each) for backend in ("threads", "processes") for each in counts]
-    walls: dict[tuple[str, int], list[float]] = {pool: [] for pool in pools}
+    pools: list[Pool] = [(BASELINE, 1)]
+    pools += [(backend, each) for backend in BARS for each in counts]
+    walls: dict[Pool, list[float]] = {pool: [] for pool in pools}
     for _ in range(BLOCKS):
         random.shuffle(pools)
         for backend, workers in pools:
@@ -109,6 +112,25 @@ def swept(graph: Graph, advisor: Advisor, waits: bool) -> dict[tuple[str, int], 
                 began_s = time.monotonic()
                 run(graph, pool, keep="none").raise_for_failures()
                 walls[backend, workers].append(time.monotonic() - began_s)
+    return {pool: median(each) for pool, each in walls.items()}
+
+
+def told_apart(
+    graph: Graph, advisor: Advisor, times_s: dict[Pool, float], pick: Pool
+) -> dict[Pool, float]:
+    """The times of the pick and of those near the best, from many more blocks.
+
+    The best of several equal ones that noise has touched is the luckiest one, not a better one.
+    """
+    best_s = min(times_s.values())
+    near = [pool for pool in times_s if pool == pick or times_s[pool] <= NEAR_AT_FIRST * best_s]
+    walls: dict[Pool, list[float]] = {pool: [] for pool in near}
+    for number in range(MORE_BLOCKS + 1):
+        random.shuffle(near)
+        for pool in near:
+            took_s = advisor._run_s(graph, *pool)
+            if number:  # the first one warms up
+                walls[pool].append(took_s)
     return {pool: median(each) for pool, each in walls.items()}
 
 
@@ -126,17 +148,18 @@ def picks() -> Iterator[Row]:
             began_s = time.monotonic()
             times_s = swept(graph, advisor, kernel.kernel.waits)
             costs.append(took_s / (time.monotonic() - began_s))
+            if found.pick is not None:
+                pick = found.pick.backend, found.pick.workers
+                times_s = told_apart(graph, advisor, times_s, pick)
+                told += 1
+                right += times_s[pick] <= NEAR * min(times_s.values())
         yield _pick(found, times_s, costs[-1])
-        if found.pick is not None:
-            told += 1
-            pick_s = times_s[found.pick.backend, found.pick.workers]
-            right += pick_s <= NEAR * min(times_s.values())
     of = f" ({right} of {told})"
     yield at_least("picks within 5 % of the best of the sweep", right / max(1, told), 0.9, of)
     yield at_most("time of a recommendation / of its sweep, the largest", max(costs), 0.25)
 
 
-def _pick(found: Recommendation, times_s: dict[tuple[str, int], float], cost: float) -> Row:
+def _pick(found: Recommendation, times_s: dict[Pool, float], cost: float) -> Row:
     best = min(times_s, key=lambda pool: times_s[pool])
     if found.pick is None:
         return Row(f"{found.name}: cannot tell", f"best {best[0]} with {best[1]}", "", None)

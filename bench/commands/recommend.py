@@ -186,10 +186,13 @@ def _show(found: Recommendation) -> None:
         )
     wrapped(found.reason)
     if found.regret is not None and found.pick is not None:
-        wrapped(
-            f"Surely at most {100 * found.regret:.0f} % slower than any other that was measured."
-        )
-    click.echo(f"Critical path: {duration(found.span_s)}; all tasks: {duration(found.work_s)}.")
+        by = f"at most {100 * found.regret:.0f} %" if found.regret >= 0.005 else "not"
+        wrapped(f"Surely {by} slower than any other that was measured.")
+    limits = f"Critical path: {duration(found.span_s)}; all tasks: {duration(found.work_s)}"
+    if found.pick is not None and found.bound_s is not None:
+        workers = found.pick.workers
+        limits += f"; at best {duration(found.bound_s)} on {workers} worker{'s' * (workers > 1)}"
+    wrapped(f"{limits}.")
     if not found.verdict.is_clean and found.pick is not None:
         wrapped(str(found.verdict))
     click.echo()
@@ -201,5 +204,6 @@ def _content(found: Recommendation) -> dict[str, Any]:
         "level": found.verdict.level,
         "reasons": [each.text for each in found.verdict.reasons],
     }
+    content["bound_s"] = found.bound_s
     del content["verdict"]
     return content

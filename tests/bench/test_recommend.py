@@ -201,11 +201,41 @@ def test_a_gain_that_is_not_sure_is_none() -> None:
 
 def test_what_cannot_be_told_apart_is_not_picked() -> None:
     one = candidate("threads", 4, 1.0, 2.0, 1.5, 1.9, 1.1)
-    other = candidate("processes", 4, 1.1, 1.9, 1.4, 2.0, 1.0)
+    other = candidate("processes", 4, 1.9, 1.0, 1.4, 1.1, 1.9)
     found = decided(ALONE, one, other)
     assert found.pick is None
     assert "cannot be told apart" in found.reason
     assert str(found).startswith("x: cannot tell.")
+
+
+def test_blocks_that_were_slow_for_all_do_not_matter() -> None:
+    one = candidate("threads", 4, 1.0, 2.0, 1.5, 1.9, 1.1)
+    other = candidate("processes", 4, 1.1, 2.2, 1.65, 2.1, 1.2)
+    found = decided(ALONE, one, other)
+    assert found.pick is one
+    assert found.runner_up is other
+    assert found.regret == 0.0
+
+
+@pytest.mark.usefixtures("quiet")
+def test_more_blocks_are_run_where_the_first_ones_do_not_tell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The first five blocks disagree wildly, the four after them do not."""
+    walls = {"threads": [1.0, 2.0, 1.0, 2.0, 1.0], "processes": [2.0, 1.0, 2.0, 1.0, 2.0]}
+    made: list[str] = []
+
+    def run_s(advisor: Advisor, graph: Graph, backend: str, workers: int) -> float:
+        made.append(backend)
+        number = made.count(backend)
+        if number in (1, 7):  # they warm up
+            return 9.0
+        return walls[backend][number - 2] if number < 7 else {"threads": 1.0}.get(backend, 1.1)
+
+    monkeypatch.setattr(MadeUp, "_run_s", run_s)
+    found = recommended("fan-in:width=32", "native-cpu:20ms", True)
+    runs = {each.backend: len(each.wall_s) for each in found.candidates if each.wall_s}
+    assert runs == {"threads": 9, "processes": 9}
 
 
 @pytest.mark.parametrize(("level", "picks"), [(NOISY, True), (UNUSABLE, False)])

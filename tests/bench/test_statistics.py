@@ -9,7 +9,7 @@ import pytest
 
 import bench.statistics
 from bench.results import read_results
-from bench.statistics import finding, ratio_of_medians, summarise
+from bench.statistics import finding, median_ratio_of_pairs, ratio_of_medians, summarise
 from tests.bench.made import TYPICAL, write
 
 
@@ -49,6 +49,28 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(
         assert estimate.high is not None
         covered += estimate.low <= 1.5 <= estimate.high
     assert 0.92 <= covered / trials <= 0.98
+
+
+@pytest.mark.parametrize("size", [5, 9, 20])
+def test_pairs_cover_the_truth_though_half_of_them_were_slowed_down(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both of a pair by the same; medians of each alone say nothing then."""
+    monkeypatch.setattr(bench.statistics, "RESAMPLES", 1000)
+    random = np.random.default_rng(size)
+    trials, covered, narrow = 2000, 0, 0
+    for _ in range(trials):
+        both = np.where(random.random(size) < 0.5, 1.7, 1.0)
+        above = list(1.5 * both * random.lognormal(0, 0.03, size))
+        below = list(both * random.lognormal(0, 0.03, size))
+        estimate = median_ratio_of_pairs(above, below)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        covered += estimate.low <= 1.5 <= estimate.high
+        narrow += estimate.precision < 0.1
+    assert 0.92 <= covered / trials <= 0.98
+    assert narrow / trials > 0.95
+    assert median_ratio_of_pairs([2.0] * 4, [1.0] * 4).low is None
 
 
 def test_speedups_are_against_the_baseline_of_the_same_shape_and_kernel(tmp_path: Path) -> None:
