@@ -1,11 +1,9 @@
-"""The command `bench`: options and errors. What a command does is in `bench/commands/`."""
+"""The command `bench` and its options. What a command does is in `bench/commands/`."""
 
 from __future__ import annotations
 
-import errno
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,78 +11,10 @@ import click
 from click.core import ParameterSource
 
 from bench.blas import limit_blas_threads, threads_of
-from bench.config import defaults, variable
-
-INTERRUPTED = 130
+from bench.group import Commands
 
 
-@contextmanager
-def _clear_errors() -> Iterator[None]:
-    """Turns what a user can mend into one message and exit code 2, and Ctrl-C into 130."""
-    from bench import BenchError
-    from executors.errors import (
-        BackendError,
-        GraphError,
-        InstallError,
-        RunFailed,
-        UnsupportedZenML,
-    )
-
-    try:
-        yield
-    except click.BadParameter as error:
-        if error.ctx is not None and isinstance(error.param, click.Option):
-            source = error.ctx.get_parameter_source(str(error.param.name))
-            places = {
-                ParameterSource.ENVIRONMENT: error.param.envvar,
-                ParameterSource.DEFAULT_MAP: "[tool.bench] of pyproject.toml",
-            }
-            if source in places:
-                said = f"{error.message.rstrip('.')} (from {places[source]})."
-                raise click.BadParameter(said, error.ctx, error.param) from None
-        raise
-    except (BenchError, BackendError, GraphError, InstallError, UnsupportedZenML) as error:
-        raise click.UsageError(str(error)) from error
-    except RunFailed as error:
-        raise click.ClickException(str(error)) from error
-    except BrokenPipeError:
-        raise  # click ends quietly when nobody reads what it prints
-    except OSError as error:
-        where = f"cannot use {error.filename}: " if error.filename else ""
-        what_next = "free some" if error.errno == errno.ENOSPC else "name another place"
-        raise click.UsageError(f"{where}{error.strerror}; {what_next}") from error
-    except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
-        sys.exit(INTERRUPTED)
-
-
-class _Commands(click.Group):
-    """Commands whose errors are told clearly, wherever they come from.
-
-    Each option may also come from the environment, as BENCH_MAX_WORKERS or BENCH_METG_MAX_WORKERS,
-    or from [tool.bench].
-    """
-
-    def invoke(self, ctx: click.Context) -> Any:
-        with _clear_errors():
-            ctx.default_map = _configured(self)
-            return super().invoke(ctx)
-
-    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        for option in _options(cmd):
-            option.envvar = variable(name or str(cmd.name), option)
-        super().add_command(cmd, name)
-
-
-def _options(command: click.Command) -> list[click.Option]:
-    return [each for each in command.params if isinstance(each, click.Option)]
-
-
-def _configured(commands: click.Group) -> dict[str, Any]:
-    return defaults({name: _options(each) for name, each in commands.commands.items()})
-
-
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="executor-bench")
 def main() -> None:
     """Threads or processes, and how many workers? Measures the same DAG on every backend.

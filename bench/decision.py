@@ -60,7 +60,7 @@ def decide(
     parallelism = parallelism_of(graph, found.work_s, found.span_s)
     pool = measured or list(candidates_of(found.candidates, parallelism))
     best = min(pool, key=lambda each: each.seconds)
-    near = [each for each in pool if each is best or _slowdown(each, best) <= 1 + WORTH]
+    near = [each for each in pool if each is best or _is_near(each, best)]
     pick = min(near, key=lambda each: (each.workers, each.start_s, each.seconds))
     alone = found.sequential
     if alone in pool and pick is not alone and _slowdown(alone, pick, surely=True) <= 1:
@@ -85,6 +85,16 @@ def decide(
             ),
         )
     return replace(found, pick=pick, reason=why(pick, found, graph, view, costs))
+
+
+def _is_near(one: Candidate, best: Candidate) -> bool:
+    """It is surely within 5 % of the best; or it starts faster, and is not surely slower."""
+    if _slowdown(one, best) <= 1 + WORTH:
+        return True
+    if not one.wall_s or one.workers != best.workers or one.start_s >= best.start_s:
+        return False
+    slowdown = median_ratio_of_pairs(one.wall_s, best.wall_s)
+    return slowdown.value <= 1 + WORTH and _slowdown(one, best, surely=True) <= 1
 
 
 def _slowdown(one: Candidate, other: Candidate, surely: bool = False) -> float:

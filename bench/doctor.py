@@ -17,9 +17,10 @@ import psutil
 
 from bench.blas import BLAS_VARIABLES
 from bench.ceiling import side_by_side_s
+from bench.counters import Counters, others_running
 from bench.kernels import calibrate, sized
 from bench.machine import PACKAGES, describe_machine, describe_versions
-from bench.noise import Counters, judge_machine, others_running
+from bench.noise import judge_machine
 from executors import load_backend
 from executors.cpus import OVERRIDE, CpuBudget, cpu_budget, quotas
 

@@ -4,7 +4,7 @@ A block, in which everything happens once::
 
     ceilings   independent processes, for each kernel that needs CPUs
     pools      in random order: start, warm up, its cases in random order, end
-               and what else the machine did meanwhile (`noise.py`)
+               and what else the machine did meanwhile (`counters.py`)
 
 What the results file has already, from a run that was interrupted, is not measured again.
 """
@@ -14,29 +14,28 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from time import monotonic, time
 from typing import Any
 
 from bench import BenchError
 from bench.ceiling import side_by_side_s, warm_up
+from bench.counters import Counters
 from bench.kernels import KERNELS, SizedKernel, Work, calibrate
 from bench.machine import describe_machine, describe_versions
-from bench.noise import Counters
 from bench.plan import Case, Plan
 from bench.results import CeilingSample, Measurement, Results, ResultsWriter
 from bench.sampler import Sample, Sampler
 from bench.shapes import SizedShape
+from bench.simulation import simulated
 from bench.statistics import is_precise
 from executors import Backend, Graph, Observer, RunReport, Task, load_backend, run
 from executors.backends import BASELINE, backend_class
-from executors.sharing import Demand
 
 POOL_S = 0.2  # starting, warming up and ending a pool, for the estimate
 SIMULATED_S = 2e-5  # of a task
 CASE_S = 0.01  # a case's own part beside its run
 CEILING_S = 0.1  # length of a loop
-SIMULATED_STEPS = 40  # of the curve of cores busy
 
 COMPLETE, BUDGET, PRECISION = "complete", "budget", "precision"
 
@@ -267,7 +266,9 @@ class _Job:
             return
         if not backend_class(backend).runs_tasks:
             for case in missing:
-                self._keep(self._simulated(case, block))
+                graph = self._bench.graphs[case.shape, case.kernel]
+                work = self._bench.actions[case.kernel]
+                self._keep(simulated(case, graph, work, self._alone(case, block)))
             return
         with self._watched(backend, workers, block), load_backend(backend, workers) as pool:
             warm_up(pool, {self._bench.actions[case.kernel] for case in missing})
@@ -276,45 +277,15 @@ class _Job:
                 timed_run = timed(graph, pool, self._sampler, self._observers)
                 self._keep(_measurement(case, block, pool.start_s, graph, *timed_run))
 
+    def _alone(self, case: Case, block: int) -> Measurement:
+        """The sequential run of the same graph in a block; it is made before it is asked for."""
+        wanted = replace(case, backend=BASELINE, workers=1), block
+        return next(made for made in self._measurements if (made.case, made.block) == wanted)
+
     def _keep(self, made: Measurement) -> None:
         self._writer.append(made)
         self._measurements.append(made)
         self._progress(made.case)
-
-    def _simulated(self, case: Case, block: int) -> Measurement:
-        """What the tasks would take on as many cores as workers.
-
-        They are as long as in the sequential run of the same block; nothing is added for a
-        scheduler, which makes it a bound.
-        """
-        graph = self._bench.graphs[case.shape, case.kernel]
-        alone = next(
-            made
-            for made in self._measurements
-            if made.block == block and made.case == Case(case.shape, case.kernel, BASELINE, 1)
-        )
-        work_s = graph.work_s()
-        factor = alone.work_s / work_s if work_s else 0.0
-        each_s = alone.work_s / len(graph)
-        cores = 0.0 if KERNELS[self._bench.actions[case.kernel].kernel].waits else 1.0
-
-        def demand(task: Task) -> Demand:
-            return Demand(factor * task.cost_s if task.cost_s else each_s * (not work_s), cores)
-
-        report = run(graph, load_backend(case.backend, case.workers, demand=demand), keep="none")
-        times_s = {task.name: demand(task).seconds for task in graph.tasks}
-        return Measurement(
-            **asdict(case),
-            block=block,
-            wall_s=report.makespan_s,
-            makespan_s=report.makespan_s,
-            start_s=0.0,
-            work_s=graph.work_s(times_s),
-            span_s=graph.span_s(times_s),
-            cpu_s=cores * alone.work_s,
-            busy=_cores_busy(report) if cores else [],
-            memory_bytes=0,
-        )
 
     @contextmanager
     def _watched(self, backend: str, workers: int, block: int) -> Iterator[None]:
@@ -355,20 +326,6 @@ def timed(
     if sampling.sample is None:
         raise BenchError("the process that samples CPU time has ended, and the run with it")
     return start_s, report, sampling.sample
-
-
-def _cores_busy(report: RunReport) -> list[tuple[float, float]]:
-    """(time, tasks running since the point before) of a simulated run, in equal steps."""
-    step_s = report.makespan_s / SIMULATED_STEPS
-    used_s = [0.0] * SIMULATED_STEPS
-    for record in report.tasks.values():
-        start_s, end_s = (
-            (at_s - report.started_s) / step_s
-            for at_s in (record.attempts[-1].started_s, record.attempts[-1].ended_s)
-        )
-        for step in range(int(start_s), min(SIMULATED_STEPS, int(end_s) + 1)):
-            used_s[step] += min(end_s, step + 1) - max(start_s, step)
-    return [(round((at + 1) * step_s, 6), round(used, 4)) for at, used in enumerate(used_s)]
 
 
 def _measurement(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.blas import BLAS_VARIABLES
-from bench.noise import others_running
+from bench.counters import others_running
 from executors.cpus import cpu_budget
 
 PACKAGES = ("executor-bench", "cloudpickle", "matplotlib", "numpy", "psutil", "zenml")

@@ -1,24 +1,20 @@
 """How quiet the machine was, and what that means for the figures.
 
-Two things are looked at: what else wanted the CPUs (counters of the system, over the time of each
-pool), and how far runs of the same case lie apart. Every limit below is a convention; `judge` says
-which one was crossed and by how much.
+Two things are looked at: what else wanted the CPUs (`counters.py`, over the time of each pool), and
+how far runs of the same case lie apart. Every limit below is a convention; `judge` says which one
+was crossed and by how much.
 """
 
 from __future__ import annotations
 
-import os
-import resource
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bench.counters import Window
 from executors.backends import BASELINE, SIMULATED
-from executors.cpus import cgroups
 
 if TYPE_CHECKING:
     from bench.results import Measurement, Results
@@ -36,32 +32,6 @@ SPREAD = (0.1, 0.3)  # between the quartiles of a case, over its median
 DRIFT = (0.3, 1.0)  # of the whole machine's speed, between blocks
 CASES = 0.25  # part of the cases that may spread more
 MIN_BLOCKS = 5  # fewer have no quartiles worth the name
-
-LOOK_S = 0.5
-LOOK_EVERY_S = 0.01
-
-
-@dataclass(frozen=True, slots=True)
-class Window:
-    """What else happened while one pool was measured; None: this system does not tell.
-
-    Attributes:
-        backend, workers, block: of the pool.
-        wall_s: from before its start to after its end.
-        foreign_s: CPU time that other processes used, of the CPUs that this one may run on.
-        steal_s: CPU time that the hypervisor took away.
-        throttled_s: time in which the quota of this process's cgroup stopped it.
-        stalled_s: time in which some process waited for a CPU (pressure stall information).
-    """
-
-    backend: str
-    workers: int
-    block: int
-    wall_s: float
-    foreign_s: float
-    steal_s: float | None
-    throttled_s: float | None
-    stalled_s: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,121 +72,6 @@ class Verdict:
         lead = {NOISY: "Noisy", UNUSABLE: "Unusable"}[self.level]
         texts = "; ".join(reason.text for reason in self.reasons)
         return f"{lead}: {texts}. {' '.join(advice)}"
-
-
-# -- counting -----------------------------------------------------------------------------------
-
-
-class Counters:
-    """What the system has counted until now, and this process with its children."""
-
-    def __init__(self, root: Path = Path("/")) -> None:
-        import psutil
-
-        self.at_s = time.monotonic()
-        mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-        cpus = psutil.cpu_times(percpu=True)  # of those online, which may lack some numbers
-        if mine is not None and len(mine) < len(cpus):
-            cpus = [times for cpu, times in enumerate(cpus) if cpu in mine]
-        idle_s = sum(times.idle + getattr(times, "iowait", 0.0) for times in cpus)
-        steals = [times.steal for times in cpus if hasattr(times, "steal")]
-        self.steal_s = sum(steals) if steals else None
-        # What is not idle: `guest` is part of `user`.
-        self.busy_s = len(cpus) * self.at_s - idle_s - (self.steal_s or 0.0)
-        self.own_s = _own_s()
-        self.throttled_s = _throttled_s(root)
-        self.stalled_s = _stalled_s(root)
-
-    def since(self, before: Counters, backend: str, workers: int, block: int) -> Window:
-        """What was counted between two moments."""
-        own_s = self.own_s - before.own_s
-        return Window(
-            backend,
-            workers,
-            block,
-            self.at_s - before.at_s,
-            self.busy_s - before.busy_s - own_s,
-            _rise(self.steal_s, before.steal_s),
-            max(
-                (
-                    now_s - before.throttled_s.get(folder, now_s)
-                    for folder, now_s in self.throttled_s.items()
-                ),
-                default=None,
-            ),
-            _rise(self.stalled_s, before.stalled_s),
-        )
-
-
-def _own_s() -> float:
-    """CPU time of this process and of all its children, those that have ended included."""
-    import psutil
-
-    used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    own_s = sum(each.ru_utime + each.ru_stime for each in used)
-    for child in psutil.Process().children(recursive=True):
-        try:
-            own_s += sum(child.cpu_times()[:4])  # user and system, its own and its children's
-        except psutil.Error:
-            continue
-    return own_s
-
-
-def _throttled_s(root: Path) -> dict[Path, float]:
-    """How long the quotas of this process's group and of its ancestors have stopped them.
-
-    Added up over the CPUs.
-    """
-    found = {}
-    for folder in cgroups(root):
-        for name, unit_s in (("throttled_usec", 1e-6), ("throttled_time", 1e-9)):
-            value = _field(folder / "cpu.stat", name)
-            if value is not None:
-                found[folder] = value * unit_s
-    return found
-
-
-def _stalled_s(root: Path) -> float | None:
-    total = _field(root / "proc/pressure/cpu", "some", "total=")
-    return None if total is None else total * 1e-6
-
-
-def _field(path: Path, name: str, label: str = "") -> float | None:
-    """The number behind a name, or in such a line behind a label."""
-    try:
-        lines = path.read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        first, *rest = line.split()
-        for word in rest if first == name else ():
-            if word.startswith(label):
-                return float(word.removeprefix(label))
-    return None
-
-
-def _rise(now: float | None, before: float | None) -> float | None:
-    return None if now is None or before is None else now - before
-
-
-def others_running(seconds: float = LOOK_S, root: Path = Path("/")) -> float | None:
-    """How many other processes want a CPU, on average over a moment; blocks that long.
-
-    Unlike the load average, it does not remember what has ended. None where there is no
-    /proc/stat.
-    """
-    seen = []
-    end_s = time.monotonic() + seconds
-    while time.monotonic() < end_s:
-        running = _field(root / "proc/stat", "procs_running")
-        if running is None:
-            return None
-        seen.append(running - 1)  # without this process
-        time.sleep(LOOK_EVERY_S)
-    return sum(seen) / len(seen)
-
-
-# -- judging ------------------------------------------------------------------------------------
 
 
 def judge(results: Results) -> Verdict:

@@ -8,7 +8,8 @@ on every backend with every number of workers, and runs only those that may be t
     verified     in randomised blocks, each candidate once in each
     pick         the fewest workers whose time is surely within 5 % of the best measured one
                  (the upper end of the interval of their ratio is), and of those the backend that
-                 starts faster; without verification, the same of the predicted times
+                 starts faster, unless it is surely slower than another with as many; without
+                 verification, the same of the predicted times
 
 It does not pick where the machine is too noisy, or where a candidate that was not picked may be
 better by more than a fifth for all that was measured.
@@ -27,10 +28,11 @@ import psutil
 
 from bench import BenchError
 from bench.ceiling import warm_up
+from bench.counters import Counters
 from bench.decision import candidates_of, decide, parallelism_of
 from bench.kernels import SizedKernel, Work, calibrate, sized
 from bench.machine import describe_machine
-from bench.noise import UNUSABLE, Counters, judge_machine
+from bench.noise import UNUSABLE, judge_machine
 from bench.prediction import (
     ROUNDS,
     Kind,

@@ -25,8 +25,8 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench import BenchError
+from bench.counters import Window
 from bench.forms import HEADER_FORM, LARGEST, NUMBER, OPTIONAL, SHAPE_FORM, check_form
-from bench.noise import Window
 from bench.plan import Case
 
 SCHEMA = 2

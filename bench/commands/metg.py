@@ -14,6 +14,7 @@ import click
 
 from bench import BenchError
 from bench.commands.report import is_terminal, wrapped
+from bench.counters import Counters
 from bench.machine import describe_machine, describe_versions
 from bench.metg import (
     LENGTHS_S,
@@ -25,7 +26,7 @@ from bench.metg import (
     measure,
     summarise,
 )
-from bench.noise import Counters, judge_machine
+from bench.noise import judge_machine
 from executors import usable_cpus
 from executors.backends import BASELINE, backend_class, backend_names
 from executors.backends.base import checked_workers

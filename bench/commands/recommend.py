@@ -52,8 +52,14 @@ class Settings:
 
 def recommend(options: Options, settings: Settings) -> int:
     """Measures, prints and, if a folder is given, draws; the exit code: 4 if it cannot tell."""
-    if sum(each is not None for each in (settings.graph, settings.pipeline, settings.results)) > 1:
-        raise BenchError("recommend for one of --graph, --pipeline and --results at a time")
+    wanted = {
+        "--graph": settings.graph,
+        "--pipeline": settings.pipeline,
+        "--results": settings.results,
+        "--shapes or --workflow": options.shapes or options.workflow or None,
+    }
+    if len(given := [name for name, value in wanted.items() if value is not None]) > 1:
+        raise BenchError(f"recommend for one of {' and '.join(given)} at a time")
     if settings.output is not None:
         settings.output.mkdir(parents=True, exist_ok=True)
     found = []
@@ -122,21 +128,30 @@ def load_graph(spec: str) -> Graph:
     """The graph that module:function returns; modules of the current folder are found as well.
 
     Raises:
-        BenchError: there is no such function, or what it returns is no Graph.
+        BenchError: there is no such function, it fails, or what it returns is no Graph.
     """
     module_name, _, function = spec.partition(":")
     if not module_name or not function:
         raise BenchError(f"--graph is module:function, as my_tasks:make_graph, not {spec!r}")
     sys.path.insert(0, str(Path.cwd()))
     try:
-        made = getattr(import_module(module_name), function)()
-    except ImportError as error:
-        raise BenchError(f"--graph {spec}: cannot import {module_name} ({error})") from error
-    except AttributeError as error:
-        raise BenchError(f"--graph {spec}: {error}") from error
+        module = import_module(module_name)
+    except Exception as error:
+        raise BenchError(f"--graph {spec}: cannot import {module_name} ({_told(error)})") from error
+    make = getattr(module, function, None)
+    if not callable(make):
+        raise BenchError(f"--graph {spec}: {module_name} has no function {function}")
+    try:
+        made = make()
+    except Exception as error:
+        raise BenchError(f"--graph {spec}: {function}() failed ({_told(error)})") from error
     if not isinstance(made, Graph):
         raise BenchError(f"--graph {spec}: the function returned {made!r}, not a Graph")
     return made
+
+
+def _told(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _measured(path: Path) -> Iterator[Recommendation]:

@@ -9,7 +9,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.noise import Window
+from bench.counters import Window
 from bench.plan import Case
 from bench.results import FILE_NAME, KINDS, CeilingSample, Measurement
 

@@ -16,8 +16,9 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.counters import Counters, Window, others_running
 from bench.kernels import Work
-from bench.noise import Counters, Verdict, Window, judge, judge_machine, others_running
+from bench.noise import Verdict, judge, judge_machine
 from bench.results import read_results
 from executors import Graph, Task, load_backend, run, usable_cpus
 from tests.bench.made import TYPICAL, write

@@ -194,6 +194,25 @@ def test_the_fewest_workers_that_are_surely_near_the_best() -> None:
     assert decided(ALONE, unsure, eight).pick is eight
 
 
+@pytest.mark.parametrize(
+    ("parts", "is_picked"),
+    [
+        ([0.9, 1.2, 1.02, 1.15, 0.95], True),  # nobody can say
+        ([1.01, 1.2, 1.02, 1.15, 1.01], False),  # surely slower
+        ([0.9, 1.2, 1.08, 1.15, 0.95], False),  # probably slower
+    ],
+)
+def test_of_as_many_workers_those_that_start_faster_need_not_be_surely_near(
+    parts: list[float], is_picked: bool
+) -> None:
+    walls = [2.0, 2.1, 2.2, 2.0, 1.9]
+    slow_start = replace(candidate("processes", 4, *walls), start_s=0.2)
+    pairs = zip(parts, walls, strict=True)
+    fast_start = candidate("threads", 4, *(part * wall_s for part, wall_s in pairs))
+    pick = decided(ALONE, slow_start, fast_start).pick
+    assert pick is (fast_start if is_picked else slow_start)
+
+
 def test_a_gain_that_is_not_sure_is_none() -> None:
     threads = candidate("threads", 2, 7.9, 8.3, 7.7, 8.1, 7.8)
     assert decided(ALONE, threads).pick is ALONE
@@ -432,15 +451,18 @@ def test_a_graph_from_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         "import time\nfrom executors import Graph, Task\n"
         "def nap(*_):\n    time.sleep(0.002)\n"
         "def make():\n    return Graph(Task(f'n{i}', nap) for i in range(4))\n"
-        "def wrong():\n    return 3\n"
+        "def wrong():\n    return 3\ndef fails():\n    return {}['a']\n"
     )
+    (tmp_path / "my_error.py").write_text("1 / 0\n")
     result = command("--graph", "my_naps:make", "--backends", "threads", "--max-workers", "4")
     assert result.exit_code in (0, 4), result.output
     assert "my_naps:make: " in result.output
     for spec, says in (
         ("my_naps", "--graph is module:function"),
-        ("my_naps:none", "has no attribute 'none'"),
-        ("not_there:make", "cannot import not_there"),
+        ("my_naps:none", "my_naps has no function none"),
+        ("not_there:make", "cannot import not_there (ModuleNotFoundError: "),
+        ("my_error:make", "cannot import my_error (ZeroDivisionError: division by zero)"),
+        ("my_naps:fails", "fails() failed (KeyError: 'a')"),
         ("my_naps:wrong", "the function returned 3, not a Graph"),
     ):
         result = command("--graph", spec)
@@ -459,7 +481,9 @@ def test_what_was_measured_before_is_enough(tmp_path: Path) -> None:
 def test_one_question_at_a_time(tmp_path: Path) -> None:
     result = command("--graph", "a:b", "--results", tmp_path)
     assert result.exit_code == 2
-    assert "one of --graph, --pipeline and --results at a time" in result.output
+    assert "one of --graph and --results at a time" in result.output
+    result = command("--graph", "a:b", "--shapes", "chain")
+    assert "one of --graph and --shapes or --workflow at a time" in " ".join(result.output.split())
 
 
 def test_simulating_is_what_recommend_predicts_with(monkeypatch: pytest.MonkeyPatch) -> None:

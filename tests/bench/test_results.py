@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from bench import BenchError
-from bench.noise import Window
+from bench.counters import Window
 from bench.plan import Case
 from bench.results import FILE_NAME, CeilingSample, ResultsWriter, read_results
 from tests.bench.made import TYPICAL, header, measurement, write
