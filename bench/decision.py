@@ -88,13 +88,13 @@ def decide(
 
 
 def _is_near(one: Candidate, best: Candidate) -> bool:
-    """It is surely within 5 % of the best; or it starts faster, and is not surely slower."""
+    """It is surely within 5 % of the best; or it starts faster, and nothing worthwhile is sure."""
     if _slowdown(one, best) <= 1 + WORTH:
         return True
     if not one.wall_s or one.workers != best.workers or one.start_s >= best.start_s:
         return False
     slowdown = median_ratio_of_pairs(one.wall_s, best.wall_s)
-    return slowdown.value <= 1 + WORTH and _slowdown(one, best, surely=True) <= 1
+    return slowdown.value <= 1 + WORTH or _slowdown(one, best, surely=True) <= 1
 
 
 def _slowdown(one: Candidate, other: Candidate, surely: bool = False) -> float:

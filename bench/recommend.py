@@ -8,8 +8,8 @@ on every backend with every number of workers, and runs only those that may be t
     verified     in randomised blocks, each candidate once in each
     pick         the fewest workers whose time is surely within 5 % of the best measured one
                  (the upper end of the interval of their ratio is), and of those the backend that
-                 starts faster, unless it is surely slower than another with as many; without
-                 verification, the same of the predicted times
+                 starts faster, unless it is surely slower than another with as many, and by more
+                 than 5 %; without verification, the same of the predicted times
 
 It does not pick where the machine is too noisy, or where a candidate that was not picked may be
 better by more than a fifth for all that was measured.

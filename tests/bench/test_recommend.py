@@ -198,8 +198,9 @@ def test_the_fewest_workers_that_are_surely_near_the_best() -> None:
     ("parts", "is_picked"),
     [
         ([0.9, 1.2, 1.02, 1.15, 0.95], True),  # nobody can say
-        ([1.01, 1.2, 1.02, 1.15, 1.01], False),  # surely slower
-        ([0.9, 1.2, 1.08, 1.15, 0.95], False),  # probably slower
+        ([1.01, 1.2, 1.02, 1.15, 1.01], True),  # surely slower, but not by much
+        ([0.9, 1.15, 1.08, 1.15, 0.95], True),  # slower, but not surely
+        ([1.03, 1.2, 1.08, 1.15, 1.06], False),
     ],
 )
 def test_of_as_many_workers_those_that_start_faster_need_not_be_surely_near(
