@@ -31,6 +31,12 @@ def _output(help_text: str) -> Callable[[Any], Any]:
     )
 
 
+def _named(ctx: click.Context) -> set[str]:
+    """The options that the command line itself names."""
+    given = ParameterSource.COMMANDLINE
+    return {name for name in ctx.params if ctx.get_parameter_source(name) is given}
+
+
 def _format(*forms: str) -> Callable[[Any], Any]:
     return click.option(
         "--format", "form", default=forms[0], show_default=True, type=click.Choice(forms)
@@ -141,9 +147,7 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     from bench.plan import Options
 
     settings = Settings(**{field.name: values.pop(field.name) for field in fields(Settings)})
-    named = {
-        name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
-    }
+    named = _named(ctx)
     if settings.resume is not None and "output" not in named:
         settings = replace(settings, output=None)  # where new runs usually go
     given = {name: value for name, value in values.items() if name in named}
@@ -178,7 +182,8 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 @click.option("--json", "form", flag_value="json", help="print JSON")
 @_output("also write a figure and JSON into this folder")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")
-def recommend(**values: Any) -> None:
+@click.pass_context
+def recommend(ctx: click.Context, /, **values: Any) -> None:
     """Pick the backend and max_workers: for a mix of kernels, or for my own graph.
 
     Measures what tasks and backends take here, predicts every number of workers by simulating the
@@ -197,7 +202,7 @@ def recommend(**values: Any) -> None:
 
     values["form"] = values["form"] or "text"
     settings = Settings(**{field.name: values.pop(field.name) for field in fields(Settings)})
-    sys.exit(recommend_(Options(**values), settings))
+    sys.exit(recommend_(Options(**values), settings, _named(ctx)))
 
 
 @main.command()

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from statistics import median
 
 from bench.noise import UNUSABLE
 from bench.prediction import View
 from bench.recommendation import Candidate, Recommendation
-from bench.statistics import WORTH, median_ratio_of_pairs
+from bench.statistics import WORTH, Estimate, median_ratio_of_pairs
 from executors import Graph
 from executors.backends import BASELINE
 from executors.backends.simulated import Overheads
-from executors.sharing import Demand
 
 MARGIN = 0.15  # of the best prediction: what predictions may be wrong by
 SEQUENTIAL_MARGIN = 0.35  # the same where no parallelism is the alternative
@@ -20,49 +20,70 @@ LARGEST_REGRET = 0.2  # more than that, and nothing is recommended
 MUCH_BYTES = 1e9  # worth a word
 
 
-def candidates_of(predictions: Sequence[Candidate], parallelism: float) -> Iterator[Candidate]:
-    """Those that may be the best for all that predictions can say.
+def next_to_run(found: Recommendation) -> list[Candidate]:
+    """Candidates that have not run yet, with the best of those that have; none: enough has run."""
+    candidates = candidates_of(found.candidates, found.parallelism)
+    new = [each for each in candidates if not each.wall_s]
+    measured = [each for each in found.candidates if each.wall_s]
+    if not new or not measured:
+        return new
+    return [*new, min(measured, key=lambda each: each.seconds)]
 
-    A pool of one worker gains nothing by being a pool, so it is none of them.
+
+def candidates_of(found: Sequence[Candidate], parallelism: float) -> list[Candidate]:
+    """Those that may be the best for all that is known.
+
+    A pool of one worker gains nothing by being a pool, so it is none of them. Where runs of a
+    backend took longer than predicted, its other predictions are taken to be as wrong.
 
     Args:
         parallelism: work over span; where it is 1, nothing can be gained.
     """
-    best_s = min(each.seconds for each in predictions)
     if parallelism < 1 + WORTH:
-        yield next(each for each in predictions if each.backend == BASELINE)
-        return
-    for backend in dict.fromkeys(each.backend for each in predictions):
+        return [each for each in found if each.backend == BASELINE]
+    seconds = _expected_s(found)
+    best_s = min(seconds.values())
+    chosen = []
+    for backend in dict.fromkeys(each.backend for each in found):
         own = [
             each
-            for each in predictions
+            for each in found
             if each.backend == backend and (each.workers > 1 or backend == BASELINE)
         ]
-        if not own:
-            continue
-        own_best_s = min(each.seconds for each in own)
+        own_best_s = min((seconds[each] for each in own), default=float("inf"))
         margin = SEQUENTIAL_MARGIN if backend == BASELINE else MARGIN
         if own_best_s <= best_s * (1 + margin):
-            near = [each for each in own if each.seconds <= own_best_s * (1 + WORTH)]
-            yield min(near, key=lambda each: each.workers)
+            near = [each for each in own if seconds[each] <= own_best_s * (1 + WORTH)]
+            chosen.append(min(near, key=lambda each: each.workers))
+    return chosen
+
+
+def _expected_s(found: Sequence[Candidate]) -> dict[Candidate, float]:
+    """Measured, or else predicted and corrected by what of the backend was measured."""
+    wrong: dict[str, list[float]] = {}
+    for each in found:
+        if each.wall_s and each.predicted is not None and each.predicted.value:
+            wrong.setdefault(each.backend, []).append(each.seconds / each.predicted.value)
+    return {
+        each: each.seconds if each.wall_s else each.seconds * median(wrong.get(each.backend, [1.0]))
+        for each in found
+    }
 
 
 def decide(
     found: Recommendation, graph: Graph, view: View, costs: Mapping[str, Overheads]
 ) -> Recommendation:
     """Picks among the measured candidates or, where none was measured, among the predicted ones."""
-    if parallelism_of(graph, found.work_s, found.span_s) < 1 + WORTH:  # sure without measuring
-        pick = found.sequential
-        return replace(found, pick=pick, reason=why(pick, found, graph, view, costs))
+    alone = found.sequential
+    if found.parallelism < 1 + WORTH:  # sure without measuring
+        return _picked(alone, found, graph, view, costs)
     if found.verdict.level == UNUSABLE:
-        return replace(found, reason=f"The machine is too noisy. {found.verdict}")
+        return replace(found, pick=None, reason=f"The machine is too noisy. {found.verdict}")
     measured = [each for each in found.candidates if each.wall_s]
-    parallelism = parallelism_of(graph, found.work_s, found.span_s)
-    pool = measured or list(candidates_of(found.candidates, parallelism))
+    pool = measured or candidates_of(found.candidates, found.parallelism)
     best = min(pool, key=lambda each: each.seconds)
     near = [each for each in pool if each is best or _is_near(each, best)]
     pick = min(near, key=lambda each: (each.workers, each.start_s, each.seconds))
-    alone = found.sequential
     if alone in pool and pick is not alone and _slowdown(alone, pick, surely=True) <= 1:
         pick = alone  # no gain that is sure
     others = [each for each in measured if each is not pick]
@@ -78,35 +99,64 @@ def decide(
         other = max(others, key=lambda each: _slowdown(pick, each))
         return replace(
             found,
+            pick=None,
             runner_up=other,
             reason=(
                 f"{pick} and {other} cannot be told apart: their runs differ too much."
                 " Stop what else is running, or use longer tasks, and try again."
             ),
         )
-    return replace(found, pick=pick, reason=why(pick, found, graph, view, costs))
+    return _picked(pick, found, graph, view, costs)
+
+
+def _picked(
+    pick: Candidate,
+    found: Recommendation,
+    graph: Graph,
+    view: View,
+    costs: Mapping[str, Overheads],
+) -> Recommendation:
+    bound_s = bound_of(graph, view, pick)
+    reason = why(pick, found, graph, view, costs)
+    return replace(found, pick=pick, bound_s=max(bound_s, found.span_s), reason=reason)
+
+
+def bound_of(graph: Graph, view: View, candidate: Candidate) -> float:
+    """Seconds that no schedule of the candidate can beat, by what it has most work for.
+
+    That are its workers, the cores, or where it has threads the interpreter lock (Brent 1974, for
+    each of them).
+    """
+    demands = [view.demand(task) for task in graph.tasks]
+    machine = view.machines[candidate.backend]
+    workers_s = sum(each.seconds for each in demands) / candidate.workers
+    cores_s = sum(each.seconds * each.cpu for each in demands) / max(machine.cores)
+    lock_s = sum(each.seconds * each.gil for each in demands) if machine.gil else 0.0
+    return max(workers_s, cores_s, lock_s)
 
 
 def _is_near(one: Candidate, best: Candidate) -> bool:
-    """It is surely within 5 % of the best; or it starts faster, and nothing worthwhile is sure."""
+    """It is surely within 5 % of the best; or starts faster, and is within 5 % in the middle."""
     if _slowdown(one, best) <= 1 + WORTH:
         return True
     if not one.wall_s or one.workers != best.workers or one.start_s >= best.start_s:
         return False
-    slowdown = median_ratio_of_pairs(one.wall_s, best.wall_s)
-    return slowdown.value <= 1 + WORTH or _slowdown(one, best, surely=True) <= 1
+    return _pairs(one, best).value <= 1 + WORTH
 
 
 def _slowdown(one: Candidate, other: Candidate, surely: bool = False) -> float:
-    """How many times as long as the other it takes at most; `surely`: at least.
-
-    Runs of the same block are compared with each other.
-    """
+    """How many times as long as the other it takes at most; `surely`: at least."""
     if not one.wall_s or not other.wall_s:
         return one.seconds / other.seconds
-    ratio = median_ratio_of_pairs(one.wall_s, other.wall_s)
+    ratio = _pairs(one, other)
     end = ratio.low if surely else ratio.high
     return ratio.value if end is None else end
+
+
+def _pairs(one: Candidate, other: Candidate) -> Estimate:
+    """Their ratio, block by block, over the last blocks that both were in."""
+    count = min(len(one.wall_s), len(other.wall_s))
+    return median_ratio_of_pairs(one.wall_s[-count:], other.wall_s[-count:])
 
 
 def why(
@@ -119,34 +169,42 @@ def why(
     """What decided, in plain words."""
     demands = [view.demand(task) for task in graph.tasks]
     mean_s = found.work_s / len(graph)
-    cpu = sum(each.cpu * each.seconds for each in demands) / found.work_s if found.work_s else 1.0
+    total_s = sum(each.seconds for each in demands)
+    cpu = sum(each.cpu * each.seconds for each in demands) / total_s if total_s else 1.0
+    gil = sum(each.gil * each.seconds for each in demands) / total_s if total_s else 0.0
+    holds = f"The tasks hold the interpreter lock for {100 * gil:.0f} % of their time"
     if pick.backend == BASELINE:
-        others = [each for each in costs if each != BASELINE]
-        least_s = min((costs[each].task_s + costs[each].wake_s for each in others), default=0.0)
-        if parallelism_of(graph, found.work_s, found.span_s) < 1 + WORTH:
-            return "Each task waits for the one before: the critical path is all there is."
+        least_s = min(
+            (each.task_s + each.wake_s for name, each in costs.items() if name != BASELINE),
+            default=0.0,
+        )
+        if found.parallelism < 1 + WORTH:
+            if graph.width == 1:
+                return "Each task waits for the one before: the critical path is all there is."
+            return (
+                f"The critical path, {_shown(found.span_s)}, is nearly all there is to do:"
+                " little can run beside it."
+            )
         if mean_s < 3 * least_s:
             return (
                 f"The tasks are too short ({_shown(mean_s)} on average): to hand one to a worker"
-                f" takes up to {_shown(least_s)}."
+                f" takes at least {_shown(least_s)}."
             )
+        if gil > 0.5 and "processes" not in costs:
+            return f"{holds}, so threads take turns; processes were not to choose from."
         return "No backend is surely faster than one task after the other."
     sentences = []
+    machine = view.machines[pick.backend]
     if cpu < 0.5:
         sentences.append(
             f"The tasks wait for {100 * (1 - cpu):.0f} % of their time, not for cores."
         )
-    elif pick.backend == "processes" and (gil := _lock_part(demands)) > 0.5:
-        sentences.append(
-            f"The tasks hold the interpreter lock for {100 * gil:.0f} % of their time, so threads"
-            " take turns."
-        )
+    elif gil > 0.5:
+        sentences.append(f"{holds}, so threads take turns.")
     else:
-        speed = view.machines[pick.backend].cores[-1]
-        cores = len(view.machines[pick.backend].cores)
         sentences.append(
-            f"The tasks compute, mostly without the interpreter lock; {cores} cores are"
-            f" {speed:.2f} times one."
+            f"The tasks compute, mostly without the interpreter lock; {len(machine.cores)} cores"
+            f" are {machine.cores[-1]:.2f} times one."
         )
     if pick.seconds < found.span_s * (1 + 2 * WORTH):
         sentences.append(
@@ -162,19 +220,9 @@ def why(
         )
     if pick.memory_bytes > MUCH_BYTES:
         sentences.append(f"Its workers need {pick.memory_bytes / 1e9:.1f} GB to begin with.")
-    if found.regret is None and not pick.wall_s:
+    if not pick.wall_s:
         sentences.append("Nothing was run to verify it.")
     return " ".join(sentences)
-
-
-def parallelism_of(graph: Graph, work_s: float, span_s: float) -> float:
-    """Work over span; of tasks that take no time, tasks over depth."""
-    return work_s / span_s if span_s else graph.average_parallelism
-
-
-def _lock_part(demands: Sequence[Demand]) -> float:
-    total_s = sum(each.seconds for each in demands)
-    return sum(each.gil * each.seconds for each in demands) / total_s if total_s else 0.0
 
 
 def _shown(seconds: float) -> str:

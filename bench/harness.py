@@ -267,8 +267,7 @@ class _Job:
         if not backend_class(backend).runs_tasks:
             for case in missing:
                 graph = self._bench.graphs[case.shape, case.kernel]
-                work = self._bench.actions[case.kernel]
-                self._keep(simulated(case, graph, work, self._alone(case, block)))
+                self._keep(simulated(case, graph, self._alone(case, block)))
             return
         with self._watched(backend, workers, block), load_backend(backend, workers) as pool:
             warm_up(pool, {self._bench.actions[case.kernel] for case in missing})

@@ -46,6 +46,7 @@ def recommend_for_pipeline(
     from executors.zenml.history import recorded_runs
 
     needs, runs = recorded_runs(name)
+    runs = [run for run in runs if run.is_serial] or runs
     usual = {
         step: median(known)
         for step in needs
@@ -73,6 +74,11 @@ def recommend_for_pipeline(
     near = [each for each in candidates if each.seconds <= best.seconds * (1 + WORTH)]
     pick = min(near, key=lambda each: (each.workers, each.backend != BASELINE))
     unknown = [step for step in needs if step not in usual]
+    cpu, gil = KINDS[steps]
+    bound_s = graph.work_s() * max(1 / pick.workers, cpu / cpus, gil)
+    command = None
+    if pick.backend != BASELINE:
+        command = f"bench zenml install --max-workers {pick.workers} --activate"
     return Recommendation(
         name=f"pipeline {name}, from {len(runs)} recorded run{'s' * (len(runs) > 1)}",
         pick=pick,
@@ -80,9 +86,12 @@ def recommend_for_pipeline(
         candidates=tuple(candidates),
         span_s=graph.span_s(),
         work_s=graph.work_s(),
+        parallelism=graph.work_s() / graph.span_s() if graph.span_s() else 1.0,
         regret=None,
-        reason=_reason(graph, pick, steps, unknown),
+        reason=_reason(graph, pick, steps, unknown, all(run.is_serial for run in runs)),
         verdict=Verdict(),
+        bound_s=max(graph.span_s(), bound_s),
+        command=command,
     )
 
 
@@ -120,7 +129,7 @@ def critical_path(graph: Graph) -> list[Task]:
     return path[::-1]
 
 
-def _reason(graph: Graph, pick: Candidate, steps: str, unknown: Sequence[str]) -> str:
+def _reason(graph: Graph, pick: Candidate, steps: str, unknown: Sequence[str], serial: bool) -> str:
     path = critical_path(graph)
     span_s = graph.span_s()
     longest = sorted(path, key=lambda task: -(task.cost_s or 0.0))[:MOST_SHOWN]
@@ -136,6 +145,9 @@ def _reason(graph: Graph, pick: Candidate, steps: str, unknown: Sequence[str]) -
         sentences.append(f"Always cached, so taken for nothing: {', '.join(unknown)}.")
     if pick.backend == BASELINE:
         sentences.append("More workers gain nothing: keep ZenML's local orchestrator.")
-    else:
-        sentences.append(f"To use it: bench zenml install --max-workers {pick.workers} --activate")
+    if not serial:
+        sentences.append(
+            "The steps were recorded side by side, so their times may contain waiting for each"
+            " other; a run with ZenML's local orchestrator would tell."
+        )
     return " ".join(sentences)

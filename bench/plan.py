@@ -218,8 +218,14 @@ def _shapes(options: Options) -> tuple[SizedShape, ...]:
     if specs is None:
         specs = "" if options.workflow else SHAPES
     shapes = [sized_shape(spec) for spec in (_items("shapes", specs) if specs else ())]
+    if "" in options.workflow:
+        raise BenchError("--workflow is empty; name a file or a folder")
     workflows = read_workflows(map(Path, options.workflow))
-    return (*shapes, *(workflow.sized(options.scale) for workflow in workflows))
+    shapes += [workflow.sized(options.scale) for workflow in workflows]
+    names = [shape.text for shape in shapes]
+    if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:
+        raise BenchError(f"a shape and a workflow are both called {twice}; rename the file")
+    return tuple(shapes)
 
 
 def _kernels(options: Options, shapes: Sequence[SizedShape]) -> tuple[SizedKernel, ...]:

@@ -13,7 +13,7 @@ those that something else disturbed: the mean of the middle half of the rounds. 
 side one may be on the faster core; in a run that worker gets more tasks, so they count by their
 speeds (the harmonic mean of their times). How much of a task needs the lock is the median of what
 each round says, which compares threads with processes at that moment. A prediction has a range,
-from the fastest round to the slowest, which shows how steady the machine was. Overheads are
+from the fastest loops to the slowest, which shows how steady the machine was. Overheads are
 measured once for each backend.
 """
 
@@ -32,7 +32,7 @@ from executors.backends import BASELINE, SIMULATED
 from executors.backends.simulated import Overheads
 from executors.sharing import Demand, Machine, stretches
 
-ROUNDS = 9
+ROUNDS = 8
 LOOP_S = 0.08  # of a loop
 EMPTY_TASKS = 400
 SLEEP_S = 0.001
@@ -69,14 +69,13 @@ class Kind:
     """A kind of work on this machine.
 
     Attributes:
-        factors: length of a task over the length that it should have: the usual one, and those
-            of the fastest and of the slowest round.
+        factor: length of a task over the length that it should have.
         cpu, gil: the parts of a task that need a core, and the lock.
         cores: see `Machine`.
         lock: the same of threads that want the interpreter lock.
     """
 
-    factors: tuple[float, float, float]
+    factor: float
     cpu: float
     gil: float
     cores: tuple[float, ...]
@@ -105,9 +104,12 @@ def look(pools: Mapping[str, Backend], work: Work, length_s: float) -> Round:
 
     Args:
         pools: by backend; each has as many workers as there are CPUs, and is warm.
-        length_s: about how long a task of this work is.
+        length_s: about how long a task of this work is; of longer ones than a loop only a part
+            is done.
     """
     count = max(1, round(LOOP_S / length_s))
+    part = min(1.0, LOOP_S / length_s)
+    work = work.times(part)
     cpu, alone_s = _alone(work, count)
     alone = [alone_s]
     processes_s: dict[int, float] = {}
@@ -115,22 +117,37 @@ def look(pools: Mapping[str, Backend], work: Work, length_s: float) -> Round:
     if (pool := pools.get("processes")) is not None:
         alone.append(_task_s(pool, work, count, 1))
         for number in _counts(pool.workers):
-            processes_s[number] = _task_s(pool, work, count, number)
+            processes_s[number] = _task_s(pool, work, count, number) / part
     if (pool := pools.get("threads")) is not None and pool.workers > 1:
-        threads_s = _task_s(pool, work, count, pool.workers)
+        threads_s = _task_s(pool, work, count, pool.workers) / part
         alone.append(_task_s(pool, work, count, 1))
-    return Round(median(alone), cpu, processes_s, threads_s)
+    return Round(median(alone) / part, cpu, processes_s, threads_s)
 
 
-def kind_of_work(rounds: Sequence[Round], length_s: float, cpus: int) -> Kind:
-    """What several looks say together."""
+def usual_of(values: Iterable[float]) -> float:
+    """The interquartile mean: of the middle half, rounded up."""
+    ordered = sorted(values)
+    outer = len(ordered) // 4
+    return fmean(ordered[outer : len(ordered) - outer])
+
+
+def kind_of_work(
+    rounds: Sequence[Round],
+    length_s: float,
+    cpus: int,
+    of: Callable[[list[float]], float] = usual_of,
+) -> Kind:
+    """What several looks say together.
+
+    Args:
+        of: makes one time of those of all rounds; min and max give the ends of the range.
+    """
     cpu = median(each.cpu for each in rounds)
     cpu = 0.0 if cpu < LEAST_CPU else cpu
-    all_s = [each.alone_s for each in rounds]
-    alone_s = usual_of(all_s)
+    alone_s = of([each.alone_s for each in rounds])
     counts = rounds[0].processes_s if cpu else ()
     stretched = {
-        number: usual_of(each.processes_s[number] for each in rounds) / alone_s for number in counts
+        number: of([each.processes_s[number] for each in rounds]) / alone_s for number in counts
     }
     cores = _cores(stretched, cpu, cpus)
     gil = 0.0
@@ -143,15 +160,7 @@ def kind_of_work(rounds: Sequence[Round], length_s: float, cpus: int) -> Kind:
     if locks:
         gil = median(each for each, _ in locks)
         lock = (1.0, median(speeds[1] for _, speeds in locks))
-    factors = [each_s / length_s for each_s in (alone_s, min(all_s), max(all_s))]
-    return Kind((factors[0], factors[1], factors[2]), cpu, gil, cores, lock)
-
-
-def usual_of(values: Iterable[float]) -> float:
-    """The interquartile mean: of the middle half, rounded up."""
-    ordered = sorted(values)
-    outer = len(ordered) // 4
-    return fmean(ordered[outer : len(ordered) - outer])
+    return Kind(alone_s / length_s, cpu, gil, cores, lock)
 
 
 def _cores(stretched: Mapping[int, float], cpu: float, cpus: int) -> tuple[float, ...]:
@@ -262,6 +271,7 @@ def simulated_s(
     machine: Machine,
     costs: Overheads,
 ) -> float:
-    """The makespan of the graph, simulated."""
+    """The makespan of the graph, simulated; infinite if a task took longer than it may."""
     backend = load_backend(SIMULATED, workers, demand=demand, machine=machine, overheads=costs)
-    return run(graph, backend, keep="none").makespan_s
+    report = run(graph, backend, keep="none")
+    return report.makespan_s if report.succeeded else float("inf")

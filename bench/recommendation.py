@@ -66,10 +66,14 @@ class Recommendation:
         candidates: all that were predicted, by backend and workers.
         span_s: the critical path, which no number of workers can beat.
         work_s: all tasks, one after the other.
+        parallelism: work over span; of tasks that take no time, tasks over depth.
         regret: the pick is surely at most this part slower than any other measured candidate;
             None where fewer than two were measured.
         reason: in plain words, why this one, or what to do to be able to tell.
         verdict: how quiet the machine was.
+        bound_s: seconds that no schedule of the pick can beat, by the predicted times.
+        command: what to do to use the pick, or None.
+        left_out: what could not be chosen, and why, in sentences.
     """
 
     name: str
@@ -78,9 +82,13 @@ class Recommendation:
     candidates: tuple[Candidate, ...]
     span_s: float
     work_s: float
+    parallelism: float
     regret: float | None
     reason: str
     verdict: Verdict
+    bound_s: float | None = None
+    left_out: tuple[str, ...] = ()
+    command: str | None = None
 
     def __str__(self) -> str:
         return f"{self.name}: {self.pick or 'cannot tell'}. {self.reason}"
@@ -88,11 +96,6 @@ class Recommendation:
     @property
     def sequential(self) -> Candidate:
         return next(each for each in self.candidates if each.backend == BASELINE)
-
-    @property
-    def bound_s(self) -> float | None:
-        """What no schedule can beat on as many workers as the pick has (Brent 1974)."""
-        return max(self.span_s, self.work_s / self.pick.workers) if self.pick else None
 
     @property
     def speedup(self) -> float:

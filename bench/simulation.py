@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from bench.kernels import KERNELS, Work
 from bench.plan import Case
 from bench.results import Measurement
 from executors import Graph, RunReport, Task, load_backend, run
 from executors.sharing import Demand
 
+LEAST_CPU = 0.05  # tasks that use less of a core wait
 STEPS = 40  # of the curve of cores busy
 
 
-def simulated(case: Case, graph: Graph, work: Work, alone: Measurement) -> Measurement:
+def simulated(case: Case, graph: Graph, alone: Measurement) -> Measurement:
     """What the tasks would take on as many cores as workers.
 
     They are as long as in a sequential run; nothing is added for a scheduler, which makes it a
     bound.
 
     Args:
-        work: what the tasks do.
         alone: the sequential run, of the same block.
     """
     work_s = graph.work_s()
     factor = alone.work_s / work_s if work_s else 0.0
     each_s = alone.work_s / len(graph)
-    cores = 0.0 if KERNELS[work.kernel].waits else 1.0
+    cores = min(1.0, alone.cpu_s / alone.work_s) if alone.work_s else 0.0
+    cores = cores if cores >= LEAST_CPU else 0.0
 
     def demand(task: Task) -> Demand:
-        return Demand(factor * task.cost_s if task.cost_s else each_s * (not work_s), cores)
+        return Demand(factor * (task.cost_s or 0.0) if work_s else each_s, cores)
 
     report = run(graph, load_backend(case.backend, case.workers, demand=demand), keep="none")
     times_s = {task.name: demand(task).seconds for task in graph.tasks}

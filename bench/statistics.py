@@ -231,7 +231,8 @@ def _group(
     baseline = next(made for case, made in samples.items() if is_baseline(case))
     rows = []
     for case, made in samples.items():
-        cores = case.workers if waits else min(case.workers, int(results.header["cpus"]))
+        is_free = waits or case.backend == SIMULATED  # of the number of CPUs
+        cores = case.workers if is_free else min(case.workers, int(results.header["cpus"]))
         rows.append(_row(case, made, baseline, cores, ceilings.get(cores)))
     pick = _pick(rows)
     others = [row for row in rows if row.case.backend not in (pick.case.backend, BASELINE)]
@@ -291,7 +292,7 @@ def _ceilings(results: Results, kernel: str) -> dict[int, Estimate]:
 
 def _fits(rows: Sequence[Row]) -> dict[str, Fits]:
     fits = {}
-    for backend in dict.fromkeys(row.case.backend for row in rows):
+    for backend in dict.fromkeys(row.case.backend for row in rows if not row.is_simulated):
         walls = {row.case.workers: row.wall_s for row in rows if row.case.backend == backend}
         found = fit(walls)
         if found is not None:

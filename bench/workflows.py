@@ -30,6 +30,9 @@ from executors import Graph, GraphError, Task
 
 VERSIONS = ("1.4", "1.5")
 WORK_S = 1.0  # of a workflow that is scaled by itself
+LONGEST_S = 1e9  # a recorded task
+LONGEST_SCALED_S = 3600.0  # a task that is run
+LEAST_S = 1e-9  # what is shorter takes no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +52,22 @@ class Workflow:
     missing: int
 
     def sized(self, scale: float | None) -> SizedShape:
-        """The shape with the recorded times multiplied; None: so that they add up to a second."""
+        """The shape with the recorded times multiplied; None: so that they add up to a second.
+
+        Raises:
+            BenchError: a task would be longer than an hour.
+        """
         if scale is None:
             total_s = math.fsum(self.recorded_s.values())
-            scale = WORK_S / total_s if total_s else 1.0
+            scale = WORK_S / total_s if total_s > LEAST_S else 1.0
         lengths_s = {task: scale * recorded_s for task, recorded_s in self.recorded_s.items()}
+        lengths_s = {task: each_s * (each_s >= LEAST_S) for task, each_s in lengths_s.items()}
+        longest = max(lengths_s, key=lambda task: lengths_s[task])
+        if lengths_s[longest] > LONGEST_SCALED_S:
+            raise BenchError(
+                f"workflow {self.name}: task {longest!r} would take {lengths_s[longest]:.3g} s;"
+                f" give a smaller --scale, for {LONGEST_SCALED_S:g} s at most"
+            )
         return SizedShape(self.name, self.needs, lengths_s)
 
 
@@ -68,7 +82,8 @@ def read_workflows(paths: Iterable[Path]) -> list[Workflow]:
         found = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not found:
             raise BenchError(f"{path} has no .json files; name a workflow in WfFormat")
-        files += [file for file in found if file not in files]
+        known = {file.resolve() for file in files}
+        files += [file for file in found if file.resolve() not in known]
     workflows = [read_workflow(file) for file in files]
     names = [workflow.name for workflow in workflows]
     for name in names:
@@ -245,6 +260,7 @@ def _runtime_s(task: Mapping[str, Any], place: str) -> float | None:
     if value is None:
         return None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or value < 0:
-        raise _Malformed(f"{place}: runtimeInSeconds is {value!r}, not a time of at least 0")
+    if not is_number or not 0 <= value <= LONGEST_S:
+        shown = f"{str(value)[:40]}"
+        raise _Malformed(f"{place}: runtimeInSeconds is {shown}, not from 0 to {LONGEST_S:g}")
     return float(value)

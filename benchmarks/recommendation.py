@@ -22,7 +22,7 @@ from bench.ceiling import warm_up
 from bench.harness import graph_of
 from bench.kernels import SizedKernel, calibrate
 from bench.kernels import sized as sized_kernel
-from bench.prediction import kind_of_work, look
+from bench.prediction import look
 from bench.recommend import Advisor, default_counts
 from bench.recommendation import Recommendation
 from bench.shapes import SizedShape
@@ -73,7 +73,7 @@ def predictions() -> Iterator[Row]:
         with Advisor() as advisor:
             counts = [advisor.cpus, 2 * advisor.cpus][: 1 + kernel.kernel.waits]
             wanted = [(backend, each) for backend in BARS for each in counts]
-            pools = {backend: advisor._pool(backend, advisor.cpus) for backend in BARS}
+            pools = advisor.side_by_side()
             for pool in pools.values():
                 warm_up(pool, [work])
             walls: dict[Pool, list[float]] = {each: [] for each in wanted}
@@ -82,12 +82,11 @@ def predictions() -> Iterator[Row]:
                 random.shuffle(wanted)
                 for backend, workers in wanted:
                     looks.append(look(pools, work, kernel.length_s))
-                    wall_s = advisor._run_s(graph, backend, workers)
+                    wall_s = advisor.run_s(graph, backend, workers)
                     if number:  # the first one warms up
                         walls[backend, workers].append(wall_s)
-            kind = kind_of_work(looks, kernel.length_s, advisor.cpus)
-            advisor._kinds[kernel.kernel.name] = kind
-            found = advisor.predict(graph, advisor.views(kernel, work), counts)
+            advisor.know(kernel, looks)
+            found = advisor.predict(graph, advisor.views(kernel, work), counts, [])
         foreseen_s = {(each.backend, each.workers): each.seconds for each in found}
         for backend, workers in sorted(walls):
             ratio = foreseen_s[backend, workers] / median(walls[backend, workers])
@@ -128,7 +127,7 @@ def told_apart(
     for number in range(MORE_BLOCKS + 1):
         random.shuffle(near)
         for pool in near:
-            took_s = advisor._run_s(graph, *pool)
+            took_s = advisor.run_s(graph, *pool)
             if number:  # the first one warms up
                 walls[pool].append(took_s)
     return {pool: median(each) for pool, each in walls.items()}

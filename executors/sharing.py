@@ -76,7 +76,7 @@ def stretches(machine: Machine, kinds: Sequence[Parts], counts: Sequence[int]) -
     holders = sum(count * gil for count, _, gil in crowd)  # that would hold the lock at once
     others = sum(count * (cpu - gil) for count, cpu, gil in crowd)
     cores = _speed(machine.cores, others + min(holders, 1.0))
-    lock = _speed(machine.gil, holders)
+    lock = _speed(machine.gil, max(1.0, holders))  # a lone holder has all of it
     on_core = with_lock = (
         1.0  # what the parts that need a core, and core and lock, are stretched to
     )

@@ -6,6 +6,7 @@ for the ids in SVG, and no state of pyplot.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -70,8 +71,10 @@ def draw_speedup(groups: Sequence[Group], cpus: int, folder: Path, name: str) ->
 def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
     counts = sorted({row.case.workers for row in group.rows} | {1})
     axes.plot(counts, counts, color=MUTED, linestyle=":", linewidth=1, label="ideal")
-    bound = [group.bound(workers) for workers in counts]
-    axes.plot(counts, bound, color=MUTED, linewidth=1, label="bound of the graph")
+    steps = range(16 * math.ceil(math.log2(counts[-1])))
+    finely = sorted({*counts, *(min(counts[-1], round(2 ** (step / 16))) for step in steps)})
+    bound = [group.bound(workers) for workers in finely]
+    axes.plot(finely, bound, color=MUTED, linewidth=1, label="bound of the graph")
     axes.axvline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
     for backend, rows in _by_backend(group.rows).items():
         _curve(axes, group, rows, backend)

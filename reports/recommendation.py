@@ -56,6 +56,7 @@ def _panel(axes: Axes, found: Recommendation, cpus: int) -> None:
     axes.set_xlabel("max_workers (log scale)")
     axes.set_yscale("log")
     times = [each.seconds for each in found.candidates] + [found.span_s or found.work_s]
+    times = [each for each in times if each] or [1.0]
     low, high = min(times) * 0.8, max(times) * 1.25
     steps = [digit * 10.0**power for power in range(-6, 6) for digit in (1, 2, 5)]
     ticks = [step for step in steps if low <= step <= high]

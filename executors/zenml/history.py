@@ -66,6 +66,11 @@ class RecordedRun:
     step_s: dict[str, float]
     idle_s: float
 
+    @property
+    def is_serial(self) -> bool:
+        """No two steps ran at once, so none was slowed down by another."""
+        return sum(self.step_s.values()) <= 1.02 * (self.wall_s - self.idle_s)
+
 
 def recorded_runs(name: str) -> tuple[dict[str, tuple[str, ...]], list[RecordedRun]]:
     """Whom each step of a pipeline needs, and its last completed runs with the same steps.

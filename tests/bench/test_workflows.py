@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from bench import BenchError
 from bench.cli import main
 from bench.results import read_results
-from bench.workflows import read_workflow, read_workflows
+from bench.workflows import Workflow, read_workflow, read_workflows
 
 # split (2 s) -> left, right (3 s, 4 s) -> join, of which no time is known
 NEEDS: dict[str, list[str]] = {
@@ -74,6 +74,25 @@ def test_recorded_times_are_scaled() -> None:
     assert sum((made.sized(None).lengths_s or {}).values()) == pytest.approx(1.0)
     scaled = made.sized(0.5).lengths_s or {}
     assert scaled == {task: 0.5 * time_s for task, time_s in made.recorded_s.items()}
+
+
+def test_times_beyond_all_reason_are_refused_or_nothing() -> None:
+    long = Workflow("long", {"a": (), "b": ()}, {"a": 1e9, "b": 1.0}, 0)
+    assert sum((long.sized(None).lengths_s or {}).values()) == pytest.approx(1.0)
+    with pytest.raises(BenchError, match=r"'a' would take 1e\+09 s; give a smaller --scale"):
+        long.sized(1.0)
+    short = Workflow("short", {"a": ()}, {"a": 5e-324}, 0)
+    assert short.sized(None).lengths_s == {"a": 0.0}
+
+
+def test_a_workflow_may_be_named_twice_but_not_as_a_shape(tmp_path: Path) -> None:
+    path = written(tmp_path, version_1_5())
+    (tmp_path / "folder").mkdir()
+    again = tmp_path / "folder" / ".." / path.name
+    assert len(read_workflows([path, again])) == 1
+    result = bench("run", "--dry-run", "--workflow", path, "--shapes", "diamond")
+    assert result.exit_code == 2
+    assert "a shape and a workflow are both called diamond" in result.output
 
 
 def test_repeated_names_are_told_apart(tmp_path: Path) -> None:
@@ -144,7 +163,9 @@ EXECUTED = ("workflow", "execution", "tasks")
         (changed(*SPECIFIED, 0, "parents", to=["join"]), "the graph has a cycle"),
         (changed(*SPECIFIED, 0, "parents", to=["split"]), "the graph has a cycle"),
         (changed(*EXECUTED, 0, "runtimeInSeconds", to=-1), r"tasks\[0\]: runtimeInSeconds is -1"),
-        (changed(*EXECUTED, 0, "runtimeInSeconds", to="3"), "not a time of at least 0"),
+        (changed(*EXECUTED, 0, "runtimeInSeconds", to="3"), r"is 3, not from 0 to 1e\+09"),
+        (changed(*EXECUTED, 0, "runtimeInSeconds", to=10**400), r"0, not from 0 to 1e\+09"),
+        (changed(*EXECUTED, 0, "runtimeInSeconds", to=float("nan")), "is nan, not from 0"),
         (changed(*EXECUTED, 0, "id", to=None), r"execution.tasks\[0\] has no 'id'"),
         (
             changed("workflow", "tasks", 0, "name", to="", version=version_1_4),
@@ -215,6 +236,7 @@ def test_shapes_and_workflows_go_together(tmp_path: Path) -> None:
         (["--scale", "2"], "name one with --workflow"),
         (["--scale", "0", "--workflow", "x.json"], "--scale must be above 0"),
         (["--scale", "nan", "--workflow", "x.json"], "--scale must be above 0"),
+        (["--workflow", ""], "--workflow is empty"),
     ],
 )
 def test_a_scale_needs_a_workflow_and_a_size(options: list[str], says: str) -> None:

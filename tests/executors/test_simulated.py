@@ -140,6 +140,13 @@ def test_who_holds_the_lock_holds_it_longer_where_cores_are_contested() -> None:
     assert found == pytest.approx([3.0, 6.0])
 
 
+def test_a_lone_holder_waits_for_cores_only() -> None:
+    """Nine tasks that compute and one that holds a lock which nobody else wants, on one core."""
+    kinds, counts = [(1.0, 0.0), (0.5, 0.5)], [9, 1]
+    with_lock = stretches(Machine((1.0,), (1.0, 1.0)), kinds, counts)
+    assert with_lock == pytest.approx(stretches(Machine((1.0,)), kinds, counts))
+
+
 def test_when_one_has_ended_the_others_are_faster() -> None:
     """1 s and 3 s of work on one core: the first ends after 2 s, then the second is alone."""
     graph = Graph([task("short", 1.0), task("long", 3.0)])
