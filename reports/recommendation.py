@@ -14,6 +14,7 @@ from reports.markdown import duration
 from reports.plots import MUTED, SETTINGS, panels_of, save, style_of, unless_crowded
 
 MOST_PANELS = 12
+LEAST_TICKS = 3
 
 
 def draw_recommendations(found: Sequence[Recommendation], cpus: int, path: Path) -> None:
@@ -42,11 +43,10 @@ def _panel(axes: Axes, found: Recommendation, cpus: int) -> None:
             [found.pick.seconds],
             marker="*",
             linestyle="none",
-            markersize=13,
+            markersize=17,
             color="#F0E442",
             markeredgecolor="black",
-            alpha=0.8,
-            zorder=5,
+            zorder=1,  # behind what was measured
             label="pick",
         )
     axes.set_title(found.name, loc="left", fontsize=8)
@@ -58,8 +58,11 @@ def _panel(axes: Axes, found: Recommendation, cpus: int) -> None:
     times = [each.seconds for each in found.candidates] + [found.span_s or found.work_s]
     times = [each for each in times if each] or [1.0]
     low, high = min(times) * 0.8, max(times) * 1.25
-    steps = [digit * 10.0**power for power in range(-6, 6) for digit in (1, 2, 5)]
-    ticks = [step for step in steps if low <= step <= high]
+    ticks: list[float] = []
+    for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):  # more of them where there is room
+        if len(ticks) < LEAST_TICKS:
+            steps = [digit * 10.0**power for power in range(-6, 6) for digit in digits]
+            ticks = [step for step in steps if low <= step <= high]
     axes.set_yticks(ticks, [duration(tick) for tick in ticks])
     axes.set_ylim(low, high)
     axes.xaxis.set_minor_locator(NullLocator())
