@@ -451,7 +451,7 @@ def test_a_graph_of_ones_own() -> None:
     }
     if found.pick is not None:  # else something else ran, and it says so
         assert found.pick.workers == 8
-        assert len(found.pick.wall_s) == 5
+        assert len(found.pick.wall_s) >= 5
         assert found.speedup > 2
 
 
@@ -491,10 +491,9 @@ def test_only_the_numbers_that_are_asked_for(tmp_path: Path) -> None:
 def test_json_and_predictions_only() -> None:
     result = command("--shapes", "chain:length=3", "--kernel", "sleep:1ms", "--no-verify", "--json")
     (content,) = json.loads(result.output)
-    assert content["noise"]["level"] in ("clean", "noisy", "unusable")
     assert not any(each["wall_s"] for each in content["candidates"])
-    if result.exit_code == 0:
-        assert content["pick"]["backend"] == "sequential"
+    assert result.exit_code == 0  # a chain is sequential, whatever else runs
+    assert content["pick"]["backend"] == "sequential"
 
 
 def test_what_is_finished_is_written_when_it_is_interrupted(
@@ -609,7 +608,7 @@ def test_simulating_is_what_recommend_predicts_with(monkeypatch: pytest.MonkeyPa
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
 def test_with_two_busy_processes_beside_it_it_is_not_confidently_wrong() -> None:
-    """Python code in a fan: more than one process, or it cannot be told."""
+    """Python code in a fan: processes are right; sequential if little was to gain meanwhile."""
     options = ["--shapes", "fan-in:width=16", "--kernel", "python-cpu:5ms", "--json"]
     with busy_processes(2 * usable_cpus()):
         result = command(*options)
@@ -617,7 +616,7 @@ def test_with_two_busy_processes_beside_it_it_is_not_confidently_wrong() -> None
     assert content["noise"]["level"] != "clean"
     if result.exit_code == 0:
         assert content["pick"]["backend"] in ("processes", "sequential")
-        assert content["pick"]["workers"] <= 2 * usable_cpus()
+        assert content["pick"]["backend"] == "processes" or content["regret"] <= 0.2
     else:
         assert (result.exit_code, content["pick"]) == (4, None)
         assert "too noisy" in content["reason"] or "told apart" in content["reason"]
