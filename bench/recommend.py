@@ -349,8 +349,10 @@ class Advisor:
         """
         walls: dict[Candidate, list[float]] = {each: [] for each in batch}
         failed: set[str] = set()
-        for block in range(-1, blocks):  # the first one warms up
+        for block in range(-1, blocks):  # the first one warms up those that have not run yet
             order = [each for each in batch if each.backend not in failed]
+            if block < 0:
+                order = [each for each in order if not each.wall_s]
             self._shuffle(order)
             for each in order:
                 try:

@@ -298,7 +298,7 @@ def test_more_blocks_are_run_where_the_first_ones_do_not_tell(
     def run_s(advisor: Advisor, graph: Graph, backend: str, workers: int) -> float:
         made.append(backend)
         number = made.count(backend)
-        if number in (1, 7):  # they warm up
+        if number == 1:  # it warms up
             return 9.0
         return walls[backend][number - 2] if number < 7 else {"threads": 0.3}.get(backend, 0.33)
 
