@@ -20,9 +20,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bench import BenchError
+from bench.estimates import Estimate, ratio
 from bench.plan import Case
 from bench.results import Results
-from bench.statistics import Estimate, is_baseline, ratio, walls_of
+from bench.statistics import is_baseline, walls_of
 
 FASTER, SLOWER, SAME, INCONCLUSIVE = "faster", "slower", "same", "inconclusive"
 YARDSTICK = "yardstick"

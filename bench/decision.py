@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 
+from bench.estimates import (
+    MIN_SAMPLES,
+    WORTH,
+    Estimate,
+    median_ratio_of_pairs,
+    ratio_of_medians,
+)
 from bench.noise import UNUSABLE
 from bench.prediction import View
 from bench.recommendation import Candidate, Recommendation
-from bench.statistics import WORTH, Estimate, median_ratio_of_pairs
 from executors import Graph
 from executors.backends import BASELINE
 from executors.backends.simulated import Overheads
 
 MARGIN = 0.15  # of the best prediction: what predictions may be wrong by
-SEQUENTIAL_MARGIN = 0.35  # the same where no parallelism is the alternative
+SEQUENTIAL_MARGIN = 0.35  # the same where no parallelism is the alternative to a prediction
 LARGEST_REGRET = 0.2  # more than that, and nothing is recommended
 MUCH_BYTES = 1e9  # worth a word
 
@@ -42,7 +48,8 @@ def candidates_of(found: Sequence[Candidate], parallelism: float) -> list[Candid
     if parallelism < 1 + WORTH:
         return [each for each in found if each.backend == BASELINE]
     seconds = _expected_s(found)
-    best_s = min(seconds.values())
+    best = min(seconds, key=lambda each: seconds[each])
+    alone_margin = MARGIN if best.wall_s else SEQUENTIAL_MARGIN
     chosen = []
     for backend in dict.fromkeys(each.backend for each in found):
         own = [
@@ -51,8 +58,8 @@ def candidates_of(found: Sequence[Candidate], parallelism: float) -> list[Candid
             if each.backend == backend and (each.workers > 1 or backend == BASELINE)
         ]
         own_best_s = min((seconds[each] for each in own), default=float("inf"))
-        margin = SEQUENTIAL_MARGIN if backend == BASELINE else MARGIN
-        if own_best_s <= best_s * (1 + margin):
+        margin = alone_margin if backend == BASELINE else MARGIN
+        if own_best_s <= seconds[best] * (1 + margin):
             near = [each for each in own if seconds[each] <= own_best_s * (1 + WORTH)]
             chosen.append(min(near, key=lambda each: each.workers))
     return chosen
@@ -154,9 +161,15 @@ def _slowdown(one: Candidate, other: Candidate, surely: bool = False) -> float:
 
 
 def _pairs(one: Candidate, other: Candidate) -> Estimate:
-    """Their ratio, block by block, over the last blocks that both were in."""
-    count = min(len(one.wall_s), len(other.wall_s))
-    return median_ratio_of_pairs(one.wall_s[-count:], other.wall_s[-count:])
+    """Their ratio, block by block, over the blocks that both were in if these are enough."""
+    walls = dict(zip(one.blocks, one.wall_s, strict=True))
+    other_walls = dict(zip(other.blocks, other.wall_s, strict=True))
+    both = [block for block in walls if block in other_walls]
+    if len(both) < MIN_SAMPLES:
+        return ratio_of_medians(one.wall_s, other.wall_s)
+    return median_ratio_of_pairs(
+        [walls[block] for block in both], [other_walls[block] for block in both]
+    )
 
 
 def why(
@@ -168,61 +181,70 @@ def why(
 ) -> str:
     """What decided, in plain words."""
     demands = [view.demand(task) for task in graph.tasks]
-    mean_s = found.work_s / len(graph)
     total_s = sum(each.seconds for each in demands)
-    cpu = sum(each.cpu * each.seconds for each in demands) / total_s if total_s else 1.0
     gil = sum(each.gil * each.seconds for each in demands) / total_s if total_s else 0.0
     holds = f"The tasks hold the interpreter lock for {100 * gil:.0f} % of their time"
     if pick.backend == BASELINE:
-        least_s = min(
-            (each.task_s + each.wake_s for name, each in costs.items() if name != BASELINE),
-            default=0.0,
-        )
-        if found.parallelism < 1 + WORTH:
-            if graph.width == 1:
-                return "Each task waits for the one before: the critical path is all there is."
-            return (
-                f"The critical path, {_shown(found.span_s)}, is nearly all there is to do:"
-                " little can run beside it."
-            )
-        if mean_s < 3 * least_s:
-            return (
-                f"The tasks are too short ({_shown(mean_s)} on average): to hand one to a worker"
-                f" takes at least {_shown(least_s)}."
-            )
         if gil > 0.5 and "processes" not in costs:
-            return f"{holds}, so threads take turns; processes were not to choose from."
-        return "No backend is surely faster than one task after the other."
-    sentences = []
-    machine = view.machines[pick.backend]
+            holds += ", so threads take turns; processes were not to choose from."
+            return _why_sequential(found, graph, costs, otherwise=holds)
+        return _why_sequential(found, graph, costs)
+    cpu = sum(each.cpu * each.seconds for each in demands) / total_s if total_s else 1.0
+    cores = view.machines[pick.backend].cores
     if cpu < 0.5:
-        sentences.append(
-            f"The tasks wait for {100 * (1 - cpu):.0f} % of their time, not for cores."
-        )
+        limit = f"The tasks wait for {100 * (1 - cpu):.0f} % of their time, not for cores."
     elif gil > 0.5:
-        sentences.append(f"{holds}, so threads take turns.")
+        limit = f"{holds}, so threads take turns."
     else:
-        sentences.append(
-            f"The tasks compute, mostly without the interpreter lock; {len(machine.cores)} cores"
-            f" are {machine.cores[-1]:.2f} times one."
+        limit = (
+            f"The tasks compute, mostly without the interpreter lock; {len(cores)} cores are"
+            f" {cores[-1]:.2f} times one."
         )
+    return " ".join([limit, *_remarks(pick, found, computes=cpu >= 0.5)])
+
+
+def _why_sequential(
+    found: Recommendation,
+    graph: Graph,
+    costs: Mapping[str, Overheads],
+    otherwise: str = "No backend is surely faster than one task after the other.",
+) -> str:
+    if graph.width == 1:
+        return "Each task waits for the one before: the critical path is all there is."
+    if found.parallelism < 1 + WORTH:
+        return (
+            f"The critical path, {_shown(found.span_s)}, is nearly all there is to do:"
+            " little can run beside it."
+        )
+    mean_s = found.work_s / len(graph)
+    added_s = [each.task_s + each.wake_s for name, each in costs.items() if name != BASELINE]
+    least_s = min(added_s, default=0.0)
+    if mean_s < 3 * least_s:
+        return (
+            f"The tasks are too short ({_shown(mean_s)} on average): to hand one to a worker"
+            f" takes at least {_shown(least_s)}."
+        )
+    return otherwise
+
+
+def _remarks(pick: Candidate, found: Recommendation, computes: bool) -> Iterator[str]:
+    """Sentences on what else limits the pick, or comes with it."""
     if pick.seconds < found.span_s * (1 + 2 * WORTH):
-        sentences.append(
+        yield (
             f"The critical path, {_shown(found.span_s)}, is nearly reached: more workers change"
             " nothing."
         )
-    elif cpu >= 0.5:
-        sentences.append("More workers than cores gain nothing.")
+    elif computes:
+        yield "More workers than cores gain nothing."
     if pick.start_s + pick.seconds > found.sequential.seconds:
-        sentences.append(
+        yield (
             f"Starting the workers takes {_shown(pick.start_s)}, once: more than a single run"
             " gains."
         )
     if pick.memory_bytes > MUCH_BYTES:
-        sentences.append(f"Its workers need {pick.memory_bytes / 1e9:.1f} GB to begin with.")
+        yield f"Its workers need {pick.memory_bytes / 1e9:.1f} GB to begin with."
     if not pick.wall_s:
-        sentences.append("Nothing was run to verify it.")
-    return " ".join(sentences)
+        yield "Nothing was run to verify it."
 
 
 def _shown(seconds: float) -> str:

@@ -11,11 +11,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from statistics import median
 
+from bench.estimates import WORTH
 from bench.noise import Verdict
 from bench.prediction import simulated_s
 from bench.recommend import default_counts
 from bench.recommendation import Candidate, Recommendation, median_and_range
-from bench.statistics import WORTH
 from executors import Graph, Task, usable_cpus
 from executors.backends import BASELINE
 from executors.backends.simulated import Overheads

@@ -220,11 +220,23 @@ def lock_of(
     def stretch(gil: float) -> float:
         return stretches(Machine(cores, (1.0, 1.0)), [(cpu, gil)], [threads])[0]
 
-    if stretched <= stretch(0.0) * (1 + LEAST_LOCK):  # no longer than cores alone explain
-        return 0.0, (1.0, 1.0)
-    if stretch(cpu) <= stretched:  # all of it, and handing the lock over costs something as well
-        return cpu, (1.0, min(1.0, stretch(cpu) / stretched))
-    return bisected(stretch, stretched, cpu), (1.0, 1.0)
+    gil = lock_part(stretch, stretched, cpu)
+    if gil < cpu:
+        return gil, (1.0, 1.0)
+    return cpu, (1.0, min(1.0, stretch(cpu) / stretched))  # handing it over costs something as well
+
+
+def lock_part(takes: Callable[[float], float], taken: float, cpu: float) -> float:
+    """The part of a task that needs the lock, from how long threads have taken.
+
+    Args:
+        takes: how long they would, if it were so much.
+    """
+    if taken <= takes(0.0) * (1 + LEAST_LOCK):  # no longer than cores alone explain
+        return 0.0
+    if takes(cpu) <= taken:
+        return cpu
+    return bisected(takes, taken, cpu)
 
 
 def bisected(rising: Callable[[float], float], wanted: float, most: float) -> float:

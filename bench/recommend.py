@@ -20,54 +20,32 @@ from __future__ import annotations
 
 import math
 import random
-import time
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import median
+from time import monotonic
 
 import psutil
 
-from bench import BenchError
-from bench.ceiling import warm_up
 from bench.counters import Counters
 from bench.decision import decide, next_to_run
-from bench.kernels import SizedKernel, Work, calibrate, sized
+from bench.estimates import WORTH
 from bench.machine import describe_machine
 from bench.noise import UNUSABLE, Verdict, judge_machine
-from bench.prediction import (
-    LEAST_CPU,
-    LEAST_LOCK,
-    ROUNDS,
-    Kind,
-    Round,
-    View,
-    bisected,
-    kind_of_work,
-    look,
-    overheads,
-    simulated_s,
-    usual_of,
-)
+from bench.prediction import View, simulated_s
+from bench.profiler import MOST_WAITING, Profiler
 from bench.recommendation import Candidate, Recommendation, median_and_range
-from bench.statistics import WORTH
-from executors import Backend, Graph, RunFailed, Task, load_backend, run, usable_cpus
-from executors.backends import BASELINE, backend_class, backend_names
+from executors import Graph, RunFailed
+from executors.backends import BASELINE
 from executors.backends.base import checked_workers
-from executors.backends.simulated import Overheads
-from executors.sharing import Demand, Machine
 
 BLOCKS = 5
 MORE_BLOCKS = 4  # where the first ones leave more open than this
 SURE = 0.1
-MOST_WAITING = 16  # workers a CPU that are tried for tasks that wait
+SWEEP_RUNS = 14  # of each candidate: seven blocks, and a warm-up in each
+SWEEP_PART = 0.25  # of the time of a sweep: more than that is not worth being surer
 ROOM = 0.8  # of the free memory, that workers may need before they do anything
 MOST_TASKS = 10_000  # of a graph whose predictions get a range
-OWN_ROUNDS = 3  # of a graph of which nothing is known
-CONTESTED = 1.5  # cores that tasks must want together to show whether they need the lock
-
-Pool = tuple[str, int]  # backend and workers
 
 
 def recommend(
@@ -97,143 +75,19 @@ def recommend(
     """
     for workers in max_workers or ():
         checked_workers(workers)
-    with Advisor(backends) as advisor:
-        views = advisor.views_of(graph)
-        return advisor.recommend(name, graph, views, max_workers, verify)
+    with Profiler(backends) as profiler:
+        advisor = Advisor(profiler)
+        return advisor.recommend(name, graph, profiler.views_of(graph), max_workers, verify)
 
 
 class Advisor:
-    """Recommends for one graph after the other; while it is entered, its pools are warm.
+    """Recommends for one graph after the other."""
 
-    Attributes:
-        cpus: how many there are.
-    """
-
-    def __init__(self, backends: Sequence[str] | None = None, seed: int = 0) -> None:
-        self.cpus = usable_cpus()
-        names = backend_names() if backends is None else list(backends)
-        self._names = [name for name in names if name != BASELINE and _is_usable(name)]
-        if not self._names:
-            raise BenchError("there is no backend to choose from; name threads or processes")
+    def __init__(self, profiler: Profiler, seed: int = 0) -> None:
+        self._profiler = profiler
         self._shuffle = random.Random(seed).shuffle
-        self._stack = ExitStack()
-        self._pools: dict[Pool, Backend] = {}
-        self._overheads: dict[str, Overheads] = {}
-        self._kinds: dict[tuple[str, float], list[Kind]] = {}
-        self._worker_bytes: dict[str, float] = {}
-        self._machine: dict[str, object] = {}
-
-    def __enter__(self) -> Advisor:
-        try:
-            self._machine = describe_machine()
-            self._before = Counters()
-            for backend in [BASELINE, *self._names]:
-                before_bytes = _children_bytes()
-                pool = self.pool(backend, self.cpus)
-                self._worker_bytes[backend] = (_children_bytes() - before_bytes) / self.cpus
-                self._overheads[backend] = overheads(pool)
-        except BaseException:
-            self._stack.close()
-            raise
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
-
-    def pool(self, backend: str, workers: int) -> Backend:
-        """A warm one, which lives as long as this."""
-        key = backend, 1 if backend == BASELINE else workers
-        if key not in self._pools:
-            self._pools[key] = self._stack.enter_context(load_backend(*key))
-            warm_up(self._pools[key], [])
-        return self._pools[key]
-
-    def run_s(self, graph: Graph, backend: str, workers: int) -> float:
-        """Seconds of a run on a warm pool."""
-        pool = self.pool(backend, workers)
-        began_s = time.monotonic()
-        run(graph, pool, keep="none").raise_for_failures()
-        return time.monotonic() - began_s
-
-    # -- what tasks take ---------------------------------------------------------------------
-
-    def views(self, kernel: SizedKernel, work: Work) -> list[View]:
-        """Of graphs whose tasks are a kernel's, as long as their `cost_s` says.
-
-        The first one is what is usual; with the others, the fastest and the slowest, predictions
-        have a range.
-        """
-        if not kernel.length_s:
-            return [View(lambda task: Demand(0.0), self._machines(Machine.ideal(self.cpus)))]
-        key = kernel.kernel.name, kernel.length_s
-        if key not in self._kinds:
-            pools = self.side_by_side()
-            for pool in pools.values():
-                warm_up(pool, [work])
-            rounds = [look(pools, work, kernel.length_s) for _ in range(ROUNDS)]
-            self.know(kernel, rounds)
-        return [
-            View(
-                partial(_as_long_as_said, kind.factor, kind.cpu, kind.gil),
-                {backend: kind.machine(backend) for backend in (BASELINE, *self._names)},
-            )
-            for kind in self._kinds[key]
-        ]
-
-    def side_by_side(self) -> dict[str, Backend]:
-        """The pools to look at work with: processes show the cores, whatever is asked for."""
-        wanted = [name for name in ("threads", "processes") if name in self._names]
-        if "processes" not in wanted and _is_usable("processes"):
-            wanted.append("processes")
-        return {name: self.pool(name, self.cpus) for name in wanted}
-
-    def know(self, kernel: SizedKernel, rounds: Sequence[Round]) -> None:
-        """Takes what looks at a kernel's work say."""
-        self._kinds[kernel.kernel.name, kernel.length_s] = [
-            kind_of_work(rounds, kernel.length_s, self.cpus, of) for of in (usual_of, min, max)
-        ]
-
-    def views_of(self, graph: Graph) -> list[View]:
-        """Of a graph of which nothing is known: runs it some times, once to warm up."""
-        if not len(graph):
-            raise BenchError("there is nothing to recommend for a graph without tasks")
-        native = sized("native-cpu:5ms")
-        machines = self.views(native, calibrate(native))[0].machines
-        self.run_s(graph, BASELINE, 1)
-        found = []
-        for _ in range(OWN_ROUNDS):
-            times_s, cpu = _alone(graph, self.pool(BASELINE, 1))
-            gil = 0.0
-            own = dict(machines)
-            if "threads" in self._names and cpu >= LEAST_CPU and self.cpus > 1:
-                own["threads"] = Machine(machines["threads"].cores, (1.0, 1.0))
-                gil = self._lock_part(graph, times_s, cpu, own["threads"])
-            found.append(View(partial(_measured, times_s, cpu, gil), own))
-        return found
-
-    def _lock_part(
-        self, graph: Graph, times_s: Mapping[str, float], cpu: float, machine: Machine
-    ) -> float:
-        """The part of the tasks that needs the lock, from how long a run on threads takes."""
-        workers = self.cpus
-        if cpu * workers < CONTESTED:
-            workers = min(graph.width, MOST_WAITING * self.cpus, math.ceil(CONTESTED / cpu))
-
-        def makespan_s(gil: float) -> float:
-            demand = partial(_measured, times_s, cpu, gil)
-            return simulated_s(graph, workers, demand, machine, self._overheads["threads"])
-
-        took_s = self.run_s(graph, "threads", workers)
-        if took_s <= makespan_s(0.0) * (1 + LEAST_LOCK):
-            return 0.0
-        if makespan_s(cpu) <= took_s:
-            return cpu
-        return bisected(makespan_s, took_s, cpu)
-
-    def _machines(self, machine: Machine) -> dict[str, Machine]:
-        return dict.fromkeys((BASELINE, *self._names), machine)
-
-    # -- what to run -------------------------------------------------------------------------
+        self._machine: dict[str, object] = describe_machine()
+        self._before = Counters()
 
     def recommend(
         self,
@@ -269,13 +123,21 @@ class Advisor:
             while batch := next_to_run(found):
                 found = self._with_runs(graph, found, batch, BLOCKS, left_out)
         found = self._decided(found, graph, views[0], left_out)
-        if found.regret is not None and found.regret > SURE and found.verdict.level != UNUSABLE:
-            batch = [each for each in found.candidates if each.wall_s]
+        batch = [each for each in found.candidates if each.wall_s]
+        if (found.regret or 0.0) > SURE and self._is_worthwhile(found, batch):
             found = self._with_runs(graph, found, batch, MORE_BLOCKS, left_out)
             found = self._decided(found, graph, views[0], left_out)
         self._before = Counters()
         self._machine = {**self._machine, "others_running": None}  # that was before the first one
         return found
+
+    def _is_worthwhile(self, found: Recommendation, batch: Sequence[Candidate]) -> bool:
+        """A sweep would answer as well, so more runs must not make it a large part of one."""
+        spent_s = (
+            monotonic() - self._before.at_s + MORE_BLOCKS * sum(each.seconds for each in batch)
+        )
+        sweep_s = SWEEP_RUNS * sum(each.seconds for each in found.candidates)
+        return found.verdict.level != UNUSABLE and spent_s <= SWEEP_PART * sweep_s
 
     def _decided(
         self, found: Recommendation, graph: Graph, view: View, left_out: Sequence[str]
@@ -284,7 +146,7 @@ class Advisor:
         found = replace(
             found, left_out=tuple(left_out), verdict=judge_machine(self._machine, [window])
         )
-        return decide(found, graph, view, self._overheads)
+        return decide(found, graph, view, self._profiler.overheads)
 
     def predict(
         self,
@@ -300,11 +162,11 @@ class Advisor:
         """
         room_bytes = ROOM * psutil.virtual_memory().available
         waits = all(view.demand(task).cpu < 0.9 for view in views[:1] for task in graph.tasks)
-        counts = max_workers or default_counts(self.cpus, graph.width, waits)
+        counts = max_workers or default_counts(self._profiler.cpus, graph.width, waits)
         found = []
-        for backend in (BASELINE, *self._names):
+        for backend in (BASELINE, *self._profiler.names):
             for workers in [1] if backend == BASELINE else counts:
-                memory_bytes = workers * self._worker_bytes[backend]
+                memory_bytes = workers * self._profiler.worker_bytes[backend]
                 if workers > 1 and memory_bytes > room_bytes:
                     left_out.append(
                         f"{backend} with {workers} workers need {memory_bytes / 1e9:.1f} GB;"
@@ -317,7 +179,7 @@ class Advisor:
                         workers,
                         view.demand,
                         view.machines[backend],
-                        self._overheads[backend],
+                        self._profiler.overheads[backend],
                     )
                     for view in views
                 ]
@@ -325,7 +187,7 @@ class Advisor:
                     backend,
                     workers,
                     median_and_range(makespans_s),
-                    start_s=self.pool(backend, self.cpus).start_s,
+                    start_s=self._profiler.pool(backend, self._profiler.cpus).start_s,
                     memory_bytes=memory_bytes,
                 )
                 if math.isinf(made.seconds) and backend != BASELINE:
@@ -347,66 +209,37 @@ class Advisor:
         Raises:
             RunFailed: a task failed in this thread.
         """
-        walls: dict[Candidate, list[float]] = {each: [] for each in batch}
+        walls: dict[Candidate, dict[int, float]] = {each: {} for each in batch}
         failed: set[str] = set()
-        for block in range(-1, blocks):  # the first one warms up those that have not run yet
+        first = max((1 + each.blocks[-1] for each in found.candidates if each.blocks), default=0)
+        for block in range(first - 1, first + blocks):
             order = [each for each in batch if each.backend not in failed]
-            if block < 0:
+            if block < first:  # warms up those that have not run yet
                 order = [each for each in order if not each.wall_s]
             self._shuffle(order)
             for each in order:
                 try:
-                    took_s = self.run_s(graph, each.backend, each.workers)
+                    took_s = self._profiler.run_s(graph, each.backend, each.workers)
                 except RunFailed as error:
                     if each.backend == BASELINE:
                         raise
                     failed.add(each.backend)
                     left_out.append(f"{each.backend}: {error}")
                     continue
-                if block >= 0:
-                    walls[each].append(took_s)
+                if block >= first:
+                    walls[each][block] = took_s
         return replace(
             found,
             candidates=tuple(
-                replace(each, wall_s=(*each.wall_s, *walls.get(each, ())))
+                replace(
+                    each,
+                    wall_s=(*each.wall_s, *walls.get(each, {}).values()),
+                    blocks=(*each.blocks, *walls.get(each, ())),
+                )
                 for each in found.candidates
                 if each.backend not in failed
             ),
         )
-
-
-def _is_usable(backend: str) -> bool:
-    kind = backend_class(backend)
-    return kind.runs_tasks and not kind.unavailable()
-
-
-def _as_long_as_said(factor: float, cpu: float, gil: float, task: Task) -> Demand:
-    return Demand(factor * (task.cost_s or 0.0), cpu, gil)
-
-
-def _measured(times_s: Mapping[str, float], cpu: float, gil: float, task: Task) -> Demand:
-    return Demand(times_s[task.name], cpu, gil)
-
-
-def _alone(graph: Graph, pool: Backend) -> tuple[dict[str, float], float]:
-    """The times of the tasks, one after the other, and the part in which they used a CPU."""
-    began_s, began_cpu_s = time.monotonic(), time.process_time()
-    report = run(graph, pool, keep="none")
-    report.raise_for_failures()
-    took_s = time.monotonic() - began_s
-    cpu = min(1.0, (time.process_time() - began_cpu_s) / took_s)
-    return {name: each.duration_s for name, each in report.tasks.items()}, cpu
-
-
-def _children_bytes() -> int:
-    """Memory of all processes that this one has started."""
-    total = 0
-    for child in psutil.Process().children(recursive=True):
-        try:
-            total += child.memory_info().rss
-        except psutil.Error:
-            continue
-    return total
 
 
 def default_counts(cpus: int, width: int, waits: bool) -> list[int]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from bench.estimates import Estimate
 from bench.noise import Verdict
-from bench.statistics import Estimate
 from executors.backends import BASELINE
 
 
@@ -25,7 +25,8 @@ class Candidate:
 
     Attributes:
         predicted: seconds, with their range over the rounds, or None.
-        wall_s: of the runs that verified it, one of each block; empty where none did.
+        wall_s: of the runs that verified it; empty where none did.
+        blocks: that each of these runs was in; runs of the same block stand side by side.
         start_s: what starting its backend took here, once, with a worker for each CPU.
         memory_bytes: what its workers need before they do anything.
     """
@@ -34,6 +35,7 @@ class Candidate:
     workers: int
     predicted: Estimate | None
     wall_s: tuple[float, ...] = ()
+    blocks: tuple[int, ...] = ()
     start_s: float = 0.0
     memory_bytes: float = 0.0
 

@@ -1,52 +1,19 @@
-"""Medians, their intervals, and what follows from them.
-
-A speedup is the median wall time of the baseline over that of the case. Its 95 % interval is an
-independent percentile bootstrap of that ratio (Efron and Tibshirani 1993, chapter 13), which
-covered 95 to 98 % of simulated truths from 5 samples on. Fewer samples get no interval.
-"""
+"""What follows from the measurements: summaries of cases, picks, and a finding in a sentence."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from statistics import median
 
-import numpy as np
-import numpy.typing as npt
-
+from bench.estimates import MIN_SAMPLES, WORTH, Estimate, ratio, ratio_of_medians
 from bench.kernels import KERNELS
 from bench.models import Fits, fit
 from bench.plan import Case
 from bench.results import CeilingSample, Measurement, Results
 from executors.backends import BASELINE, SIMULATED
 
-__all__ = ["BASELINE", "SIMULATED", "Estimate", "Floats", "Group", "Row", "finding", "summarise"]
-
-RESAMPLES = 10_000
-CONFIDENCE = 0.95
-MIN_SAMPLES = 5
-WORTH = 0.05  # a difference of less than this is none
-
-Floats = npt.NDArray[np.float64]
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """A figure and its 95 % interval; None where there are too few samples for one."""
-
-    value: float
-    low: float | None
-    high: float | None
-
-    @property
-    def has_interval(self) -> bool:
-        return self.low is not None
-
-    @property
-    def precision(self) -> float:
-        """Half the width of the interval, in parts of the figure; without one it is infinite."""
-        if self.low is None or self.high is None:
-            return float("inf")
-        return (self.high - self.low) / 2 / self.value
+__all__ = ["BASELINE", "SIMULATED", "Group", "Row", "finding", "shortfall", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,54 +83,6 @@ class Group:
             return min(self.parallelism, float("inf") if workers is None else workers)
         steps = self.depth if workers is None else max(-(-self.tasks // workers), self.depth)
         return self.tasks / steps
-
-
-def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Estimate:
-    """median(above) / median(below) with its interval; the same input gives the same output."""
-    if above is below:
-        return Estimate(1.0, 1.0, 1.0)
-    return ratio([above], [below])
-
-
-def median_ratio_of_pairs(above: Sequence[float], below: Sequence[float]) -> Estimate:
-    """The median of above / below, pair by pair, with its interval.
-
-    For runs that were made in pairs: what slows down both of a pair is left out. From 5 pairs the
-    interval is their range, which covers the true median in 94 % of the cases.
-    """
-    ratios = [one / other for one, other in zip(above, below, strict=True)]
-    if len(ratios) < MIN_SAMPLES:
-        return Estimate(_median(ratios), None, None)
-    return Estimate(_median(ratios), *_interval(_medians(ratios, np.random.default_rng(0))))
-
-
-def ratio(
-    above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], factor: float = 1.0
-) -> Estimate:
-    """The product of the medians above over that of those below, times a factor."""
-    random = np.random.default_rng(0)
-    value, resampled = float(factor), np.full(RESAMPLES, float(factor))
-    for samples in above:
-        value *= _median(samples)
-        resampled *= _medians(samples, random)
-    for samples in below:
-        value /= _median(samples)
-        resampled /= _medians(samples, random)
-    if min(map(len, (*above, *below))) < MIN_SAMPLES:
-        return Estimate(value, None, None)
-    return Estimate(value, *_interval(resampled))
-
-
-def _interval(values: Floats) -> tuple[float, float]:
-    tail = (1 - CONFIDENCE) / 2 * 100
-    low, high = np.percentile(values, [tail, 100 - tail])
-    return float(low), float(high)
-
-
-def _medians(samples: Sequence[float], random: np.random.Generator) -> Floats:
-    chosen = random.choice(np.asarray(samples, float), (RESAMPLES, len(samples)))
-    medians: Floats = np.median(chosen, axis=1)
-    return medians
 
 
 def is_precise(measurements: Iterable[Measurement], wanted: float) -> bool:
@@ -271,8 +190,8 @@ def _row(
         efficiency=speedup.value / cores,
         of_ceiling=speedup.value / ceiling.value if ceiling else None,
         wall_s=tuple(walls),
-        median_s=_median(walls),
-        cores_busy=_median(each.cpu_s / each.wall_s for each in made),
+        median_s=median(walls),
+        cores_busy=median(each.cpu_s / each.wall_s for each in made),
     )
 
 
@@ -329,10 +248,6 @@ def _low(estimate: Estimate) -> float:
 
 def _high(estimate: Estimate) -> float:
     return estimate.value if estimate.high is None else estimate.high
-
-
-def _median(values: Iterable[float]) -> float:
-    return float(np.median(list(values)))
 
 
 def finding(groups: Sequence[Group], cpus: int) -> str:

@@ -23,6 +23,7 @@ from bench.harness import graph_of
 from bench.kernels import SizedKernel, calibrate
 from bench.kernels import sized as sized_kernel
 from bench.prediction import look
+from bench.profiler import Profiler
 from bench.recommend import Advisor, default_counts
 from bench.recommendation import Recommendation
 from bench.shapes import SizedShape
@@ -70,10 +71,10 @@ def predictions() -> Iterator[Row]:
     for shape, kernel in cases():
         work = calibrate(kernel)
         graph = graph_of(shape, kernel, work)
-        with Advisor() as advisor:
-            counts = [advisor.cpus, 2 * advisor.cpus][: 1 + kernel.kernel.waits]
+        with Profiler() as profiler:
+            counts = [profiler.cpus, 2 * profiler.cpus][: 1 + kernel.kernel.waits]
             wanted = [(backend, each) for backend in BARS for each in counts]
-            pools = advisor.side_by_side()
+            pools = profiler.side_by_side()
             for pool in pools.values():
                 warm_up(pool, [work])
             walls: dict[Pool, list[float]] = {each: [] for each in wanted}
@@ -82,11 +83,11 @@ def predictions() -> Iterator[Row]:
                 random.shuffle(wanted)
                 for backend, workers in wanted:
                     looks.append(look(pools, work, kernel.length_s))
-                    wall_s = advisor.run_s(graph, backend, workers)
+                    wall_s = profiler.run_s(graph, backend, workers)
                     if number:  # the first one warms up
                         walls[backend, workers].append(wall_s)
-            advisor.know(kernel, looks)
-            found = advisor.predict(graph, advisor.views(kernel, work), counts, [])
+            profiler.know(kernel, looks)
+            found = Advisor(profiler).predict(graph, profiler.views(kernel, work), counts, [])
         foreseen_s = {(each.backend, each.workers): each.seconds for each in found}
         for backend, workers in sorted(walls):
             ratio = foreseen_s[backend, workers] / median(walls[backend, workers])
@@ -97,9 +98,9 @@ def predictions() -> Iterator[Row]:
             yield Row(what, f"{ratio:.3f}", bar, holds)
 
 
-def swept(graph: Graph, advisor: Advisor, waits: bool) -> dict[Pool, float]:
+def swept(graph: Graph, cpus: int, waits: bool) -> dict[Pool, float]:
     """The median time of every backend with every number of workers, in randomised blocks."""
-    counts = default_counts(advisor.cpus, graph.width, waits)
+    counts = default_counts(cpus, graph.width, waits)
     pools: list[Pool] = [(BASELINE, 1)]
     pools += [(backend, each) for backend in BARS for each in counts]
     walls: dict[Pool, list[float]] = {pool: [] for pool in pools}
@@ -115,7 +116,7 @@ def swept(graph: Graph, advisor: Advisor, waits: bool) -> dict[Pool, float]:
 
 
 def told_apart(
-    graph: Graph, advisor: Advisor, times_s: dict[Pool, float], pick: Pool
+    graph: Graph, profiler: Profiler, times_s: dict[Pool, float], pick: Pool
 ) -> dict[Pool, float]:
     """The times of the pick and of those near the best, from many more blocks.
 
@@ -127,7 +128,7 @@ def told_apart(
     for number in range(MORE_BLOCKS + 1):
         random.shuffle(near)
         for pool in near:
-            took_s = advisor.run_s(graph, *pool)
+            took_s = profiler.run_s(graph, *pool)
             if number:  # the first one warms up
                 walls[pool].append(took_s)
     return {pool: median(each) for pool, each in walls.items()}
@@ -140,16 +141,17 @@ def picks() -> Iterator[Row]:
         work = calibrate(kernel)
         graph = graph_of(shape, kernel, work)
         began_s = time.monotonic()
-        with Advisor() as advisor:
-            views = advisor.views(kernel, work)
+        with Profiler() as profiler:
+            advisor = Advisor(profiler)
+            views = profiler.views(kernel, work)
             found = advisor.recommend(named(shape, kernel), graph, views)
             took_s = time.monotonic() - began_s
             began_s = time.monotonic()
-            times_s = swept(graph, advisor, kernel.kernel.waits)
+            times_s = swept(graph, profiler.cpus, kernel.kernel.waits)
             costs.append(took_s / (time.monotonic() - began_s))
             if found.pick is not None:
                 pick = found.pick.backend, found.pick.workers
-                times_s = told_apart(graph, advisor, times_s, pick)
+                times_s = told_apart(graph, profiler, times_s, pick)
                 told += 1
                 right += times_s[pick] <= NEAR * min(times_s.values())
         yield _pick(found, times_s, costs[-1])

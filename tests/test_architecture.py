@@ -37,6 +37,7 @@ READ_ONLY = {
     "bench.noise",
     "bench.recommendation",
     "bench.results",
+    "bench.estimates",
     "bench.statistics",
 }
 

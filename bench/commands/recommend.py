@@ -16,14 +16,16 @@ import click
 
 from bench import BenchError
 from bench.commands.report import is_terminal, wrapped
+from bench.estimates import Estimate
 from bench.harness import graph_of
 from bench.kernels import calibrate
 from bench.noise import UNUSABLE, judge
 from bench.plan import Options, plan, worker_counts
+from bench.profiler import Profiler
 from bench.recommend import Advisor
 from bench.recommendation import Candidate, Recommendation
 from bench.results import read_results
-from bench.statistics import Estimate, finding_of, summarise
+from bench.statistics import finding_of, summarise
 from executors import Graph, usable_cpus
 from reports.markdown import duration
 from reports.recommendation import draw_recommendations
@@ -134,8 +136,9 @@ def _recommendations(options: Options, settings: Settings) -> Iterator[Recommend
     names = list(dict.fromkeys(case.backend for case in planned.cases))
     if settings.graph is not None:
         graph = load_graph(settings.graph)
-        with Advisor(names, options.seed) as advisor:
-            views = advisor.views_of(graph)
+        with Profiler(names) as profiler:
+            advisor = Advisor(profiler, options.seed)
+            views = profiler.views_of(graph)
             yield advisor.recommend(
                 settings.graph, graph, views, _numbers(options), settings.verify
             )
@@ -151,12 +154,13 @@ def _recommendations(options: Options, settings: Settings) -> Iterator[Recommend
             hidden=settings.quiet or not is_terminal(sys.stderr),
             width=20,
         ) as bar,
-        Advisor(names, options.seed) as advisor,
+        Profiler(names) as profiler,
     ):
+        advisor = Advisor(profiler, options.seed)
         for shape, kernel in bar:
             work = calibrate(kernels[kernel])
             graph = graph_of(shapes[shape], kernels[kernel], work)
-            views = advisor.views(kernels[kernel], work)
+            views = profiler.views(kernels[kernel], work)
             name = f"{shape}, {kernel}"
             yield advisor.recommend(name, graph, views, _numbers(options), settings.verify)
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
-import bench.statistics
+import bench.estimates
 from bench import BenchError
 from bench.cli import main
 from bench.compare import compare, judge
+from bench.estimates import Estimate, ratio
 from bench.results import read_results
-from bench.statistics import Estimate, ratio
 from tests.bench.made import TYPICAL, write
 
 
@@ -170,7 +170,7 @@ class Runs:
 def test_at_most_5_percent_of_false_alarms_where_the_machine_drifts_by_10(
     blocks: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bench.statistics, "RESAMPLES", 1000)
+    monkeypatch.setattr(bench.estimates, "RESAMPLES", 1000)
     runs = Runs(blocks, blocks)
     verdicts = [runs.verdict(1.0, drift=0.1) for _ in range(500)]
     assert sum(verdict in ("slower", "faster") for verdict in verdicts) <= 25
@@ -179,7 +179,7 @@ def test_at_most_5_percent_of_false_alarms_where_the_machine_drifts_by_10(
 def test_a_slowdown_of_10_percent_is_found_in_90_percent_of_the_cases(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(bench.statistics, "RESAMPLES", 1000)
+    monkeypatch.setattr(bench.estimates, "RESAMPLES", 1000)
     runs = Runs(1, 10)
     found = sum(runs.verdict(1.1, drift=0.0) == "slower" for _ in range(2000))
     assert found >= 1800

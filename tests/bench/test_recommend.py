@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from time import monotonic
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,6 +20,7 @@ import bench.recommend
 from bench import BenchError
 from bench.cli import main
 from bench.decision import candidates_of, decide
+from bench.estimates import Estimate
 from bench.harness import graph_of
 from bench.kernels import SizedKernel, Work, sized
 from bench.noise import NOISY, UNUSABLE, Reason, Verdict
@@ -32,6 +34,7 @@ from bench.prediction import (
     lock_of,
     speed_of,
 )
+from bench.profiler import Profiler
 from bench.recommend import (
     Advisor,
     default_counts,
@@ -39,7 +42,6 @@ from bench.recommend import (
 )
 from bench.recommendation import Candidate, Recommendation
 from bench.shapes import sized as sized_shape
-from bench.statistics import Estimate
 from executors import Graph, RunFailed, Task, load_backend, run, usable_cpus
 from executors.backends.simulated import Overheads, Simulated
 from executors.sharing import Demand, Machine
@@ -59,21 +61,17 @@ KINDS = {  # of tasks as long as they should be
 }
 
 
-class MadeUp(Advisor):
-    """On a machine of 4 CPUs that is known; runs take what the simulation says, or `walls`."""
+class MadeUp(Profiler):
+    """Of a machine of 4 CPUs that is known; runs take what the simulation says, or `walls`."""
 
-    walls: dict[str, float] = {}
-    ran: list[str] = []
-
-    def __enter__(self) -> MadeUp:
+    def __init__(self, **walls: float) -> None:
         self.cpus = CPUS
-        self._names = ["processes", "threads"]
-        self._overheads = dict(COSTS)
-        self._kinds = {}
-        self._worker_bytes = {"sequential": 0.0, "processes": 50e6, "threads": 0.0}
-        self._before: Any = SimpleNamespace(since=lambda *_: None)
-        self.ran = []
-        return self
+        self.names = ["processes", "threads"]
+        self.overheads = dict(COSTS)
+        self.worker_bytes = {"sequential": 0.0, "processes": 50e6, "threads": 0.0}
+        self._kinds: dict[tuple[str, float], list[Kind]] = {}
+        self.walls = walls
+        self.ran: list[str] = []
 
     def views(self, kernel: SizedKernel, work: Work) -> list[View]:
         if kernel.length_s:
@@ -93,18 +91,24 @@ class MadeUp(Advisor):
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(bench.recommend, "judge_machine", lambda *_: Verdict())
-    monkeypatch.setattr(bench.recommend, "Counters", lambda: SimpleNamespace(since=lambda *_: None))
+    counters = SimpleNamespace(since=lambda *_: None, at_s=monotonic())
+    monkeypatch.setattr(bench.recommend, "Counters", lambda: counters)
     yield
 
 
-def recommended(shape: str, kernel: str, verify: bool = False, **walls: float) -> Recommendation:
+def recommended(
+    shape: str,
+    kernel: str,
+    verify: bool = False,
+    profiler: MadeUp | None = None,
+    **walls: float,
+) -> Recommendation:
     wanted = sized(kernel)
     work = Work(wanted.kernel.name, 1)
     graph = graph_of(sized_shape(shape), wanted, work)
-    with MadeUp() as advisor:
-        advisor.walls = walls
-        views = advisor.views(wanted, work)
-        return advisor.recommend(f"{shape}, {kernel}", graph, views, None, verify)
+    profiler = profiler or MadeUp(**walls)
+    views = profiler.views(wanted, work)
+    return Advisor(profiler).recommend(f"{shape}, {kernel}", graph, views, None, verify)
 
 
 @pytest.mark.usefixtures("quiet")
@@ -133,16 +137,12 @@ def test_the_pick_and_its_reason(
 @pytest.mark.usefixtures("quiet")
 def test_only_candidates_are_run() -> None:
     """Threads that take turns are no candidate, nor is anything that surely gains."""
-    wanted = sized("python-cpu:20ms")
-    graph = graph_of(sized_shape("fan-in:width=32"), wanted, Work("python-cpu", 1))
-    with MadeUp() as advisor:
-        views = advisor.views(wanted, Work("python-cpu", 1))
-        advisor.walls = {"processes": 0.17}
-        found = advisor.recommend("fan", graph, views)
-        assert set(advisor.ran) == {"processes 4"}
-        assert found.pick is not None
-        assert found.pick.wall_s == (0.17,) * 5
-        assert found.regret is None
+    profiler = MadeUp(processes=0.17)
+    found = recommended("fan-in:width=32", "python-cpu:20ms", True, profiler)
+    assert set(profiler.ran) == {"processes 4"}
+    assert found.pick is not None
+    assert found.pick.wall_s == (0.17,) * 5
+    assert found.regret is None
 
 
 @pytest.mark.usefixtures("quiet")
@@ -157,7 +157,7 @@ def test_what_runs_much_longer_than_predicted_is_compared_with_the_next_best() -
 
 @pytest.mark.usefixtures("quiet")
 def test_a_backend_that_the_graph_fails_on_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run_s(advisor: Advisor, graph: Graph, backend: str, workers: int) -> float:
+    def run_s(self: MadeUp, graph: Graph, backend: str, workers: int) -> float:
         if backend == "processes":
             raise RunFailed("the run failed: task 'a' cannot be pickled")
         return {"sequential": 0.65}.get(backend, 0.7)
@@ -176,9 +176,8 @@ def test_workers_on_which_a_task_would_time_out_are_left_out() -> None:
     machines = dict.fromkeys(COSTS, Machine.ideal(CPUS)) | {
         "threads": Machine(Machine.ideal(CPUS).cores, (1.0, 1.0))
     }
-    with MadeUp() as advisor:
-        view = View(lambda task: Demand(1.0, 1.0, 1.0), machines)
-        found = advisor.recommend("x", graph, [view], [4], verify=False)
+    view = View(lambda task: Demand(1.0, 1.0, 1.0), machines)
+    found = Advisor(MadeUp()).recommend("x", graph, [view], [4], verify=False)
     assert found.pick is not None
     assert found.pick.backend == "processes"
     assert found.left_out == (
@@ -225,7 +224,8 @@ VIEW = View(lambda task: Demand(1.0), dict.fromkeys(COSTS, Machine.ideal(CPUS)))
 
 
 def candidate(backend: str, workers: int, *wall_s: float) -> Candidate:
-    return Candidate(backend, workers, Estimate(wall_s[0], None, None), wall_s)
+    predicted = Estimate(wall_s[0], None, None)
+    return Candidate(backend, workers, predicted, wall_s, tuple(range(len(wall_s))))
 
 
 def decided(*candidates: Candidate, noise: Sequence[Reason] = ()) -> Recommendation:
@@ -295,7 +295,7 @@ def test_more_blocks_are_run_where_the_first_ones_do_not_tell(
     walls = {"threads": [0.2, 0.4, 0.2, 0.4, 0.2], "processes": [0.4, 0.2, 0.4, 0.2, 0.4]}
     made: list[str] = []
 
-    def run_s(advisor: Advisor, graph: Graph, backend: str, workers: int) -> float:
+    def run_s(self: MadeUp, graph: Graph, backend: str, workers: int) -> float:
         made.append(backend)
         number = made.count(backend)
         if number == 1:  # it warms up
@@ -599,9 +599,8 @@ def test_simulating_is_what_recommend_predicts_with(monkeypatch: pytest.MonkeyPa
         return load_backend(name, *arguments, **options)
 
     monkeypatch.setattr("bench.prediction.load_backend", noted)
-    with MadeUp() as advisor:
-        views = [View(partial(lambda task: Demand(1.0)), dict.fromkeys(COSTS, Machine.ideal(4)))]
-        found = advisor.predict(GRAPH, views, [4], [])
+    views = [View(partial(lambda task: Demand(1.0)), dict.fromkeys(COSTS, Machine.ideal(4)))]
+    found = Advisor(MadeUp()).predict(GRAPH, views, [4], [])
     assert set(made) == {"simulated"}
     assert [each.seconds for each in found] == pytest.approx([8.0, 2.0, 2.0], rel=0.01)
 

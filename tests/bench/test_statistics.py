@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import bench.statistics
+import bench.estimates
+from bench.estimates import median_ratio_of_pairs, ratio_of_medians
 from bench.results import read_results
-from bench.statistics import finding, median_ratio_of_pairs, ratio_of_medians, summarise
+from bench.statistics import finding, summarise
 from tests.bench.made import TYPICAL, write
 
 
@@ -33,7 +34,7 @@ def test_the_interval_covers_the_truth_as_often_as_it_says(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Noise of 3 % with a tail of 5 % slow samples; the truth is a ratio of 1.5."""
-    monkeypatch.setattr(bench.statistics, "RESAMPLES", 1000)
+    monkeypatch.setattr(bench.estimates, "RESAMPLES", 1000)
     random = np.random.default_rng(size)
 
     def samples(middle: float) -> list[float]:
@@ -56,7 +57,7 @@ def test_pairs_cover_the_truth_though_half_of_them_were_slowed_down(
     size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Both of a pair by the same; medians of each alone say nothing then."""
-    monkeypatch.setattr(bench.statistics, "RESAMPLES", 1000)
+    monkeypatch.setattr(bench.estimates, "RESAMPLES", 1000)
     random = np.random.default_rng(size)
     trials, covered, narrow = 2000, 0, 0
     for _ in range(trials):
