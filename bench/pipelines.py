@@ -9,6 +9,7 @@ wait or compute, nothing recorded tells, so the caller says it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from statistics import median
 
 from bench.estimates import WORTH
@@ -55,27 +56,15 @@ def recommend_for_pipeline(
     graph = Graph(
         Task(step, print, needed, cost_s=usual.get(step, 0.0)) for step, needed in needs.items()
     )
-    cpus = usable_cpus()
-    counts = max_workers or default_counts(cpus, graph.width, steps == "wait")
     between_s = median(run.idle_s / len(run.step_s) for run in runs)
-    views = [{**usual, **run.step_s} for run in runs]
-    candidates = [
-        Candidate(
-            backend,
-            workers,
-            median_and_range(
-                [_wall_s(graph, each, between_s, steps, workers, cpus) for each in views]
-            ),
-        )
-        for backend, numbers in ((BASELINE, [1]), ("threads", counts))
-        for workers in numbers
-    ]
+    times_s = [{**usual, **run.step_s} for run in runs]
+    candidates = _predicted(graph, times_s, between_s, steps, max_workers)
     best = min(candidates, key=lambda each: each.seconds)
     near = [each for each in candidates if each.seconds <= best.seconds * (1 + WORTH)]
     pick = min(near, key=lambda each: (each.workers, each.backend != BASELINE))
     unknown = [step for step in needs if step not in usual]
     cpu, gil = KINDS[steps]
-    bound_s = graph.work_s() * max(1 / pick.workers, cpu / cpus, gil)
+    bound_s = graph.work_s() * max(1 / pick.workers, cpu / usable_cpus(), gil)
     command = None
     if pick.backend != BASELINE:
         command = f"bench zenml install --max-workers {pick.workers} --activate"
@@ -83,7 +72,7 @@ def recommend_for_pipeline(
         name=f"pipeline {name}, from {len(runs)} recorded run{'s' * (len(runs) > 1)}",
         pick=pick,
         runner_up=None,
-        candidates=tuple(candidates),
+        candidates=candidates,
         span_s=graph.span_s(),
         work_s=graph.work_s(),
         parallelism=graph.work_s() / graph.span_s() if graph.span_s() else 1.0,
@@ -95,23 +84,36 @@ def recommend_for_pipeline(
     )
 
 
-def _wall_s(
+def _predicted(
     graph: Graph,
-    times_s: Mapping[str, float],
+    times_s: Sequence[Mapping[str, float]],
     between_s: float,
     steps: str,
-    workers: int,
-    cpus: int,
-) -> float:
-    """A run's time on so many threads."""
+    max_workers: Sequence[int] | None,
+) -> tuple[Candidate, ...]:
+    """Sequential and each number of threads, with the range over the runs.
+
+    Args:
+        times_s: of each run, what its steps took.
+        between_s: what there was between two steps.
+    """
+    cpus = usable_cpus()
+    counts = max_workers or default_counts(cpus, graph.width, steps == "wait")
+    machine = Machine(Machine.ideal(cpus).cores, (1.0, 1.0))
     zenml_s = max(between_s, ZENML_S)
 
-    def demand(task: Task) -> Demand:
-        own_s = times_s.get(task.name, 0.0) + between_s - zenml_s
+    def demand(run_s: Mapping[str, float], task: Task) -> Demand:
+        own_s = run_s.get(task.name, 0.0) + between_s - zenml_s
         return Demand(max(0.0, own_s), *KINDS[steps])
 
-    machine = Machine(Machine.ideal(cpus).cores, (1.0, 1.0))
-    return simulated_s(graph, workers, demand, machine, Overheads(task_s=zenml_s))
+    def predicted(backend: str, workers: int) -> Candidate:
+        costs = Overheads(task_s=zenml_s)
+        makespans_s = [
+            simulated_s(graph, workers, partial(demand, run_s), machine, costs) for run_s in times_s
+        ]
+        return Candidate(backend, workers, median_and_range(makespans_s))
+
+    return (predicted(BASELINE, 1), *(predicted("threads", workers) for workers in counts))
 
 
 def critical_path(graph: Graph) -> list[Task]:

@@ -53,12 +53,16 @@ def fan() -> None:
         sleeps(FAN_STEP_S, id=f"step{number}")
 
 
-@pipeline(enable_cache=False)
-def example() -> None:
+def join_of_three(part_s: float, join_s: float) -> None:
     parts = [f"part{number}" for number in range(3)]
     for part in parts:
-        sleeps(1.0, id=part)
-    sleeps(0.4, id="join", after=parts)
+        sleeps(part_s, id=part)
+    sleeps(join_s, id="join", after=parts)
+
+
+@pipeline(enable_cache=False)
+def example() -> None:
+    join_of_three(1.0, 0.4)
 
 
 @pipeline(enable_cache=False)
@@ -80,10 +84,7 @@ def wide() -> None:
 
 @pipeline(enable_cache=False)
 def documented() -> None:
-    parts = [f"part{number}" for number in range(3)]
-    for part in parts:
-        sleeps(5.0, id=part)
-    sleeps(2.0, id="join", after=parts)
+    join_of_three(5.0, 2.0)
 
 
 def on(stack: str, run: Callable[[], object]) -> None:

@@ -79,9 +79,10 @@ def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
     axes.axvline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
     for backend, rows in _by_backend(group.rows).items():
         _curve(axes, group, rows, backend)
-    star: dict[str, Any] = {"markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
-    at = [group.pick.case.workers], [group.pick.speedup.value]
-    axes.plot(*at, marker="*", linestyle="none", zorder=5, label="pick", alpha=0.9, **star)
+    if sum(not row.is_simulated for row in group.rows) > 1:  # else there was nothing to pick
+        star: dict[str, Any] = {"markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
+        at = [group.pick.case.workers], [group.pick.speedup.value]
+        axes.plot(*at, marker="*", linestyle="none", zorder=5, label="pick", alpha=0.9, **star)
     axes.set_title(group.kernel, loc="left")
     axes.set_xlabel("max_workers (log scale)")
     axes.set_xscale("log", base=2)

@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -84,18 +84,18 @@ def recommend(options: Options, settings: Settings, named: Collection[str]) -> i
 @contextmanager
 def _answer_alone(wanted: bool) -> Iterator[None]:
     """What tasks and libraries print goes to standard error, if nothing but JSON is wanted."""
-    if not wanted:
+    if not wanted or sys.stdout is None:
         yield
         return
     sys.stdout.flush()
-    with redirect_stdout(sys.stderr):
+    with ExitStack() as stack:
+        nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+        stack.enter_context(redirect_stdout(sys.stderr or nowhere))
         kept = os.dup(1)
-        os.dup2(2, 1)  # that of the workers
-        try:
-            yield
-        finally:
-            os.dup2(kept, 1)
-            os.close(kept)
+        stack.callback(os.close, kept)
+        stack.callback(os.dup2, kept, 1)
+        os.dup2(2 if sys.stderr else nowhere.fileno(), 1)  # that of the workers
+        yield
 
 
 def _write(found: Sequence[Recommendation], settings: Settings) -> None:

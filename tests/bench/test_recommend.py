@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import shlex
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +21,7 @@ from click.testing import CliRunner
 import bench.recommend
 from bench import BenchError
 from bench.cli import main
-from bench.decision import candidates_of, decide
+from bench.decision import _pairs, candidates_of, decide
 from bench.estimates import Estimate
 from bench.harness import graph_of
 from bench.kernels import SizedKernel, Work, sized
@@ -89,11 +91,13 @@ class MadeUp(Profiler):
 
 
 @pytest.fixture
-def quiet(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def quiet(monkeypatch: pytest.MonkeyPatch) -> float:
+    """The time at which measuring begins."""
+    began_s = monotonic()
     monkeypatch.setattr(bench.recommend, "judge_machine", lambda *_: Verdict())
-    counters = SimpleNamespace(since=lambda *_: None, at_s=monotonic())
+    counters = SimpleNamespace(since=lambda *_: None, at_s=began_s)
     monkeypatch.setattr(bench.recommend, "Counters", lambda: counters)
-    yield
+    return began_s
 
 
 def recommended(
@@ -287,11 +291,30 @@ def test_blocks_that_were_slow_for_all_do_not_matter() -> None:
     assert found.regret == 0.0
 
 
-@pytest.mark.usefixtures("quiet")
+def test_runs_of_different_blocks_are_not_paired() -> None:
+    """From the sixth block on, the machine takes twice as long; one candidate ran in all blocks."""
+    early, late = (2.0, 2.01, 2.02, 2.01, 2.0), (4.0, 4.01, 4.02, 4.01, 4.0)
+    fewest = candidate("threads", 2, *early, *late)
+    first = candidate("processes", 4, *early)
+    last = replace(candidate("processes", 8, *late), blocks=(5, 6, 7, 8, 9))
+    found = decided(candidate("sequential", 1, *[3 * wall_s for wall_s in early]), fewest, first)
+    assert found.pick is fewest
+    assert found.regret == 0.0
+    assert _pairs(fewest, last).value == 1.0
+    apart = _pairs(first, last)  # no block in common: what is left are their medians
+    assert apart.value == pytest.approx(0.5, rel=0.01)
+    assert apart.has_interval
+
+
+@pytest.mark.parametrize(("spent_s", "blocks"), [(2.0, 9), (20.0, 5)])
 def test_more_blocks_are_run_where_the_first_ones_do_not_tell(
-    monkeypatch: pytest.MonkeyPatch,
+    monkeypatch: pytest.MonkeyPatch, quiet: float, spent_s: float, blocks: int
 ) -> None:
-    """The first five blocks disagree wildly, the four after them do not."""
+    """The first five blocks disagree wildly, the four after them do not.
+
+    A quarter of a sweep is about 12 s here: after more than that, a sweep answers as well.
+    """
+    began_s = quiet
     walls = {"threads": [0.2, 0.4, 0.2, 0.4, 0.2], "processes": [0.4, 0.2, 0.4, 0.2, 0.4]}
     made: list[str] = []
 
@@ -303,9 +326,11 @@ def test_more_blocks_are_run_where_the_first_ones_do_not_tell(
         return walls[backend][number - 2] if number < 7 else {"threads": 0.3}.get(backend, 0.33)
 
     monkeypatch.setattr(MadeUp, "run_s", run_s)
+    monkeypatch.setattr(bench.recommend, "monotonic", lambda: began_s + spent_s)
     found = recommended("fan-in:width=32", "native-cpu:20ms", True)
-    runs = {each.backend: len(each.wall_s) for each in found.candidates if each.wall_s}
-    assert runs == {"threads": 9, "processes": 9}
+    tried = [each for each in found.candidates if each.wall_s]
+    assert {each.backend: len(each.wall_s) for each in tried} == dict.fromkeys(walls, blocks)
+    assert {each.blocks for each in tried} == {tuple(range(blocks))}
 
 
 @pytest.mark.parametrize(("level", "picks"), [(NOISY, True), (UNUSABLE, False)])
@@ -339,6 +364,8 @@ def test_candidates_are_those_that_may_be_best() -> None:
         "threads with 2 workers",
     ]
     assert [str(each) for each in candidates_of(made, 1.0)] == ["sequential"]
+    made[2] = replace(made[2], wall_s=(1.0,) * 5)  # measured, so it is not much better than it is
+    assert [str(each) for each in candidates_of(made, 4.0)] == ["threads with 2 workers"]
 
 
 def test_numbers_of_workers_to_choose_from() -> None:
@@ -531,6 +558,22 @@ def test_json_is_all_that_standard_output_has(tmp_path: Path) -> None:
     assert content["pick"]["backend"] == "sequential"
     assert "printed" in made.stderr
     assert "from a child" in made.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes a descriptor as a shell does")
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+def test_json_with_closed_streams(closed: str) -> None:
+    options = "recommend --shapes chain:length=2 --kernel noop --backends threads --json -q"
+    made = subprocess.run(
+        f"{shlex.quote(sys.executable)} -m bench {options} {closed}",
+        shell=True,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert (made.returncode, made.stderr) == (0, "")
+    if closed == "2>&-":
+        assert json.loads(made.stdout)[0]["pick"]["backend"] == "sequential"
 
 
 def test_a_graph_from_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

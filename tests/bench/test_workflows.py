@@ -262,4 +262,6 @@ def test_simulated_cases_are_marked_and_never_picked(tmp_path: Path) -> None:
     page = (tmp_path / "out" / "report.md").read_text()
     assert "| *simulated, not measured* | 10000 |" in page
     assert "Simulated rows were not measured" in page
-    assert "simulated, not measured" in (tmp_path / "out" / "speedup-diamond.svg").read_text()
+    figure = (tmp_path / "out" / "speedup-diamond.svg").read_text()
+    assert "simulated, not measured" in figure
+    assert ">pick<" not in figure  # there was nothing to pick from
