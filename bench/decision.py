@@ -47,17 +47,14 @@ def candidates_of(found: Sequence[Candidate], parallelism: float) -> list[Candid
     """
     if parallelism < 1 + WORTH:
         return [each for each in found if each.backend == BASELINE]
+    eligible = [each for each in found if each.workers > 1 or each.backend == BASELINE]
     seconds = _expected_s(found)
-    best = min(seconds, key=lambda each: seconds[each])
+    best = min(eligible, key=lambda each: seconds[each])
     alone_margin = MARGIN if best.wall_s else SEQUENTIAL_MARGIN
     chosen = []
-    for backend in dict.fromkeys(each.backend for each in found):
-        own = [
-            each
-            for each in found
-            if each.backend == backend and (each.workers > 1 or backend == BASELINE)
-        ]
-        own_best_s = min((seconds[each] for each in own), default=float("inf"))
+    for backend in dict.fromkeys(each.backend for each in eligible):
+        own = [each for each in eligible if each.backend == backend]
+        own_best_s = min(seconds[each] for each in own)
         margin = alone_margin if backend == BASELINE else MARGIN
         if own_best_s <= seconds[best] * (1 + margin):
             near = [each for each in own if seconds[each] <= own_best_s * (1 + WORTH)]

@@ -331,6 +331,7 @@ def test_more_blocks_are_run_where_the_first_ones_do_not_tell(
     tried = [each for each in found.candidates if each.wall_s]
     assert {each.backend: len(each.wall_s) for each in tried} == dict.fromkeys(walls, blocks)
     assert {each.blocks for each in tried} == {tuple(range(blocks))}
+    assert len(made) == 2 * (1 + blocks)
 
 
 @pytest.mark.parametrize(("level", "picks"), [(NOISY, True), (UNUSABLE, False)])
@@ -364,7 +365,7 @@ def test_candidates_are_those_that_may_be_best() -> None:
         "threads with 2 workers",
     ]
     assert [str(each) for each in candidates_of(made, 1.0)] == ["sequential"]
-    made[2] = replace(made[2], wall_s=(1.0,) * 5)  # measured, so it is not much better than it is
+    made[3] = replace(made[3], wall_s=(1.0,) * 5)  # measured, so it is not much better than it is
     assert [str(each) for each in candidates_of(made, 4.0)] == ["threads with 2 workers"]
 
 
