@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
+from statistics import geometric_mean, median
 
 from bench.blas import limit_blas_threads
 
@@ -25,7 +25,6 @@ from bench.kernels import sized as sized_kernel
 from bench.prediction import look
 from bench.profiler import Profiler
 from bench.recommend import Advisor, default_counts
-from bench.recommendation import Recommendation
 from bench.shapes import SizedShape
 from bench.shapes import sized as sized_shape
 from bench.workflows import read_workflows
@@ -117,10 +116,12 @@ def swept(graph: Graph, cpus: int, waits: bool) -> dict[Pool, float]:
 
 def told_apart(
     graph: Graph, profiler: Profiler, times_s: dict[Pool, float], pick: Pool
-) -> dict[Pool, float]:
-    """The times of the pick and of those near the best, from many more blocks.
+) -> tuple[Pool, float]:
+    """The best of those near the best of the sweep, and the pick's time over the best's.
 
-    The best of several equal ones that noise has touched is the luckiest one, not a better one.
+    From many more blocks. The best of several equal ones is the luckiest where noise touches them,
+    so one half of the blocks says which it is, and the other half by how much, block by block;
+    then the other way round. The ratio is the geometric mean of both.
     """
     best_s = min(times_s.values())
     near = [pool for pool in times_s if pool == pick or times_s[pool] <= NEAR_AT_FIRST * best_s]
@@ -131,7 +132,12 @@ def told_apart(
             took_s = profiler.run_s(graph, *pool)
             if number:  # the first one warms up
                 walls[pool].append(took_s)
-    return {pool: median(each) for pool, each in walls.items()}
+    ratios = []
+    for half in (0, 1):
+        best = min(walls, key=lambda pool: median(walls[pool][half::2]))
+        others = zip(walls[pick][1 - half :: 2], walls[best][1 - half :: 2], strict=True)
+        ratios.append(median(one / other for one, other in others))
+    return min(walls, key=lambda pool: median(walls[pool])), geometric_mean(ratios)
 
 
 def picks() -> Iterator[Row]:
@@ -149,24 +155,20 @@ def picks() -> Iterator[Row]:
             began_s = time.monotonic()
             times_s = swept(graph, profiler.cpus, kernel.kernel.waits)
             costs.append(took_s / (time.monotonic() - began_s))
-            if found.pick is not None:
-                pick = found.pick.backend, found.pick.workers
-                times_s = told_apart(graph, profiler, times_s, pick)
-                told += 1
-                right += times_s[pick] <= NEAR * min(times_s.values())
-        yield _pick(found, times_s, costs[-1])
+            if found.pick is None:
+                best = min(times_s, key=lambda pool: times_s[pool])
+                yield Row(f"{found.name}: cannot tell", f"best {best[0]} with {best[1]}", "", None)
+                continue
+            pick = found.pick.backend, found.pick.workers
+            best, slower = told_apart(graph, profiler, times_s, pick)
+        told += 1
+        right += slower <= NEAR
+        what = f"{found.name}: {found.pick} / {best[0]} with {best[1]}"
+        measured = f"{slower:.3f}, at {costs[-1]:.2f} of the sweep's time"
+        yield Row(what, measured, "<= 1.05", slower <= NEAR)
     of = f" ({right} of {told})"
     yield at_least("picks within 5 % of the best of the sweep", right / max(1, told), 0.9, of)
     yield at_most("time of a recommendation / of its sweep, the largest", max(costs), 0.25)
-
-
-def _pick(found: Recommendation, times_s: dict[Pool, float], cost: float) -> Row:
-    best = min(times_s, key=lambda pool: times_s[pool])
-    if found.pick is None:
-        return Row(f"{found.name}: cannot tell", f"best {best[0]} with {best[1]}", "", None)
-    regret = times_s[found.pick.backend, found.pick.workers] / times_s[best]
-    what = f"{found.name}: {found.pick} / {best[0]} with {best[1]}"
-    return Row(what, f"{regret:.3f}, at {cost:.2f} of the sweep's time", "<= 1.05", regret <= NEAR)
 
 
 if __name__ == "__main__":
