@@ -55,8 +55,9 @@ def _panel(axes: Axes, found: Recommendation, cpus: int) -> None:
     axes.set_xticks(counts, unless_crowded(counts))
     axes.set_xlabel("max_workers (log scale)")
     axes.set_yscale("log")
-    times = [each.seconds for each in found.candidates] + [found.span_s or found.work_s]
-    times = [each for each in times if each] or [1.0]
+    estimates = [made for each in found.candidates for made in (each.predicted, each.measured)]
+    ends = [end for made in estimates if made for end in (made.low, made.value, made.high)]
+    times = [each for each in (*ends, found.span_s or found.work_s) if each] or [1.0]
     low, high = min(times) * 0.8, max(times) * 1.25
     ticks: list[float] = []
     for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):  # more of them where there is room
