@@ -49,8 +49,9 @@ def _clear_errors() -> Iterator[None]:
         raise  # click ends quietly when nobody reads what it prints
     except OSError as error:
         where = f"cannot use {error.filename}: " if error.filename else ""
-        what_next = "; free some" if error.errno == errno.ENOSPC else ""
-        what_next = what_next or "; name another place" * bool(where)
+        what_next = "; name another place" if where else ""
+        if error.errno == errno.ENOSPC:
+            what_next = "; free some"
         raise click.UsageError(f"{where}{error.strerror or error}{what_next}") from error
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)

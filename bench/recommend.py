@@ -44,6 +44,7 @@ MORE_BLOCKS = 4  # where the first ones leave more open than this
 SURE = 0.1
 SWEEP_RUNS = 14  # of each candidate: seven blocks, and a warm-up in each
 SWEEP_PART = 0.25  # of the time of a sweep: more than that is not worth being surer
+COMPUTES = 0.9  # of a task's time on a core: then more workers than cores gain nothing
 ROOM = 0.8  # of the free memory, that workers may need before they do anything
 MOST_TASKS = 10_000  # of a graph whose predictions get a range
 
@@ -161,7 +162,7 @@ class Advisor:
             left_out: gets a sentence for what does not fit into the memory, or would fail.
         """
         room_bytes = ROOM * psutil.virtual_memory().available
-        waits = all(view.demand(task).cpu < 0.9 for view in views[:1] for task in graph.tasks)
+        waits = all(views[0].demand(task).cpu < COMPUTES for task in graph.tasks)
         counts = max_workers or default_counts(self._profiler.cpus, graph.width, waits)
         found = []
         for backend in (BASELINE, *self._profiler.names):

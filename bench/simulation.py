@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from bench.plan import Case
+from bench.prediction import LEAST_CPU
 from bench.results import Measurement
 from executors import Graph, RunReport, Task, load_backend, run
 from executors.sharing import Demand
 
-LEAST_CPU = 0.05  # tasks that use less of a core wait
 STEPS = 40  # of the curve of cores busy
 
 

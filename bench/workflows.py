@@ -261,6 +261,6 @@ def _runtime_s(task: Mapping[str, Any], place: str) -> float | None:
         return None
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= LONGEST_S:
-        shown = f"{str(value)[:40]}"
+        shown = str(value)[:40]
         raise _Malformed(f"{place}: runtimeInSeconds is {shown}, not from 0 to {LONGEST_S:g}")
     return float(value)

@@ -19,10 +19,10 @@ from bench.blas import limit_blas_threads
 limit_blas_threads(1)
 
 from bench.ceiling import warm_up
-from bench.harness import graph_of
 from bench.kernels import SizedKernel, calibrate
 from bench.kernels import sized as sized_kernel
 from bench.prediction import look
+from bench.prepared import graph_of
 from bench.profiler import Profiler
 from bench.recommend import Advisor, default_counts
 from bench.shapes import SizedShape

@@ -77,9 +77,7 @@ def stretches(machine: Machine, kinds: Sequence[Parts], counts: Sequence[int]) -
     others = sum(count * (cpu - gil) for count, cpu, gil in crowd)
     cores = _speed(machine.cores, others + min(holders, 1.0))
     lock = _speed(machine.gil, max(1.0, holders))  # a lone holder has all of it
-    on_core = with_lock = (
-        1.0  # what the parts that need a core, and core and lock, are stretched to
-    )
+    on_core = with_lock = 1.0  # what parts that need a core, or core and lock, are stretched to
     for _ in range(MOST_ROUNDS):
         before = on_core, with_lock
         held = [

@@ -17,10 +17,10 @@ import click
 from bench import BenchError
 from bench.commands.report import is_terminal, wrapped
 from bench.estimates import Estimate
-from bench.harness import graph_of
 from bench.kernels import calibrate
 from bench.noise import UNUSABLE, judge
 from bench.plan import Options, plan, worker_counts
+from bench.prepared import graph_of
 from bench.profiler import Profiler
 from bench.recommend import Advisor
 from bench.recommendation import Candidate, Recommendation

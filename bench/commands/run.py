@@ -17,9 +17,10 @@ import click
 from bench import BenchError
 from bench.commands.report import is_terminal, report
 from bench.duration import shown
-from bench.harness import Bench, measure, prepare
+from bench.harness import measure
 from bench.machine import describe_machine
 from bench.plan import Options, Plan, check_same, plan
+from bench.prepared import Bench, prepare
 from bench.results import FILE_NAME, Results, ResultsWriter, check_folder
 from executors import BackendError, RunFailed, usable_cpus
 from executors.logs import log_to_file

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from bench.harness import measure, prepare
+from bench.harness import measure
 from bench.plan import Case, Options, Plan, plan
+from bench.prepared import prepare
 from bench.results import ResultsWriter, read_results
 from bench.statistics import summarise
 from executors import Graph, Observer, RunFailed

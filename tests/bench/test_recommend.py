@@ -23,7 +23,6 @@ from bench import BenchError
 from bench.cli import main
 from bench.decision import _pairs, candidates_of, decide
 from bench.estimates import Estimate
-from bench.harness import graph_of
 from bench.kernels import SizedKernel, Work, sized
 from bench.noise import NOISY, UNUSABLE, Reason, Verdict
 from bench.prediction import (
@@ -36,6 +35,7 @@ from bench.prediction import (
     lock_of,
     speed_of,
 )
+from bench.prepared import graph_of
 from bench.profiler import Profiler
 from bench.recommend import (
     Advisor,
