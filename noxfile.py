@@ -95,7 +95,10 @@ def _test(session: nox.Session, *options: str) -> None:
 def soak(session: nox.Session) -> None:
     """Worker processes killed in 1,000 runs; 30 ZenML pipelines a mode; takes many minutes."""
     session.install(".", *group("tests"))
-    tests = ["tests/executors/test_faults.py", "tests/zenml/test_random_runs.py"]
+    tests = [
+        "tests/executors/backends/workers/test_faults.py",
+        "tests/executors/zenml/test_random_runs.py",
+    ]
     lengths = {"FAULT_RUNS": "1000", "SOAK_RUNS": "30"}
     session.run("python", "-m", "pytest", *tests, "--timeout=3600", env=lengths)
 

@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import median
 from time import monotonic
 
-from bench.harness import timed
-from bench.kernels import calibrate, sized
-from bench.sampler import Sampler
+from bench.machine.sampler import Sampler
+from bench.measure.harness import timed
+from bench.workloads.kernels import calibrate, sized
 from benchmarks.overhead import graph_of
 from benchmarks.table import Row, at_most, only, show
 from executors import Backend, Graph, Observer, load_backend, run

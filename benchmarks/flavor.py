@@ -23,7 +23,7 @@ from zenml import pipeline, step
 from zenml.client import Client
 from zenml.environment import Environment
 
-from bench.pipelines import recommend_for_pipeline
+from bench.recommend.pipelines import recommend_for_pipeline
 from benchmarks.table import Row, at_most, ratio, rounds, show
 from executors.zenml.install import install
 

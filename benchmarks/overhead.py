@@ -17,9 +17,9 @@ from multiprocessing import get_context
 from statistics import median
 from time import perf_counter, sleep
 
-from bench.kernels import Work, calibrate
-from bench.kernels import sized as sized_kernel
-from bench.shapes import sized as sized_shape
+from bench.workloads.kernels import Work, calibrate
+from bench.workloads.kernels import sized as sized_kernel
+from bench.workloads.shapes import sized as sized_shape
 from benchmarks.peers import Dask, FuturesLoop
 from benchmarks.table import ROUNDS, Row, at_least, at_most, ratio, rounds, show
 from executors import Attempt, Backend, Call, Graph, Observer, Task, load_backend, run

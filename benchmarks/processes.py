@@ -25,8 +25,8 @@ import loky
 import numpy as np
 import psutil
 
-from bench.kernels import Work, calibrate
-from bench.kernels import sized as sized_kernel
+from bench.workloads.kernels import Work, calibrate
+from bench.workloads.kernels import sized as sized_kernel
 from benchmarks.overhead import (
     LENGTHS_US,
     crossing,

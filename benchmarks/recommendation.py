@@ -14,23 +14,23 @@ from collections.abc import Iterator
 from pathlib import Path
 from statistics import geometric_mean, median
 
-from bench.blas import limit_blas_threads
+from bench.machine.blas import limit_blas_threads
 
 limit_blas_threads(1)
 
-from bench.ceiling import warm_up
-from bench.kernels import SizedKernel, calibrate
-from bench.kernels import sized as sized_kernel
-from bench.prediction import look
-from bench.prepared import graph_of
-from bench.profiler import Profiler
-from bench.recommend import Advisor, default_counts
-from bench.shapes import SizedShape
-from bench.shapes import sized as sized_shape
-from bench.workflows import read_workflows
+from bench.machine.ceiling import warm_up
+from bench.measure.prepared import graph_of
+from bench.predict.prediction import look
+from bench.predict.profiler import Profiler
+from bench.recommend.advisor import Advisor, default_counts
+from bench.workloads.kernels import SizedKernel, calibrate
+from bench.workloads.kernels import sized as sized_kernel
+from bench.workloads.shapes import SizedShape
+from bench.workloads.shapes import sized as sized_shape
+from bench.workloads.workflows import read_workflows
 from benchmarks.table import Row, at_least, at_most, show
 from executors import Graph, load_backend, run
-from executors.backends import BASELINE
+from executors.backends import SEQUENTIAL
 
 SHAPES = ("fan-in:width=48", "stencil", "diamond-chain:count=8:width=4")
 KERNELS = os.environ.get("KERNELS", "sleep:20ms,python-cpu:20ms,native-cpu:20ms").split(",")
@@ -100,7 +100,7 @@ def predictions() -> Iterator[Row]:
 def swept(graph: Graph, cpus: int, waits: bool) -> dict[Pool, float]:
     """The median time of every backend with every number of workers, in randomised blocks."""
     counts = default_counts(cpus, graph.width, waits)
-    pools: list[Pool] = [(BASELINE, 1)]
+    pools: list[Pool] = [(SEQUENTIAL, 1)]
     pools += [(backend, each) for backend in BARS for each in counts]
     walls: dict[Pool, list[float]] = {pool: [] for pool in pools}
     for _ in range(BLOCKS):

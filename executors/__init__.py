@@ -9,6 +9,15 @@ report.values["fit"]
 
 from executors.backends import backend_names, load_backend
 from executors.backends.base import Backend
+from executors.core.graph import Graph, Task
+from executors.core.policy import (
+    CONTINUE_ON_FAILURE,
+    FAIL_FAST,
+    STOP_ON_FAILURE,
+    FailurePolicy,
+)
+from executors.core.records import Attempt, Call, RunReport, Status, TaskRecord
+from executors.core.session import Session
 from executors.cpus import usable_cpus
 from executors.errors import (
     ActionInterrupted,
@@ -24,17 +33,8 @@ from executors.errors import (
     TaskTimeout,
     WorkerDied,
 )
-from executors.graph import Graph, Task
 from executors.observers import Observer
-from executors.policy import (
-    CONTINUE_ON_FAILURE,
-    FAIL_FAST,
-    STOP_ON_FAILURE,
-    FailurePolicy,
-)
-from executors.records import Attempt, Call, RunReport, Status, TaskRecord
 from executors.runner import run
-from executors.session import Session
 
 __all__ = [
     "CONTINUE_ON_FAILURE",

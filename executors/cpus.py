@@ -1,8 +1,7 @@
 """How many CPUs this process may really use, and why.
 
-`os.cpu_count()` tells what the machine has. A container or a job scheduler usually grants
-less, by CPU affinity or by a cgroup quota; a pool sized for the machine is then slower, not
-faster.
+`os.cpu_count()` counts those of the machine. A container or a job scheduler usually grants fewer,
+by CPU affinity or by a cgroup quota; a pool sized for the machine is then slower, not faster.
 """
 
 from __future__ import annotations
@@ -20,11 +19,11 @@ OVERRIDE = "EXECUTOR_BENCH_CPUS"
 
 @dataclass(frozen=True, slots=True)
 class CpuBudget:
-    """The limits on this process; a limit that does not apply is None.
+    """The limits on this process; None for a limit that does not apply.
 
     Attributes:
         installed: logical CPUs of the machine.
-        affinity: CPUs that the scheduler may run this process on.
+        affinity: CPUs on which the scheduler may run this process.
         quota: the smallest cgroup quota of this group and its ancestors, in CPUs.
         override: the environment variable EXECUTOR_BENCH_CPUS.
     """
@@ -53,7 +52,7 @@ def cpu_budget(root: Path = Path("/")) -> CpuBudget:
     """The breakdown behind `usable_cpus()`; `root` holds the `proc` and `sys` to read.
 
     Raises:
-        BackendError: EXECUTOR_BENCH_CPUS is set to something else than a positive number.
+        BackendError: EXECUTOR_BENCH_CPUS is not a positive whole number.
     """
     smallest = min(quotas(root).values(), default=None)
     return CpuBudget(os.cpu_count() or 1, _affinity(), smallest, _override())
@@ -77,14 +76,14 @@ def _override() -> int | None:
 def quotas(root: Path = Path("/")) -> dict[Path, float]:
     """The cgroup quotas on this process, in CPUs, by the folder that sets them.
 
-    The nearest group first, then its ancestors; the smallest one counts.
+    The nearest group comes first, then its ancestors; the smallest quota counts.
     """
-    found = {folder: _quota(folder) for folder in cgroups(root)}
-    return {folder: cpus for folder, cpus in found.items() if cpus is not None}
+    limits = {folder: _quota(folder) for folder in cgroups(root)}
+    return {folder: cpus for folder, cpus in limits.items() if cpus is not None}
 
 
 def cgroups(root: Path = Path("/")) -> Iterator[Path]:
-    """Folders of this process's CPU groups and their ancestors, in either version of cgroups."""
+    """Folders of this process's CPU groups and their ancestors, for cgroups version 1 or 2."""
     for line in _read(root / "proc/self/cgroup").splitlines():
         _, _, rest = line.partition(":")
         controllers, _, group = rest.partition(":")
@@ -104,7 +103,7 @@ def _with_ancestors(mount: Path, group: str) -> Iterator[Path]:
 
 
 def _quota(folder: Path) -> float | None:
-    """Quota over period of one group; "max" and -1 mean that there is none."""
+    """Quota over period of one group; "max" and -1 mean no quota."""
     quota, _, period = _read(folder / "cpu.max").partition(" ")  # version 2
     if not quota:
         quota = _read(folder / "cpu.cfs_quota_us")

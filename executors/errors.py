@@ -1,20 +1,20 @@
 """Everything that this package raises, or puts into a record, as one tree.
 
+The errors about ZenML are in `executors.zenml.errors`.
+
 ::
 
     ExecutorError
     ├── GraphError (ValueError)      a graph that cannot run: raised when it is built
     ├── BackendError                 unknown, unavailable, wrongly sized or misused backend
     ├── RunFailed                    raised by RunReport.raise_for_failures()
-    ├── UnsupportedZenML (ImportError)   ZenML is missing, or of an untested version
-    ├── InstallError                 the flavor cannot be registered with ZenML
     └── TaskError                    outcomes that the scheduler itself gives to a task
         ├── TaskTimeout (TimeoutError)   ran longer than its timeout_s
         ├── TaskStopped                  was running when the run was stopped
         ├── WorkerDied                   its worker process was killed or exited
         ├── MemoryLimitExceeded (MemoryError)   needed more memory than its worker may have
         └── NotPicklable                 action, argument or value cannot cross processes
-            └── RemoteError              stands for an exception that cannot
+            └── RemoteError              replaces an exception that cannot
 
     KeyboardInterrupt
     └── ActionInterrupted            raised inside an action on the main thread by a stop
@@ -36,15 +36,7 @@ class BackendError(ExecutorError):
 
 
 class RunFailed(ExecutorError):
-    """A run did not succeed; `__cause__` is the first failure, `report` has all."""
-
-
-class UnsupportedZenML(ExecutorError, ImportError):
-    """ZenML is missing, or of a version that `executors.zenml` was not tested with."""
-
-
-class InstallError(ExecutorError):
-    """Flavor, orchestrator or stack cannot be registered; the message says what is in the way."""
+    """A run did not succeed; `__cause__` is the first failure, `report` has all of them."""
 
 
 class TaskError(ExecutorError):
@@ -64,7 +56,7 @@ class WorkerDied(TaskError):
 
 
 class MemoryLimitExceeded(TaskError, MemoryError):
-    """The attempt needed more memory than `memory_limit_bytes` leaves its worker process."""
+    """The attempt needed more memory than its worker may have (`memory_limit_bytes`)."""
 
 
 class NotPicklable(TaskError):
@@ -72,11 +64,11 @@ class NotPicklable(TaskError):
 
 
 class RemoteError(NotPicklable):
-    """An exception of a worker process that cannot be pickled or unpickled, as text.
+    """The text of an exception that could not be sent back from its worker process.
 
     Attributes:
         type_name: the qualified name of the exception's class.
-        text: class and message, and why the exception itself is not here.
+        text: class and message, and why the exception itself could not be sent.
     """
 
     def __init__(self, type_name: str, text: str) -> None:

@@ -1,4 +1,4 @@
-"""`Gate`: the one way in which a thread of this package waits."""
+"""`Gate`: what the threads of this package wait at."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 
 
 class Gate:
-    """A door that lets one waiter through each time it is opened.
+    """Lets one waiter through each time it is opened.
 
     Opening an open gate does nothing. `open` never blocks and takes no other lock, so a signal
-    handler may call it (`threading.Event.set` may not: interrupted in `wait`, it deadlocks).
+    handler may call it (not so `threading.Event.set`: it deadlocks when it interrupts `wait`).
     """
 
     __slots__ = ("_lock",)
@@ -25,7 +25,7 @@ class Gate:
             pass  # open already
 
     def wait(self, timeout_s: float | None = None) -> bool:
-        """Blocks until the gate is open and closes it behind; False when time ran out."""
+        """Blocks until the gate is open, then closes it; False after the timeout."""
         if timeout_s is None:
             return self._lock.acquire()
         return self._lock.acquire(timeout=min(max(0.0, timeout_s), threading.TIMEOUT_MAX))

@@ -1,4 +1,4 @@
-"""How a fresh interpreter of this program's kind is started."""
+"""How to start a fresh interpreter like this one."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 
 def module_command(module: str, *arguments: object) -> list[str]:
-    """Runs a module of this project; `-P` keeps packages in the current folder from hiding it."""
+    """The command that runs a module; `-P` keeps the current folder from shadowing packages."""
     return [sys.executable, "-P", "-m", module, *map(str, arguments)]
 
 
 def module_environment() -> dict[str, str]:
-    """The environment in which a fresh interpreter imports from where this one does."""
+    """The environment in which a fresh interpreter finds the same modules as this one."""
     return {**os.environ, "PYTHONPATH": os.pathsep.join(import_path())}
 
 
 def import_path() -> list[str]:
-    """`sys.path` with the current folder by its name."""
+    """`sys.path`, with the current folder spelled out."""
     return [str(entry) if entry else str(Path.cwd()) for entry in sys.path]

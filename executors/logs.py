@@ -1,9 +1,9 @@
 """A log file for runs: written between them, safe to share between processes.
 
 Actions in worker processes log as usual; their records come back with the outcomes and are
-handled here. So one process writes, but others may write to the same file:
-concurrent-log-handler takes a lock for each record. That costs 26 to 95 us a record, so a run's
-records are held in memory and written when it is over.
+handled here. So one process writes for a run, but other programs may write to the same file:
+concurrent-log-handler takes a lock for each record. That takes 26 to 95 us per record, so the
+records of a run are held in memory and written when it is over.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from executors.graph import Graph
+from executors.core.graph import Graph
+from executors.core.records import Attempt, RunReport, describe
 from executors.observers import Observer
-from executors.records import Attempt, RunReport, describe
 
 logger = logging.getLogger("executors.runs")
 
 MAX_BYTES = 10_000_000  # of one file, before it is rotated
 BACKUPS = 3
-HELD_RECORDS = 100_000  # beyond this they are written even while tasks run
+HELD_RECORDS = 100_000  # more than these are written even while tasks run
 FORMAT = (
     "%(asctime)s.%(msecs)03d %(levelname)-7s %(processName)s/%(threadName)s %(name)s: %(message)s"
 )
 
 
 class RunLog(Observer):
-    """Writes what was held when a run is over, and logs the run itself.
+    """Logs each run, and writes the records that were held when it is over.
 
-    Each run is logged at INFO, each failed attempt at WARNING, every other attempt at DEBUG, with
-    the time at which it ended. All of that is made from the report: to hear of each attempt while
-    tasks run took 2 % from those that hold the interpreter lock.
+    A run is logged at INFO, a failed attempt at WARNING and any other attempt at DEBUG, with the
+    time at which it ended. All of it is taken from the report: notifications while tasks run slowed
+    down those that hold the interpreter lock by 2 %.
     """
 
     def __init__(self, held: logging.handlers.MemoryHandler) -> None:
@@ -56,7 +56,7 @@ class RunLog(Observer):
 
 
 def _log(attempt: Attempt, epoch_s: float) -> None:
-    """Logs an attempt as of its end; the monotonic clock began at `epoch_s`."""
+    """Logs an attempt at the time of its end; `epoch_s` is the origin of the monotonic clock."""
     if attempt.error is not None:
         level, text = logging.WARNING, "task %r failed after %.6f s on %s: %s"
         values: tuple[object, ...] = (describe(attempt.error),)
@@ -64,7 +64,7 @@ def _log(attempt: Attempt, epoch_s: float) -> None:
         level, text, values = logging.DEBUG, "task %r took %.6f s on %s", ()
     if not logger.isEnabledFor(level):
         return
-    values = (attempt.name, attempt.duration_s, attempt.worker, *values)
+    values = (attempt.task_name, attempt.duration_s, attempt.worker, *values)
     record = logger.makeRecord(logger.name, level, "", 0, text, values, None)
     record.created = epoch_s + attempt.ended_s
     record.msecs = 1000 * (record.created % 1)
@@ -72,13 +72,13 @@ def _log(attempt: Attempt, epoch_s: float) -> None:
 
 
 def _only_once(path: Path) -> Callable[[logging.LogRecord], None]:
-    """Says once that a record could not be written: a full disk must not end what is logged."""
-    told: list[logging.LogRecord] = []
+    """Says once that a record could not be written; a full disk must not end a run."""
+    lost: list[logging.LogRecord] = []
 
     def handle_error(record: logging.LogRecord) -> None:
-        if not told and sys.stderr is not None:
+        if not lost and sys.stderr is not None:
             sys.stderr.write(f"cannot write to {path} ({sys.exc_info()[1]}): the log has gaps\n")
-        told.append(record)
+        lost.append(record)
 
     return handle_error
 
@@ -87,8 +87,8 @@ def _only_once(path: Path) -> Callable[[logging.LogRecord], None]:
 def log_to_file(path: Path, level: int = logging.INFO) -> Iterator[RunLog]:
     """Sends all log records of at least `level` to a file while the context lasts.
 
-    Pass what it yields to `run` as an observer. Enter it before the backend, as workers take
-    over the levels that are set when they start.
+    Pass the RunLog that it yields to `run` as an observer. Enter it before the backend, because
+    workers use the log levels that are set when they start.
 
     Raises:
         OSError: the file cannot be written.
@@ -99,7 +99,7 @@ def log_to_file(path: Path, level: int = logging.INFO) -> Iterator[RunLog]:
         raise OSError(errno.EINVAL, "it is not a file", str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("ab"):
-        pass  # fails now rather than at the first record
+        pass  # so that it fails now, not at the first record
     file = ConcurrentRotatingFileHandler(
         str(path), maxBytes=MAX_BYTES, backupCount=BACKUPS, keep_file_open=True
     )

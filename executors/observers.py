@@ -1,8 +1,8 @@
-"""`Observer`, and the thread that tells observers what happens in a run.
+"""`Observer`, and the thread that notifies observers of what happens in a run.
 
-Observers run on a thread of their own, so a blocked terminal stops no worker. A session posts
-its events into a queue; the thread is woken by the first one and then rests for a moment, so
-that a million short tasks cost a few hundred wake-ups, not two million.
+Observers run on a thread of their own, so a blocked terminal stops no worker. A session posts its
+events into a queue. The first event after a pause wakes the thread, which then rests for a moment:
+a million short tasks need a few hundred wake-ups, not two million.
 """
 
 from __future__ import annotations
@@ -14,36 +14,36 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
+from executors.core.graph import Graph
+from executors.core.records import Attempt, Call, RunReport, Stop
 from executors.gate import Gate
-from executors.graph import Graph
-from executors.records import Attempt, Call, RunReport, Stop
 
 logger = logging.getLogger("executors")
 
-REST_S = 0.02  # how late an observer may hear of an event
+REST_S = 0.02  # how late observers may be notified of an event
 
 Event = Call | Attempt | Stop
 
 
 class Observer:
-    """Told what happens, one call at a time and in order; override what you need.
+    """Is notified of what happens, one call at a time and in order; override what you need.
 
-    An observer that raises is logged, dropped for the rest of the run, and breaks nothing.
+    An observer that raises is logged and dropped for the rest of the run; the run goes on.
     `run_started` and `run_ended` are called on the thread that called `run`, the others on
-    another thread, up to a few milliseconds after the event.
+    another thread, up to 20 ms after the event.
     """
 
     def run_started(self, graph: Graph, backend: str, workers: int) -> None:
         """The first tasks are about to start."""
 
     def task_started(self, call: Call) -> None:
-        """An attempt began, or a worker is about to begin it; told once for each attempt."""
+        """An attempt began, or a worker is about to begin it; called once per attempt."""
 
     def task_ended(self, attempt: Attempt) -> None:
         """An attempt ended; it carries its error, if any, but never its value."""
 
     def run_stopping(self, reason: str) -> None:
-        """Nothing more starts and running tasks are being stopped; told once, if at all."""
+        """Nothing more starts and running tasks are being stopped; called at most once."""
 
     def run_ended(self, report: RunReport) -> None:
         """Nothing is running any more."""
@@ -60,23 +60,23 @@ class Announcer:
         self._thread: threading.Thread | None = None
 
     @property
-    def tell(self) -> Callable[[Event], None] | None:
-        """What a session calls with each event; None when nobody listens to any."""
+    def notify(self) -> Callable[[Event], None] | None:
+        """What a session calls with each event; None if no observer listens to any."""
         return self._events.put if any(self._listeners.values()) else None
 
     def open(self, graph: Graph, backend: str, workers: int) -> None:
-        """Tells `run_started` and begins to deliver."""
+        """Calls `run_started` and begins to deliver events."""
         for observer in self._observers:
             try:
                 observer.run_started(graph, backend, workers)
             except (Exception, SystemExit):
                 self._drop(observer)
-        if self.tell is not None:
+        if self.notify is not None:
             self._thread = threading.Thread(target=self._deliver, name="observers", daemon=True)
             self._thread.start()
 
     def drain(self) -> None:
-        """Delivers what is left and ends the thread; blocks while an observer does."""
+        """Delivers the remaining events and ends the thread; blocks while an observer does."""
         if self._thread is not None:
             self._events.put(None)
             self._hurried.open()
@@ -84,7 +84,7 @@ class Announcer:
             self._thread = None
 
     def close(self, report: RunReport) -> None:
-        """Delivers what is left, then tells `run_ended`."""
+        """Delivers the remaining events, then calls `run_ended`."""
         self.drain()
         for observer in self._observers:
             try:
@@ -98,16 +98,16 @@ class Announcer:
             for observer, hook in self._listeners[event.__class__]:
                 try:
                     hook(event)
-                except BaseException:  # SystemExit too: it must not silence the others
+                except BaseException:  # also SystemExit, which must not end this thread
                     self._drop(observer)
             if event.__class__ is Stop:
-                self._listeners[Stop] = []  # two reasons may come at the same time
+                self._listeners[Stop] = []  # only the first of several reasons is delivered
             if events.empty():
-                event = None  # an idle thread pins nothing
+                event = None  # an idle thread keeps nothing alive
                 self._hurried.wait(REST_S)
 
     def _drop(self, observer: Observer) -> None:
-        logger.exception("observer %r failed and hears no more of this run", observer)
+        logger.exception("observer %r failed and is dropped for the rest of this run", observer)
         self._observers = [other for other in self._observers if other is not observer]
         self._listeners = {
             kind: [listener for listener in listeners if listener[0] is not observer]
@@ -115,7 +115,7 @@ class Announcer:
         }
 
 
-# Of each kind of event: who wants to hear of it, and how it is told.
+# The observers of each kind of event, and the function that notifies them.
 Listeners = dict[type, list[tuple[Observer, Callable[[Any], None]]]]
 
 
@@ -128,9 +128,9 @@ def _listeners(observers: Sequence[Observer]) -> Listeners:
         if kind.task_ended is not Observer.task_ended:
             listeners[Attempt].append((observer, observer.task_ended))
         if kind.run_stopping is not Observer.run_stopping:
-            listeners[Stop].append((observer, partial(_tell_stopping, observer)))
+            listeners[Stop].append((observer, partial(_notify_stopping, observer)))
     return listeners
 
 
-def _tell_stopping(observer: Observer, stop: Stop) -> None:
+def _notify_stopping(observer: Observer, stop: Stop) -> None:
     observer.run_stopping(stop.reason)

@@ -10,14 +10,14 @@ from types import FrameType
 from typing import Any
 
 from executors.backends.base import Backend, act
+from executors.core.graph import Graph
+from executors.core.policy import FAIL_FAST, FailurePolicy
+from executors.core.records import RunReport
+from executors.core.session import Session
 from executors.errors import ActionInterrupted, BackendError, GraphError
-from executors.graph import Graph
 from executors.observers import Announcer, Observer
-from executors.policy import FAIL_FAST, FailurePolicy
-from executors.records import RunReport
-from executors.session import Session
 
-CANCEL_POLL_S = 0.05  # an Event cannot be listened to: how often a run looks at `cancel`
+CANCEL_POLL_S = 0.05  # how often a run checks `cancel`: an Event cannot wake anything else
 
 
 def run(
@@ -26,34 +26,38 @@ def run(
     *,
     policy: FailurePolicy = FAIL_FAST,
     observers: Sequence[Observer] = (),
-    keep: str | Collection[str] = "needed",
+    keep: str | Collection[str] = "sinks",
     cancel: threading.Event | None = None,
 ) -> RunReport:
     """Runs a graph and reports what happened; a task's failure is in the report, not raised.
 
-    Called in the main thread, it turns the first SIGINT or SIGTERM into a stop: nothing more
-    starts, running tasks are stopped as far as the backend can, observers hear the end. A second
-    one acts as if `run` were not there.
+    In the main thread, `run` turns the first SIGINT or SIGTERM into a stop: nothing more starts,
+    running tasks are stopped as far as the backend can, and observers are notified of the end. A
+    second signal is handled as if `run` had installed no handlers.
 
     Args:
         graph: what to run.
-        backend: where; entered already, or entered for this run only.
+        backend: where to run it. One that has not been entered is started for this run and stopped
+            after it.
         policy: what a failure does to the rest: FAIL_FAST, STOP_ON_FAILURE, CONTINUE_ON_FAILURE.
-        observers: told what happens.
-        keep: values for the report: "needed" (of the tasks that nothing needs), "all", "none",
-            or task names.
-        cancel: when set from elsewhere, the run stops as at a signal, and returns its report.
+        observers: notified of what happens.
+        keep: values for the report: "sinks" (of the tasks that nothing needs), "all", "none", or
+            task names.
+        cancel: an event that stops the run when it is set; the run then returns its report.
 
     Raises:
         KeyboardInterrupt: after SIGINT, with the report as its attribute `report`.
         SystemExit: after SIGTERM, with code 143 and the report as its attribute `report`.
-        GraphError: `graph` is no Graph, `policy` no policy, or `keep` names an unknown task.
-        BackendError: `backend` is no Backend, or is driving another run; its workers cannot start.
+        GraphError: `graph` is not a Graph, `policy` not a policy, or `keep` names an unknown task.
+        BackendError: `backend` is not a Backend or is driving another run, or its workers cannot
+            start.
     """
     if not isinstance(graph, Graph):
         raise GraphError(f"run needs a Graph, not {graph!r}")
     if not isinstance(backend, Backend):
-        raise BackendError(f"run needs a Backend, as load_backend() gives, not {backend!r}")
+        raise BackendError(
+            f"run needs a Backend, such as load_backend('threads'), not {backend!r}"
+        )
     if not isinstance(policy, FailurePolicy):
         raise GraphError(f"policy must be a FailurePolicy, such as FAIL_FAST, not {policy!r}")
     with ExitStack() as stack:
@@ -62,7 +66,7 @@ def run(
             stack.enter_context(backend)
         announcer = Announcer(observers)
         session = Session(
-            graph, workers=backend.workers, policy=policy, keep=keep, tell=announcer.tell
+            graph, workers=backend.workers, policy=policy, keep=keep, notify=announcer.notify
         )
         signals = stack.enter_context(_Signals(session, backend))
         stack.enter_context(_cancelled_by(cancel, session, backend))
@@ -84,7 +88,7 @@ class _Signals:
     """While entered in the main thread, turns the first SIGINT or SIGTERM into a stop.
 
     The handler only posts. It raises in one place: inside an action that the main thread itself
-    is running, which is where the interrupted frame is below `act`.
+    is running, that is, where the interrupted frame is below `act`.
     """
 
     def __init__(self, session: Session, backend: Backend) -> None:
@@ -122,7 +126,7 @@ class _Signals:
             raise ActionInterrupted(name)
 
     def _pass_on(self, number: int, frame: FrameType | None, before: Any) -> None:
-        """What a second signal does: the same as without this run."""
+        """Handles a second signal as if this run were not there."""
         if callable(before):
             before(number, frame)
         else:
@@ -130,7 +134,7 @@ class _Signals:
             signal.raise_signal(number)
 
     def raise_for(self, report: RunReport) -> None:
-        """Passes a received signal on, as the exception that it means."""
+        """Raises the exception that a received signal stands for, if there was one."""
         if self._received is None:
             return
         error: BaseException = (
@@ -141,7 +145,7 @@ class _Signals:
 
 
 def _is_in_action(frame: FrameType | None) -> bool:
-    """Whether the frame is in an action of this run, and not in a run inside that action."""
+    """Whether the frame is in an action of this run, not in a run inside that action."""
     while frame is not None and frame.f_code is not run.__code__:
         if frame.f_code is act.__code__:
             return True
@@ -153,7 +157,7 @@ def _is_in_action(frame: FrameType | None) -> bool:
 def _cancelled_by(
     cancel: threading.Event | None, session: Session, backend: Backend
 ) -> Iterator[None]:
-    """Stops the session when the event is set, as long as the context lasts."""
+    """Stops the session when the event is set while the context lasts."""
     if cancel is None:
         yield
         return

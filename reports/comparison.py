@@ -10,8 +10,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from bench.compare import CLOCK, FASTER, INCONCLUSIVE, SAME, SLOWER, YARDSTICK, Change, Comparison
-from bench.noise import Verdict
+from bench.analysis.comparison import (
+    CLOCK,
+    FASTER,
+    INCONCLUSIVE,
+    SAME,
+    SLOWER,
+    YARDSTICK,
+    Change,
+    Comparison,
+)
+from bench.machine.noise import Verdict
 from reports.markdown import interval, table
 from reports.plots import MUTED, SETTINGS, save
 

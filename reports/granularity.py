@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from bench.metg import LENGTHS_S, LEVELS, Metg
+from bench.granularity.metg import LENGTHS_S, LEVELS, Metg
 from reports.markdown import duration
 from reports.plots import MUTED, SETTINGS, save, style_of
 

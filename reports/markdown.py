@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from bench.estimates import Estimate
+from bench.analysis.estimates import Estimate
 
 
 def table(titles: Sequence[str], rows: Iterable[Sequence[str]], right_from: int = 99) -> str:

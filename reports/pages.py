@@ -8,9 +8,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.noise import judge
-from bench.results import FILE_NAME, Results
-from bench.statistics import BASELINE, Group, Row, finding, shortfall, summarise
+from bench.analysis.summary import BASELINE, Group, Row, finding, shortfall, summarise
+from bench.machine.noise import judge
+from bench.results.store import FILE_NAME, Results
 from reports.markdown import duration, interval, table
 from reports.plots import SHORTEST_FOR_CPU_S, draw_cores_busy, draw_speedup
 
@@ -26,7 +26,7 @@ def write_report(results: Results, folder: Path) -> Path:
     """Draws the figures and writes the page; the same results give the same bytes.
 
     Args:
-        results: as `bench.results.read_results` gives them.
+        results: as `bench.results.store.read_results` gives them.
         folder: made if it is missing; figures and page in it are replaced.
 
     Returns:

@@ -18,9 +18,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from bench.estimates import Floats
-from bench.results import Measurement, Results
-from bench.statistics import BASELINE, SIMULATED, Group, Row
+from bench.analysis.estimates import Floats
+from bench.analysis.summary import BASELINE, SIMULATED, Group, Row
+from bench.results.store import Measurement, Results
 
 # Okabe and Ito's palette, which colour-blind readers can tell apart; dashes and markers as well.
 STYLES = {

@@ -9,7 +9,7 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
-from bench.recommendation import Candidate, Recommendation
+from bench.recommend.recommendation import Candidate, Recommendation
 from reports.markdown import duration
 from reports.plots import MUTED, SETTINGS, panels_of, save, style_of, unless_crowded
 

@@ -32,13 +32,13 @@ def imports(file: Path) -> Iterator[str]:
 
 
 READ_ONLY = {
-    "bench.compare",
-    "bench.metg",
-    "bench.noise",
-    "bench.recommendation",
-    "bench.results",
-    "bench.estimates",
-    "bench.statistics",
+    "bench.analysis.comparison",
+    "bench.granularity.metg",
+    "bench.machine.noise",
+    "bench.recommend.recommendation",
+    "bench.results.store",
+    "bench.analysis.estimates",
+    "bench.analysis.summary",
 }
 
 SOURCES = [file for package in OURS for file in sorted((ROOT / package).rglob("*.py"))]

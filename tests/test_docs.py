@@ -13,12 +13,12 @@ from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
 from bench.cli import main
-from bench.results import read_results
+from bench.results.store import read_results
 from reports import write_report
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
-RECORDING = ROOT / "tests" / "bench" / "workflows" / "alignment.json"
+RECORDING = ROOT / "tests" / "bench" / "workloads" / "recordings" / "alignment.json"
 EXAMPLE = ROOT / "docs" / "reports" / "fan-in-diamond"
 
 
@@ -31,7 +31,7 @@ def named(page: Path) -> str:
     return str(page.relative_to(ROOT))
 
 
-ZENML_PAGE = ROOT / "docs" / "zenml.md"  # its examples run in tests/zenml/test_page.py
+ZENML_PAGE = ROOT / "docs" / "zenml.md"  # its examples run in tests/executors/zenml/test_page.py
 EXAMPLES = [page for page in PAGES if blocks(page, "python") and page != ZENML_PAGE]
 
 

@@ -8,11 +8,11 @@ from typing import Any
 
 import click
 
+from bench.analysis.comparison import CLOCK, SLOWER, Change, Comparison
+from bench.analysis.comparison import compare as compare_
 from bench.commands.report import wrapped
-from bench.compare import CLOCK, SLOWER, Change, Comparison
-from bench.compare import compare as compare_
-from bench.noise import Verdict, judge
-from bench.results import read_results
+from bench.machine.noise import Verdict, judge
+from bench.results.store import read_results
 from reports.comparison import markdown, write_comparison
 
 REGRESSION = 3

@@ -7,7 +7,7 @@ from dataclasses import asdict
 
 import click
 
-from bench.doctor import examine
+from bench.machine.doctor import examine
 
 NAME_WIDTH = 24
 

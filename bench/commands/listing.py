@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from bench.kernels import KERNELS
-from bench.shapes import SHAPES, sized
+from bench.workloads.kernels import KERNELS
+from bench.workloads.shapes import SHAPES, sized
 from executors.backends import SIMULATED, backend_class, backend_names
-from executors.graph import Graph, Task
+from executors.core.graph import Graph, Task
 
 
 def listing() -> None:

@@ -14,9 +14,7 @@ import click
 
 from bench import BenchError
 from bench.commands.report import is_terminal, wrapped
-from bench.counters import Counters
-from bench.machine import describe_machine, describe_versions
-from bench.metg import (
+from bench.granularity.metg import (
     LENGTHS_S,
     LEVELS,
     MIN_BLOCKS,
@@ -26,9 +24,11 @@ from bench.metg import (
     measure,
     summarise,
 )
-from bench.noise import judge_machine
+from bench.machine.counters import Counters
+from bench.machine.facts import describe_machine, describe_versions
+from bench.machine.noise import judge_machine
 from executors import usable_cpus
-from executors.backends import BASELINE, backend_class, backend_names
+from executors.backends import SEQUENTIAL, backend_class, backend_names
 from executors.backends.base import checked_workers
 from reports.granularity import draw_efficiency, duration_of
 

@@ -15,17 +15,17 @@ from typing import Any
 import click
 
 from bench import BenchError
+from bench.analysis.estimates import Estimate
+from bench.analysis.summary import finding_of, summarise
 from bench.commands.report import is_terminal, wrapped
-from bench.estimates import Estimate
-from bench.kernels import calibrate
-from bench.noise import UNUSABLE, judge
-from bench.plan import Options, plan, worker_counts
-from bench.prepared import graph_of
-from bench.profiler import Profiler
-from bench.recommend import Advisor
-from bench.recommendation import Candidate, Recommendation
-from bench.results import read_results
-from bench.statistics import finding_of, summarise
+from bench.machine.noise import UNUSABLE, judge
+from bench.measure.plan import Options, plan, worker_counts
+from bench.measure.prepared import graph_of
+from bench.predict.profiler import Profiler
+from bench.recommend.advisor import Advisor
+from bench.recommend.recommendation import Candidate, Recommendation
+from bench.results.store import read_results
+from bench.workloads.kernels import calibrate
 from executors import Graph, usable_cpus
 from reports.markdown import duration
 from reports.recommendation import draw_recommendations
@@ -123,7 +123,7 @@ def _check_options(named: Collection[str]) -> None:
 
 def _recommendations(options: Options, settings: Settings) -> Iterator[Recommendation]:
     if settings.pipeline is not None:
-        from bench.pipelines import recommend_for_pipeline
+        from bench.recommend.pipelines import recommend_for_pipeline
 
         yield recommend_for_pipeline(settings.pipeline, _numbers(options), settings.steps)
         return

@@ -8,9 +8,9 @@ from typing import TextIO
 
 import click
 
-from bench.noise import Verdict, judge
-from bench.results import read_results
-from bench.statistics import Group, finding, shortfall, summarise
+from bench.analysis.summary import Group, finding, shortfall, summarise
+from bench.machine.noise import Verdict, judge
+from bench.results.store import read_results
 from reports import write_report
 
 WIDEST = 100

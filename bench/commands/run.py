@@ -16,12 +16,12 @@ import click
 
 from bench import BenchError
 from bench.commands.report import is_terminal, report
-from bench.duration import shown
-from bench.harness import measure
-from bench.machine import describe_machine
-from bench.plan import Options, Plan, check_same, plan
-from bench.prepared import Bench, prepare
-from bench.results import FILE_NAME, Results, ResultsWriter, check_folder
+from bench.machine.facts import describe_machine
+from bench.measure.harness import measure
+from bench.measure.plan import Options, Plan, check_same, plan
+from bench.measure.prepared import Bench, prepare
+from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder
+from bench.workloads.duration import shown
 from executors import BackendError, RunFailed, usable_cpus
 from executors.logs import log_to_file
 

@@ -1,7 +1,7 @@
 """The backends by name: the modules of this folder, and entry points of other packages.
 
-A backend is found by being a subclass of `Backend` in a module of this folder, or by an entry
-point in the group `executors.backends`, whose name is the backend's and whose object the class.
+A backend is a subclass of `Backend` in a module of this folder, or an entry point in the group
+`executors.backends` with the backend's name and its class.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from executors.backends.base import Backend
 from executors.errors import BackendError
 
 ENTRY_POINTS = "executors.backends"
-BASELINE = "sequential"
+SEQUENTIAL = "sequential"
 SIMULATED = "simulated"
 
 
 def backend_names() -> list[str]:
-    """Names of all installed backends that run tasks, available here or not; the baseline first."""
+    """Names of all installed backends that run tasks, available here or not; sequential first."""
     names = {point.name for point in entry_points(group=ENTRY_POINTS)}
-    names |= {name for name, found in _built_in().items() if found.runs_tasks}
-    return sorted(names, key=lambda name: (name != BASELINE, name))
+    names |= {name for name, backend in _built_in().items() if backend.runs_tasks}
+    return sorted(names, key=lambda name: (name != SEQUENTIAL, name))
 
 
 def backend_class(name: str) -> type[Backend]:
@@ -38,14 +38,14 @@ def backend_class(name: str) -> type[Backend]:
         return _built_in()[name]
     for point in entry_points(group=ENTRY_POINTS, name=name):
         try:
-            found = point.load()
+            backend = point.load()
         except ImportError as error:
             raise BackendError(
                 f"backend {name!r} ({point.value}) cannot be imported: {error}"
             ) from error
-        if not (isinstance(found, type) and issubclass(found, Backend)):
+        if not (isinstance(backend, type) and issubclass(backend, Backend)):
             raise BackendError(f"backend {name!r} ({point.value}) is not a subclass of Backend")
-        return found
+        return backend
     known = [*backend_names(), SIMULATED]
     raise BackendError(f"unknown backend {name!r}; there are: {', '.join(known)}")
 
@@ -56,34 +56,30 @@ def load_backend(name: str, workers: int | None = None, **options: Any) -> Backe
     Args:
         name: one of `backend_names()`.
         workers: how many tasks may run at once; None means `usable_cpus()`.
-        options: what this backend takes besides; see its class.
+        options: further arguments of the backend's class.
 
     Raises:
         BackendError: unknown, not available here, a wrong option, or not a whole number of
             workers >= 1.
     """
-    found = backend_class(name)
-    reason = found.unavailable()
+    backend = backend_class(name)
+    reason = backend.unavailable()
     if reason is not None:
         raise BackendError(f"backend {name!r} is not available here: {reason}")
-    known = inspect.signature(found).parameters
+    known = inspect.signature(backend).parameters
     for option in options:
         if option not in known:
             takes = ", ".join(known) or "none"
-            raise BackendError(f"backend {name!r} has no option {option!r}; there are: {takes}")
-    return found(workers, **options)
+            raise BackendError(f"backend {name!r} has no option {option!r}; its options: {takes}")
+    return backend(workers, **options)
 
 
 @cache
 def _built_in() -> dict[str, type[Backend]]:
-    found: dict[str, type[Backend]] = {}
+    backends: dict[str, type[Backend]] = {}
     for module in pkgutil.iter_modules(__path__):
-        contents = vars(import_module(f"{__name__}.{module.name}"))
-        for thing in contents.values():
-            if (
-                isinstance(thing, type)
-                and issubclass(thing, Backend)
-                and not inspect.isabstract(thing)
-            ):
-                found[thing.name] = thing
-    return found
+        for content in vars(import_module(f"{__name__}.{module.name}")).values():
+            is_backend = isinstance(content, type) and issubclass(content, Backend)
+            if is_backend and not inspect.isabstract(content):
+                backends[content.name] = content
+    return backends

@@ -1,23 +1,23 @@
-"""`Backend`, the port that every way of running tasks implements, and `attempt`.
+"""`Backend`, the port that every way of running tasks implements, and how an action is run.
 
 A backend decides nothing: it takes calls from a `Session`, has its workers make the attempts,
-and gives the outcomes back. Two methods make a backend, `drive` and `wake`.
+and gives the outcomes back. A backend needs two methods, `drive` and `wake`.
 """
 
 from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
 from types import TracebackType
 from typing import Any, ClassVar, Self
 
+from executors.core.records import Attempt, Call
+from executors.core.session import Session
 from executors.cpus import usable_cpus
-from executors.errors import BackendError
-from executors.records import Attempt, Call
-from executors.session import Session
+from executors.errors import BackendError, TaskStopped, TaskTimeout
 
 # The longest sleep of a thread that drives. Of two signals at once, the kernel may give both to
 # another thread, and then nothing wakes the main thread, which alone runs Python's handlers.
@@ -31,17 +31,21 @@ class Backend(ABC):
     It may drive several sessions, one after the other.
 
     Args:
-        workers: how many; None means `usable_cpus()`.
+        workers: their number; None means `usable_cpus()`.
 
     Attributes:
-        start_s: seconds that its workers took to be ready when it was entered last.
+        name: by which `load_backend` knows it.
+        runs_tasks: False for a backend that only says how long a run would take.
+        shares_interpreter: its workers are threads that take turns at one interpreter lock (GIL).
+        start_s: seconds until its workers were ready when it was last entered.
 
     Raises:
         BackendError: `workers` is not a whole number of at least 1.
     """
 
     name: ClassVar[str]
-    runs_tasks: ClassVar[bool] = True  # False: it says what a run would take, and runs nothing
+    runs_tasks: ClassVar[bool] = True
+    shares_interpreter: ClassVar[bool] = False
     workers: int
     start_s: float = 0.0
 
@@ -57,10 +61,10 @@ class Backend(ABC):
 
     @contextmanager
     def reserved(self) -> Iterator[None]:
-        """For one run at a time.
+        """Keeps other runs away while the context lasts.
 
         Raises:
-            BackendError: another run has it.
+            BackendError: another run is using this backend.
         """
         if not self._driving.acquire(blocking=False):
             raise BackendError("this backend is running another graph; load a second one")
@@ -92,11 +96,11 @@ class Backend(ABC):
         self.is_open = False
         self.close()
 
-    def open(self) -> None:  # noqa: B027 - a backend without workers of its own has nothing to do
+    def open(self) -> None:  # noqa: B027 - optional: not every backend has workers of its own
         """Starts the workers; returns when they are ready."""
 
     def close(self) -> None:  # noqa: B027
-        """Ends the workers; returns when they are gone."""
+        """Stops the workers; returns when they are gone."""
 
     @abstractmethod
     def drive(self, session: Session) -> None:
@@ -106,15 +110,15 @@ class Backend(ABC):
     def wake(self) -> None:
         """Makes a blocked `drive` look at its session again.
 
-        Called from any thread and from signal handlers, also when nothing is driven.
+        Called from any thread and from signal handlers, also while no run is under way.
         """
 
     def clock(self) -> float:
-        """The time of this backend's runs, in seconds."""
+        """The current time of this backend's runs, in seconds."""
         return monotonic()
 
     def unwrap(self, value: Any) -> Any:
-        """The object behind a value that this backend gave to the session."""
+        """Turns a value that this backend gave to the session into the object it stands for."""
         return value
 
 
@@ -125,27 +129,61 @@ def checked_workers(workers: object) -> int:
     return workers
 
 
-def act(action: Callable[..., Any], call: Call) -> Any:
+# What came of an action: when it started and ended, its value, and its error or None.
+Performed = tuple[float, float, Any, BaseException | None]
+
+
+def act(action: Callable[..., Any], arguments: Sequence[Any]) -> Any:
     """Calls the action. A stop signal raises only in frames below this one."""
-    return action(*map(call.values.__getitem__, call.needs))
+    return action(*arguments)
 
 
-def attempt(call: Call, worker: str) -> Attempt:
-    """Makes an attempt in this thread; whatever the action raises is the outcome."""
+def perform(action: Callable[..., Any], arguments: Sequence[Any]) -> Performed:
+    """Runs an action here and now; anything that it raises is its outcome.
+
+    It needs nothing of the run, so a pool of another package can be given it with the action and
+    the arguments: `pool.submit(perform, call.task.action, arguments_of(call))`.
+    """
     value: Any = None
     error: BaseException | None = None
     started_s = monotonic()
     try:
-        value = act(call.task.action, call)
+        value = act(action, arguments)
     except BaseException as raised:
         error = without_frames(raised, 2)
-    return Attempt(call, worker, started_s, monotonic(), value, error)
+    return started_s, monotonic(), value, error
+
+
+def arguments_of(call: Call) -> list[Any]:
+    """The values that the call's action takes, in order."""
+    return list(map(call.values.__getitem__, call.needs))
+
+
+def attempt(call: Call, worker: str) -> Attempt:
+    """Makes an attempt in this thread; whatever the action raises is the outcome."""
+    return Attempt(call, worker, *perform(call.task.action, arguments_of(call)))
+
+
+def timed_out(call: Call, consequence: str) -> TaskTimeout:
+    """The error of a call that overran its task's timeout."""
+    return TaskTimeout(
+        f"task {call.task.name!r} took longer than its timeout of {call.task.timeout_s:g} s;"
+        f" {consequence}"
+    )
+
+
+def stopped(call: Call, session: Session, consequence: str) -> TaskStopped:
+    """The error of a call that was running when its run was stopped."""
+    return TaskStopped(
+        f"task {call.task.name!r} was running when the run was stopped ({session.stop_reason});"
+        f" {consequence}"
+    )
 
 
 def without_frames(error: BaseException, count: int) -> BaseException:
     """Drops the outermost frames of a traceback: the scheduler's own.
 
-    The user sees only the action's frames, and the error does not pin the scheduler's.
+    The user sees only the action's frames, and the error keeps none of the scheduler's alive.
     """
     traceback = error.__traceback__
     for _ in range(count):

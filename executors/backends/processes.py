@@ -1,4 +1,4 @@
-"""The process-pool backend: its options, its `Pool`, and a `Dispatch` for each run."""
+"""The process-pool backend: its options, its `Pool`, and one `Dispatch` per run."""
 
 from __future__ import annotations
 
@@ -8,36 +8,36 @@ from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 from executors.backends.base import Backend
-from executors.backends.child import check_room
-from executors.backends.dispatch import Dispatch
-from executors.backends.packing import dumps_by_value
-from executors.backends.pool import Pool
-from executors.backends.wire import Options
+from executors.backends.workers.dispatch import Dispatch
+from executors.backends.workers.handle import check_room
+from executors.backends.workers.packing import dumps_by_value
+from executors.backends.workers.pool import Pool
+from executors.backends.workers.wire import WorkerOptions
+from executors.core.records import describe, shown
+from executors.core.session import Session
 from executors.errors import BackendError
-from executors.records import describe, shown
-from executors.session import Session
 
 
 class Processes(Backend):
-    """Worker processes: python code runs in parallel, at the price of pickling.
+    """Worker processes: Python code runs in parallel, but values have to be pickled.
 
-    Actions may be lambdas and closures; each attempt gets a copy of its own. Values are pickled by
-    the worker that made them and unpickled by each reader; buffers of 32 KiB and more, as of numpy
-    arrays, are in shared memory, which readers map (writes stay private). A worker that is killed,
-    exits or crashes fails only the task it was running, with `WorkerDied`, and is replaced. A task
-    that overruns its `timeout_s` is killed with its worker, as is whatever runs when the run is
-    stopped.
+    Actions may be lambdas and closures; each attempt gets its own copy. Values are pickled by the
+    worker that made them and unpickled by each reader. Buffers of 32 KiB and more, for example of
+    numpy arrays, are in shared memory, which readers map (their writes stay private). A worker that
+    is killed, exits or crashes fails only the task it was running, with `WorkerDied`, and is
+    replaced. A task that overruns its `timeout_s`, or is running when the run is stopped, is killed
+    with its worker.
 
     Args:
-        workers: how many; None means `usable_cpus()`.
+        workers: their number; None means `usable_cpus()`.
         initializer: called without arguments in each worker before it is ready.
         preload: names of modules that each worker imports before it is ready.
-        memory_limit_bytes: memory that a worker may allocate, with the interpreter's own; an
-            attempt that needs more fails with `MemoryLimitExceeded`. Linux only (RLIMIT_DATA): it
-            counts private memory, touched or not, and of shared memory what arguments map.
+        memory_limit_bytes: memory that a worker may allocate, including the interpreter; an attempt
+            that needs more fails with `MemoryLimitExceeded`. Linux only (RLIMIT_DATA): it counts
+            private memory, touched or not, and the shared memory that arguments map.
 
     Raises:
-        BackendError: an argument is wrong, or there is no room for so many workers.
+        BackendError: an argument is wrong, or the system has no room for that many workers.
     """
 
     name: ClassVar[str] = "processes"
@@ -52,7 +52,7 @@ class Processes(Backend):
     ) -> None:
         super().__init__(workers)
         check_room(self.workers)
-        options = Options(
+        options = WorkerOptions(
             _checked_limit(memory_limit_bytes),
             _checked_preload(preload),
             _checked_initializer(initializer),
@@ -68,7 +68,7 @@ class Processes(Backend):
         return None
 
     def open(self) -> None:
-        """Starts all workers at once and waits until each says that it is ready.
+        """Starts all workers at once and waits until each of them is ready.
 
         Raises:
             BackendError: they do not start.

@@ -5,17 +5,16 @@ from __future__ import annotations
 from time import monotonic
 from typing import ClassVar
 
-from executors.backends.base import Backend, attempt
-from executors.errors import TaskTimeout
+from executors.backends.base import Backend, attempt, timed_out
+from executors.core.session import Session
 from executors.gate import Gate
-from executors.session import Session
 
 
 class Sequential(Backend):
-    """Has one worker, the calling thread, whatever `workers` says.
+    """Always has one worker, the calling thread, regardless of `workers`.
 
-    A task that is longer than its `timeout_s` is noticed only when it returns; its value is
-    then dropped and the attempt counts as failed, as it does on the other backends.
+    A task that overruns its `timeout_s` is noticed only when it returns; its value is then dropped
+    and the attempt counts as failed, as on the other backends.
     """
 
     name: ClassVar[str] = "sequential"
@@ -37,16 +36,13 @@ class Sequential(Backend):
                 now_s = monotonic()
                 continue
             session.started(call, now_s)
-            made = attempt(call, "main")
+            outcome = attempt(call, "main")
             timeout_s = call.task.timeout_s
-            if timeout_s is not None and made.error is None and made.duration_s > timeout_s:
-                made.value = None
-                made.error = TaskTimeout(
-                    f"task {call.task.name!r} took {made.duration_s:.3g} s, longer than its"
-                    f" timeout of {timeout_s:g} s (noticed when it returned)"
-                )
-            now_s = made.ended_s
-            session.finish(made, now_s)
+            if timeout_s is not None and outcome.error is None and outcome.duration_s > timeout_s:
+                outcome.value = None
+                outcome.error = timed_out(call, f"it returned after {outcome.duration_s:.3g} s")
+            now_s = outcome.ended_s
+            session.finish(outcome, now_s)
 
     def wake(self) -> None:
         self._woken.open()

@@ -1,14 +1,14 @@
-"""The same session on a virtual clock: what a run would take, without running anything.
+"""The same session on a virtual clock: how long a run would take, without running anything.
 
 ::
 
     idle worker + ready task -> the scheduler starts one after the other -> the worker wakes up
         -> the task runs, slowed down by those that share cores and lock with it -> ended
 
-Each kind of task (how much it computes, how much of that with the interpreter lock) has a meter of
-the work that one of its tasks has done since the run began. It rises at the speed that `sharing`
-says, so a task ends when the meter shows what it showed at its start plus its seconds; when others
-start or end, only the speeds change, not what was computed for each task.
+Each kind of task (how much it computes, and how much of that with the interpreter lock) has a meter
+of the work that one such task would have done since the run began. The meter rises at the speed
+that `contention` gives, so a task ends when the meter shows its value at the start plus the task's
+seconds. When other tasks start or end, only the speeds change; nothing is recomputed per task.
 """
 
 from __future__ import annotations
@@ -18,22 +18,24 @@ from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from typing import ClassVar
 
-from executors.backends.base import Backend
-from executors.errors import BackendError, TaskStopped, TaskTimeout
-from executors.graph import Task
-from executors.records import Attempt, Call
-from executors.session import Session
-from executors.sharing import Demand, Machine, Parts, stretches
+from executors.backends.base import Backend, stopped, timed_out
+from executors.contention import Demand, Machine, Parts, stretches
+from executors.core.graph import Task
+from executors.core.records import Attempt, Call
+from executors.core.session import Session
+from executors.errors import BackendError
+
+SIMULATED_END = "its simulated run was cut short"
 
 
 @dataclass(frozen=True, slots=True)
 class Overheads:
-    """What a backend takes besides the tasks, in seconds.
+    """The time that a backend adds to the tasks, in seconds.
 
     Attributes:
-        run_s: of each run, before its first task.
-        task_s: of the scheduler for each task; it starts one after the other.
-        wake_s: until a worker that was idle begins.
+        run_s: per run, before its first task.
+        task_s: per task, in the scheduler, which starts tasks one after the other.
+        wake_s: per worker that was idle, until it begins.
     """
 
     run_s: float = 0.0
@@ -42,30 +44,30 @@ class Overheads:
 
 
 def given_cost(task: Task) -> Demand:
-    """Keeps a core busy for its `cost_s`.
+    """One busy core for the task's `cost_s`.
 
     Raises:
-        BackendError: it has none.
+        BackendError: the task has no cost.
     """
     if task.cost_s is None:
         raise BackendError(
-            f"task {task.name!r} has no cost_s, so how long it would take is not known; give it one"
+            f"task {task.name!r} has no cost_s, so its length is not known; give it one"
         )
     return Demand(task.cost_s)
 
 
 class Simulated(Backend):
-    """Runs nothing: tasks take the time that they are said to take, on a clock of its own.
+    """Runs nothing: on a virtual clock, each task takes the time that it is given.
 
-    Values are None. Times in the report are of that clock, which starts at 0 and goes on from run
-    to run. Ten thousand workers cost no more than the tasks.
+    Values are None. Times in the report are on the virtual clock, which starts at 0 and continues
+    from run to run. Ten thousand workers take no longer to simulate than their tasks.
 
     Args:
         workers: how many tasks may run at once; None means `usable_cpus()`.
-        demand: what a task takes; by default its `cost_s`, all of it on a core.
+        demand: what a task needs; by default its `cost_s`, all of it on a core.
         machine: what the tasks share; by default as many cores as workers, which do not slow each
-            other down, and no lock.
-        overheads: of the backend that is simulated; by default none, which is list scheduling.
+            other down, and no interpreter lock.
+        overheads: those of the simulated backend; by default none, which is list scheduling.
     """
 
     name: ClassVar[str] = "simulated"
@@ -89,29 +91,27 @@ class Simulated(Backend):
         return self._now_s
 
     def drive(self, session: Session) -> None:
-        made = _Run(session, self._demand, self._machine, self._overheads, self._now_s)
+        virtual = _Run(session, self._demand, self._machine, self._overheads, self._now_s)
         try:
-            made.drive()
+            virtual.drive()
         finally:
-            self._now_s = made.now_s
+            self._now_s = virtual.now_s
 
     def wake(self) -> None:
         """It never sleeps."""
 
 
 class _Meter:
-    """Of one kind of task: the work, in seconds alone, that one such task would have done so far.
+    """The work that one task of a kind would have done so far, in seconds if it ran alone.
 
     Attributes:
-        speed: how fast it rises.
-        running: heap of (what it shows when the task ends, rank, call, worker, start).
+        running: heap of (meter value at which the task ends, rank, call, worker, start).
     """
 
-    __slots__ = ("running", "shown_s", "speed")
+    __slots__ = ("running", "work_s")
 
     def __init__(self) -> None:
-        self.shown_s = 0.0
-        self.speed = 1.0
+        self.work_s = 0.0
         self.running: list[tuple[float, int, Call, int, float]] = []
 
 
@@ -120,9 +120,9 @@ class _Run:
 
     Attributes:
         now_s: the clock.
-        idle: workers without a call, the last one to become idle on top; those from `unused` on
-            never had one.
-        beginning: heap of (when it begins, rank, call, worker): calls on their way to a worker.
+        idle: workers without a call, the last one to become idle on top; workers numbered `unused`
+            and above never had one.
+        beginning: heap of (start time, rank, call, worker): calls on their way to a worker.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class _Run:
         self._free_s = now_s  # when the scheduler can start another task
         self._beginning: list[tuple[float, int, Call, int]] = []
         self._meters: dict[Parts, _Meter] = {}
-        self._speeds: dict[tuple[int, ...], list[float]] = {}  # by the number of tasks of each kind
+        self._speeds: dict[tuple[int, ...], list[float]] = {}  # by the number of tasks per kind
 
     def drive(self) -> None:
         """Goes from event to event until the session is over."""
@@ -152,15 +152,10 @@ class _Run:
         self.now_s = self._free_s = self.now_s + self._overheads.run_s
         while True:
             for call in session.overdue(self.now_s):
-                timeout_s = call.task.timeout_s
-                self._end_early(
-                    call, TaskTimeout(f"task {call.task.name!r} took longer than {timeout_s:g} s")
-                )
+                self._end_early(call, timed_out(call, SIMULATED_END))
             if session.stopping:
                 for call in session.running:
-                    self._end_early(
-                        call, TaskStopped(f"the run was stopped: {session.stop_reason}")
-                    )
+                    self._end_early(call, stopped(call, session, SIMULATED_END))
             while self._idle or self._unused < session.workers:
                 ready = session.take(self.now_s)
                 if ready is None:
@@ -171,7 +166,7 @@ class _Run:
             self._advance()
 
     def _place(self, call: Call) -> None:
-        """Gives a call to a worker, the last one that became idle: it may still be awake."""
+        """Gives a call to the worker that became idle last, because it may still be awake."""
         if self._idle:
             worker = self._idle.pop()
         else:
@@ -181,7 +176,7 @@ class _Run:
         if self._idle_since_s.get(worker) != self.now_s:
             begins_s += self._overheads.wake_s
         if begins_s > self.now_s:
-            heappush(self._beginning, (begins_s, call.index, call, worker))
+            heappush(self._beginning, (begins_s, call.rank, call, worker))
         else:
             self._begin(call, worker)
 
@@ -189,24 +184,24 @@ class _Run:
         self._session.started(call, self.now_s)
         demand = self._demand(call.task)
         meter = self._meters.setdefault((demand.cpu, demand.gil), _Meter())
-        ends_at_s = meter.shown_s + demand.seconds
-        heappush(meter.running, (ends_at_s, call.index, call, worker, self.now_s))
+        ends_at_s = meter.work_s + demand.seconds
+        heappush(meter.running, (ends_at_s, call.rank, call, worker, self.now_s))
 
     def _advance(self) -> None:
-        """Goes to the next event: tasks begin or end, a deadline or a delayed retry is due."""
+        """Moves the clock to the next event: a start, an end, a deadline or a delayed retry."""
         meters = list(self._meters.values())
         counts = tuple([len(meter.running) for meter in meters])
         speeds = self._speeds.get(counts)
         if speeds is None:
-            found = stretches(self._machine, list(self._meters), counts)
-            speeds = self._speeds[counts] = [1 / stretch for stretch in found]
+            times = stretches(self._machine, list(self._meters), counts)
+            speeds = self._speeds[counts] = [1 / stretch for stretch in times]
         next_s = self._session.wake_at_s
         if self._beginning and (next_s is None or self._beginning[0][0] < next_s):
             next_s = self._beginning[0][0]
         ending: _Meter | None = None
         for meter, speed in zip(meters, speeds, strict=True):
             if meter.running:
-                end_s = self.now_s + max(0.0, meter.running[0][0] - meter.shown_s) / speed
+                end_s = self.now_s + max(0.0, meter.running[0][0] - meter.work_s) / speed
                 if next_s is None or end_s <= next_s:
                     next_s, ending = end_s, meter
         assert next_s is not None, "a run that is not over waits for something"
@@ -214,11 +209,11 @@ class _Run:
         self.now_s = next_s
         for meter, speed in zip(meters, speeds, strict=True):
             if meter is ending:
-                meter.shown_s = meter.running[0][0]
+                meter.work_s = meter.running[0][0]
             else:
-                meter.shown_s += passed_s * speed
+                meter.work_s += passed_s * speed
         for meter in meters:
-            while meter.running and meter.running[0][0] <= meter.shown_s:
+            while meter.running and meter.running[0][0] <= meter.work_s:
                 _, _, call, worker, started_s = heappop(meter.running)
                 self._end(call, worker, started_s, None)
         while self._beginning and self._beginning[0][0] <= self.now_s:
@@ -228,8 +223,8 @@ class _Run:
     def _end(self, call: Call, worker: int, started_s: float, error: BaseException | None) -> None:
         self._idle.append(worker)
         self._idle_since_s[worker] = self.now_s
-        made = Attempt(call, f"worker-{worker}", started_s, self.now_s, None, error)
-        self._session.finish(made, self.now_s)
+        attempt = Attempt(call, f"worker-{worker}", started_s, self.now_s, None, error)
+        self._session.finish(attempt, self.now_s)
 
     def _end_early(self, call: Call, error: BaseException) -> None:
         for meter in self._meters.values():

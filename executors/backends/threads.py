@@ -4,32 +4,35 @@ Each worker takes, runs and finishes calls itself, so a chain never changes thre
 
     worker:  run the action -> inbox -> [lock: finish all of the inbox, take the next call] -> ...
 
-No worker ever blocks on the lock. A worker that finds it taken leaves its outcome in the inbox
-and goes to sleep at its gate; whoever holds the lock looks into the inbox again after letting
-go, and wakes a sleeper when there is work. (With a blocking lock, a holder that is interrupted
-by the interpreter's thread switch makes every other worker queue up, and from then on each
-lock costs a switch: twice the time a task on a long run of short tasks.)
+No worker ever blocks on the lock. A worker that cannot take it leaves its outcome in the inbox
+and goes to sleep at its gate; the thread that holds the lock checks the inbox again after
+releasing it, and wakes a sleeper if there is work. (With a blocking lock, a holder that is
+interrupted by the interpreter's thread switch makes every other worker queue up, and from then on
+each hand-over of the lock needs a switch: twice the time per task in a long run of short tasks.)
 
-The calling thread sleeps until the run is over, a deadline or a delayed retry is due, or it is
-woken by a stop. It is the only one that gives up on a worker.
+The calling thread sleeps until the run is over, a deadline or a delayed retry is due, or a stop
+wakes it. It is the only one that gives up on a worker.
 """
 
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 from collections import deque
 from itertools import count
 from time import monotonic
 from typing import ClassVar
 
-from executors.backends.base import LONGEST_SLEEP_S, Backend, attempt
-from executors.errors import BackendError, TaskError, TaskStopped, TaskTimeout
+from executors.backends.base import LONGEST_SLEEP_S, Backend, attempt, stopped, timed_out
+from executors.core.records import Attempt, Call
+from executors.core.session import Session
+from executors.errors import BackendError, TaskError
 from executors.gate import Gate
-from executors.records import Attempt, Call
-from executors.session import Session
 
 logger = logging.getLogger("executors")
+
+STILL_RUNNING = "a thread cannot be stopped, so it may still be running"
 
 
 class _Worker:
@@ -37,8 +40,8 @@ class _Worker:
 
     Attributes:
         gate: where it sleeps while there is nothing to do.
-        claim: holds the call that it runs, since `taken_s`. Who pops it owns the outcome: the
-            worker when the action has returned, or the calling thread when it gives up on it.
+        claim: holds the call that it has been running since `taken_s`. Whoever pops it owns the
+            outcome: the worker when the action returns, or the calling thread when it gives up.
     """
 
     __slots__ = ("claim", "gate", "name", "taken_s", "thread")
@@ -55,16 +58,17 @@ class Threads(Backend):
     """Threads of this process; they share its interpreter lock (GIL).
 
     Threads are started when they are first needed and live until the backend is closed.
-    A thread cannot be killed: a task that overruns its `timeout_s`, or that still runs
-    `grace_s` after a stop, is reported as such, and its daemon thread is abandoned. What it
-    returns later is dropped, and a fresh thread takes its place.
+    A thread cannot be killed: a task that overruns its `timeout_s`, or is still running `grace_s`
+    after a stop, is reported as such and its daemon thread is abandoned. Its late result is
+    dropped, and a new thread takes its place.
 
     Args:
         workers: how many tasks may run at once; None means `usable_cpus()`.
-        grace_s: seconds that running tasks are given to end after a stop.
+        grace_s: seconds that running tasks have to end after a stop.
     """
 
     name: ClassVar[str] = "threads"
+    shares_interpreter: ClassVar[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
 
     def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
         super().__init__(workers)
@@ -76,7 +80,7 @@ class Threads(Backend):
         self._numbers = count()
         self._pool: dict[_Worker, None] = {}
         self._recruiting = threading.Lock()  # guards additions to the pool and the two below
-        self._most = self.workers  # threads that the pool may have
+        self._most = self.workers  # the largest size of the pool
         self._is_closing = False
         self._crash: BaseException | None = None  # a bug, on its way to the caller
         self._caller = Gate()  # opened to wake the thread that drives
@@ -113,30 +117,31 @@ class Threads(Backend):
                     now_s = monotonic()
                     self._finish_inbox(session, now_s)
                     for call in session.overdue(now_s):
-                        self._give_up(session, call, now_s, _timed_out(call))
+                        self._give_up(session, call, now_s, timed_out(call, STILL_RUNNING))
                     if session.stopping:
                         stop_by_s = stop_by_s or now_s + self.grace_s
                         if now_s >= stop_by_s:
                             for call in session.running:
-                                self._give_up(session, call, now_s, _stopped(call, session))
+                                error = stopped(call, session, STILL_RUNNING)
+                                self._give_up(session, call, now_s, error)
                     if session.over:
                         return
                     times = [at_s for at_s in (session.wake_at_s, stop_by_s) if at_s is not None]
                     self._caller_wakes_s = wakes_s = min(times, default=None)
                     is_more = session.startable > 0
-                self._let_go(is_more)
+                self._after_release(is_more)
                 sleep_s = LONGEST_SLEEP_S if wakes_s is None else wakes_s - monotonic()
                 self._caller.wait(min(sleep_s, LONGEST_SLEEP_S))
         finally:
             self._session = self._crash = None
-            for worker in list(self._pool):  # still busy only when an exception broke the loop
+            for worker in list(self._pool):  # busy only if an exception broke the loop
                 if worker.claim:
                     self._abandon(worker)
 
     def _give_up(self, session: Session, call: Call, now_s: float, error: TaskError) -> None:
-        """Ends a call whose thread runs on.
+        """Ends a call whose thread keeps running.
 
-        Where no worker has the call, its outcome is on the way: that one counts.
+        If no worker has the call, its outcome is already in the inbox, and counts.
         """
         for worker in list(self._pool):
             if call in worker.claim and self._abandon(worker):
@@ -160,14 +165,14 @@ class Threads(Backend):
             while not self._is_closing:
                 call = self._next(worker) or self._sleep(worker)
                 while call is not None:
-                    made = attempt(call, worker.name)
+                    outcome = attempt(call, worker.name)
                     call = None
                     try:
                         worker.claim.pop()
                     except IndexError:
-                        return  # given up on: somebody else has this place
-                    self._inbox.append(made)
-                    del made  # a sleeping thread pins nothing
+                        return  # given up on: another thread has its place
+                    self._inbox.append(outcome)
+                    del outcome  # a sleeping thread keeps nothing alive
                     call = self._next(worker)
         except BaseException as error:
             self._pool.pop(worker, None)
@@ -175,14 +180,14 @@ class Threads(Backend):
             self._caller.open()
 
     def _next(self, worker: _Worker | None, is_listed: bool = False) -> Call | None:
-        """Finishes the inbox and takes a call; None: there is none now, or the lock is taken."""
+        """Finishes the inbox and takes a call; None if there is none now or the lock is taken."""
         call = None
         is_more = False
         if self._lock.acquire(False):
             try:
                 session = self._session
                 if session is None:
-                    self._inbox.clear()  # of a run that an exception ended
+                    self._inbox.clear()  # from a run that an exception ended
                 else:
                     now_s = monotonic()
                     self._finish_inbox(session, now_s)
@@ -192,21 +197,21 @@ class Threads(Backend):
                             worker.claim.append(call)
                             worker.taken_s = now_s
                             session.started(call, now_s)
-                    self._tell_caller(session)
+                    self._notify_caller(session)
                     is_more = session.startable > 0
             finally:
                 self._lock.release()
             if is_listed and call is not None and worker is not None:
-                self._unlist(worker)  # before another is woken, or it might be this one
-            self._let_go(is_more)
+                self._unlist(worker)  # before another one is woken, or it might be this one
+            self._after_release(is_more)
         return call
 
     def _finish_inbox(self, session: Session, now_s: float) -> None:
         while self._inbox:
             session.finish(self._inbox.popleft(), now_s)
 
-    def _tell_caller(self, session: Session) -> None:
-        """Wakes the calling thread when only it can go on, or when it would sleep too long."""
+    def _notify_caller(self, session: Session) -> None:
+        """Wakes the calling thread if only it can go on, or if it would sleep too long."""
         wake_at_s = session.wake_at_s
         if wake_at_s is not None:
             sleeps_to_s = self._caller_wakes_s
@@ -215,15 +220,15 @@ class Threads(Backend):
         if session.stopping or session.over:
             self._caller.open()
 
-    def _let_go(self, is_more: bool) -> None:
-        """After the lock was released: nothing that came meanwhile may lie there unseen."""
+    def _after_release(self, is_more: bool) -> None:
+        """Deals with what arrived in the inbox while this thread held the lock."""
         if is_more and (self._sleepers or len(self._pool) < self._most):
             self._rouse()
         if self._inbox:
             self._next(None)
 
     def _rouse(self) -> None:
-        """Wakes a sleeper, or starts a thread; the woken one wakes the next."""
+        """Wakes a sleeper, or starts a thread; each thread that wakes up wakes the next."""
         try:
             self._sleepers.pop().gate.open()
         except IndexError:
@@ -234,10 +239,10 @@ class Threads(Backend):
             if self._is_closing or len(self._pool) >= self._most:
                 return
             worker = _Worker(f"thread-{next(self._numbers)}", self)
-            self._pool[worker] = None  # first, as a call that it takes must be found there
+            self._pool[worker] = None  # first: `_give_up` looks for its call there
             try:
                 worker.thread.start()
-            except RuntimeError as error:  # the system has no more: go on with those there are
+            except RuntimeError as error:  # the system allows no more: go on with these
                 del self._pool[worker]
                 if not self._pool:
                     raise BackendError(f"no thread could be started: {error}") from error
@@ -245,9 +250,9 @@ class Threads(Backend):
                 logger.warning("only %d of %d threads could be started", self._most, self.workers)
 
     def _sleep(self, worker: _Worker) -> Call | None:
-        """Sleeps until there may be work; returns a call that came in the meantime."""
+        """Sleeps until there may be work; returns a call that arrived in the meantime."""
         self._sleepers.append(worker)
-        call = self._next(worker, is_listed=True)  # what came before the append woke nobody
+        call = self._next(worker, is_listed=True)  # work that came before the append woke nobody
         if call is None:
             if not self._is_closing:
                 worker.gate.wait()
@@ -258,18 +263,4 @@ class Threads(Backend):
         try:
             self._sleepers.remove(worker)
         except ValueError:
-            pass  # somebody is waking it: it may find its gate open once without a reason
-
-
-def _timed_out(call: Call) -> TaskTimeout:
-    return TaskTimeout(
-        f"task {call.task.name!r} ran longer than its timeout of {call.task.timeout_s:g} s;"
-        " a thread cannot be stopped, so it may still be running"
-    )
-
-
-def _stopped(call: Call, session: Session) -> TaskStopped:
-    return TaskStopped(
-        f"task {call.task.name!r} was still running when the run was stopped"
-        f" ({session.stop_reason}); a thread cannot be stopped, so it may still be running"
-    )
+            pass  # it is being woken: its gate may be open once without a reason

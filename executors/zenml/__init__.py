@@ -1,16 +1,16 @@
 """`local_threaded`: the thread-pool backend as an orchestrator flavor of ZenML.
 
-The only package here that imports zenml. It uses parts of ZenML that may change with any
-release, so it refuses versions that it was not tested with.
+The only package here that imports zenml. It uses parts of ZenML that may change with any release,
+so it refuses versions that it was not tested with.
 """
 
 from __future__ import annotations
 
 import importlib.metadata
 
-from executors.errors import UnsupportedZenML
+from executors.zenml.errors import UnsupportedZenML
 
-SUPPORTED = "0.98."  # the versions that this package was tested with start so
+SUPPORTED = "0.98."  # prefix of the versions that this package was tested with
 
 
 def _check() -> None:
@@ -27,10 +27,8 @@ def _check() -> None:
 
 _check()
 
-from executors.zenml.flavor import (  # noqa: E402
-    LocalThreadedOrchestratorConfig,
-    LocalThreadedOrchestratorFlavor,
-)
+from executors.zenml.config import LocalThreadedOrchestratorConfig  # noqa: E402
+from executors.zenml.flavor import LocalThreadedOrchestratorFlavor  # noqa: E402
 from executors.zenml.orchestrator import LocalThreadedOrchestrator  # noqa: E402
 
 __all__ = [

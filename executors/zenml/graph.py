@@ -1,4 +1,4 @@
-"""A pipeline's snapshot as a Graph: what is to be run, and what each step occupies."""
+"""A pipeline's snapshot as a Graph: the steps to run, and what each of them occupies."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from executors import Graph, Task
-from executors.zenml.environments import Environment, differing, grouped
-from executors.zenml.history import step_seconds
+from executors.zenml.process.environments import Environment, differing, grouped
+from executors.zenml.store.history import step_seconds
 
 if TYPE_CHECKING:
     from zenml.config.step_configurations import Step
     from zenml.models import PipelineSnapshotResponse
 
-    from executors.zenml.flavor import LocalThreadedOrchestratorConfig
+    from executors.zenml.config import LocalThreadedOrchestratorConfig
 
 logger = logging.getLogger(__name__)
 
@@ -28,33 +28,33 @@ def graph_of(
     environments: Mapping[str, Environment],
     launch: Callable[..., None],
 ) -> Graph:
-    """The graph of a snapshot, with slots, lanes and, where the order matters, costs.
+    """The graph of a snapshot, with slots, contexts and, if the order matters, costs.
 
     Args:
-        snapshot: its steps, without those that are cached.
+        snapshot: of the pipeline; it has no cached steps.
         config: of the orchestrator.
         environments: by step name.
-        launch: called with a step's name and the values of the steps that it needs.
+        launch: runs a step; called with its name and the values of the steps that it needs.
     """
     steps = snapshot.step_configurations
-    lane_of = _lanes(environments)
+    context_of = _contexts(environments)
     tasks = [
         Task(
             name,
             partial(launch, name),
             needs=tuple(step.spec.upstream_steps),
-            lane=lane_of.get(name),
+            context=context_of.get(name),
             slots=_slots(step) if config.step_resources else 1,
             retries=step.config.retry.max_retries if step.config.retry else 0,
             retry_delay_s=step.config.retry.delay if step.config.retry else 0.0,
             retry_backoff=step.config.retry.backoff if step.config.retry else 1.0,
         )
-        for name, step in sorted(steps.items())  # the store gives them in no fixed order
+        for name, step in sorted(steps.items())  # the store has no fixed order
     ]
     if config.step_resources:
         _warn_of_resources(steps)
     graph = Graph(tasks)
-    all_fit = not lane_of and sum(task.slots for task in tasks) <= config.max_workers
+    all_fit = not context_of and sum(task.slots for task in tasks) <= config.max_workers
     if snapshot.pipeline is None or graph.width == 1 or all_fit:
         return graph
     costs_s = step_seconds(snapshot.pipeline.id)
@@ -79,15 +79,15 @@ def _warn_of_resources(steps: Mapping[str, Step]) -> None:
         )
 
 
-def _lanes(environments: Mapping[str, Environment]) -> dict[str, int]:
-    """A lane for each step, or nothing if the environments of all are the same."""
+def _contexts(environments: Mapping[str, Environment]) -> dict[str, int]:
+    """A context for each step, or nothing if all have the same environment."""
     groups = grouped(environments)
     if len(groups) < 2:
         return {}
     logger.info(
-        "Steps with different environments do not run at the same time, as a process has only one:"
+        "Steps with different environments do not run at the same time, because a process has one:"
         " %s differ between [%s].",
         ", ".join(differing([environments[names[0]] for names in groups])),
         "] and [".join(", ".join(names) for names in groups),
     )
-    return {name: lane for lane, names in enumerate(groups) for name in names}
+    return {name: context for context, names in enumerate(groups) for name in names}

@@ -1,4 +1,4 @@
-"""Registers the flavor, an orchestrator and a stack with ZenML; doing it again changes nothing."""
+"""Registers the flavor, an orchestrator and a stack with ZenML; a repetition changes nothing."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from zenml.client import Client
 from zenml.enums import StackComponentType
 from zenml.models import ComponentResponse
 
-from executors.errors import ExecutorError, InstallError
+from executors.errors import ExecutorError
+from executors.zenml.errors import InstallError
 from executors.zenml.flavor import LocalThreadedOrchestratorFlavor
 
 FLAVOR = LocalThreadedOrchestratorFlavor().name
@@ -18,15 +19,15 @@ def install(name: str, max_workers: int | None = None, *, activate: bool = False
     """Makes sure that a stack with a `local_threaded` orchestrator exists.
 
     Args:
-        name: of the stack, and of its orchestrator.
-        max_workers: of the orchestrator; None leaves it as it is, at first the CPU count.
+        name: name of the stack and of its orchestrator.
+        max_workers: for the orchestrator; None keeps its setting, which is at first the CPU count.
         activate: whether to make the stack the active one.
 
     Returns:
-        What is there now, a line for each thing.
+        One line each for flavor, orchestrator and stack.
 
     Raises:
-        InstallError: something else of that name is in the way, or ZenML could not do it.
+        InstallError: another component has that name, or ZenML failed.
     """
     try:
         client = Client()
@@ -41,7 +42,7 @@ def install(name: str, max_workers: int | None = None, *, activate: bool = False
     except Exception as error:
         raise InstallError(
             f"ZenML could not register it: {type(error).__name__}: {error}."
-            " See whether its store can be reached: zenml status"
+            " Check that its store can be reached: zenml status"
         ) from error
 
 
@@ -61,15 +62,15 @@ def _flavor(client: Client) -> str:
 
 def _orchestrator(client: Client, name: str, max_workers: int | None) -> str:
     wanted = {} if max_workers is None else {"max_workers": str(max_workers)}
-    found = client.list_stack_components(
+    components = client.list_stack_components(
         name=f"equals:{name}", type=StackComponentType.ORCHESTRATOR, hydrate=True
     ).items
-    if not found:
-        made = client.create_stack_component(
+    if not components:
+        component = client.create_stack_component(
             name, FLAVOR, StackComponentType.ORCHESTRATOR, configuration=wanted
         )
-        return f"orchestrator {name!r} registered, {_workers(made)}"
-    (component,) = found
+        return f"orchestrator {name!r} registered, {_workers(component)}"
+    (component,) = components
     if component.flavor_name != FLAVOR:
         raise InstallError(
             f"an orchestrator {name!r} of flavor {component.flavor_name!r} is registered."

@@ -18,12 +18,12 @@ from zenml.orchestrators import BaseOrchestrator, SubmissionResult
 from zenml.steps.step_context import RunContext, get_or_create_run_context
 from zenml.utils.env_utils import get_runtime_environment, get_runtime_secret_environment
 
-from executors.zenml import store
-from executors.zenml.environments import Environment, applied, exactly
-from executors.zenml.flavor import LocalThreadedOrchestratorConfig
-from executors.zenml.static import run_steps
-from executors.zenml.stops import CURRENT
-from executors.zenml.turns import Turn, Turns
+from executors.zenml.config import LocalThreadedOrchestratorConfig
+from executors.zenml.process.environments import Environment, applied, exactly
+from executors.zenml.process.keyed_lock import Hold, KeyedLock
+from executors.zenml.process.stops import CURRENT
+from executors.zenml.steps import run_steps
+from executors.zenml.store import updates
 
 if TYPE_CHECKING:
     from zenml.config.step_run_info import StepRunInfo
@@ -34,16 +34,16 @@ logger = logging.getLogger(__name__)
 
 _orchestrator_run_id: ContextVar[str] = ContextVar("orchestrator_run_id")
 
-RUN_CONTEXT = Turns()  # of ZenML's RunContext: one object with one state in a process
-WITHOUT_HOOKS = "without hooks"  # such runs all have the same state: none
+RUN_CONTEXT = KeyedLock()  # of ZenML's RunContext: one object with one state per process
+WITHOUT_HOOKS = "without hooks"  # runs without hooks all have the same state: none
 
-_runner_lock = threading.Lock()  # while it is held, ZenML's number of threads is ours
+_runner_lock = threading.Lock()  # held while the environment has our number of threads for ZenML
 
 
 class LocalThreadedOrchestrator(BaseOrchestrator):
     """Runs the steps of a pipeline in threads of the calling process.
 
-    ZenML shares one instance between all runs of a process, so nothing about a run is kept here.
+    All runs of a process share one instance, so it keeps nothing about a run.
     """
 
     @property
@@ -58,7 +58,7 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
 
     @property
     def run_init_cleanup_at_step_level(self) -> bool:
-        """False: init and cleanup hooks run once a run."""
+        """False: init and cleanup hooks run once per run."""
         return False
 
     def get_orchestrator_run_id(self) -> str:
@@ -91,7 +91,14 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
                 with _environment(variables):
                     self.run_init_hook(snapshot)
                 at_end.callback(self._clean_up, snapshot, variables)
-            run_steps(snapshot, stack, self, run_id, at_second_signal=at_end.pop_all)
+            run_steps(
+                snapshot,
+                stack,
+                self.config,
+                component_id=self.id,
+                orchestrator_run_id=run_id,
+                at_second_signal=at_end.pop_all,
+            )
         return None
 
     def _clean_up(self, snapshot: PipelineSnapshotResponse, variables: Environment) -> None:
@@ -131,7 +138,7 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
 
     @classmethod
     def run_init_hook(cls, snapshot: PipelineSnapshotResponse) -> None:
-        """Runs the init hook, if there is one; else the run context is shared and made already.
+        """Runs the init hook, if there is one; else the shared run context exists already.
 
         Raises:
             HookExecutionException: the hook failed.
@@ -156,11 +163,11 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
             stops.check(info.step_run_id)
 
     def _stop_run_forcefully(self, pipeline_run: PipelineRunResponse) -> None:
-        """Marks the run as stopped at once, also when its process is gone.
+        """Marks the run as stopped at once, even if its process is gone.
 
-        A living process notices within a second or two, as at a graceful stop.
+        A process that is still alive notices it within two seconds, as with a graceful stop.
         """
-        store.publish_stopped(pipeline_run.id)
+        updates.publish_stopped(pipeline_run.id)
 
 
 @contextmanager
@@ -179,22 +186,22 @@ def _has_hooks(snapshot: PipelineSnapshotResponse) -> bool:
     return bool(configuration.init_hook_source or configuration.cleanup_hook_source)
 
 
-def _run_context(snapshot: PipelineSnapshotResponse) -> Turn:
-    """ZenML's RunContext for this run: shared by runs without hooks, else for it alone."""
+def _run_context(snapshot: PipelineSnapshotResponse) -> Hold:
+    """ZenML's RunContext for this run: shared with other runs unless it has hooks."""
     if _has_hooks(snapshot):
-        return RUN_CONTEXT.enter(
+        return RUN_CONTEXT.acquire(
             object(),
-            last=RunContext._clear,  # where the cleanup hook did not run
-            waits=lambda: logger.info(
+            on_last=RunContext._clear,  # in case the cleanup hook did not run
+            on_wait=lambda: logger.info(
                 "Waiting for other pipeline runs of this process to end, as this pipeline has an"
                 " init or cleanup hook and a process can keep the state of only one."
             ),
         )
-    return RUN_CONTEXT.enter(
+    return RUN_CONTEXT.acquire(
         WITHOUT_HOOKS,
-        first=_no_state,
-        last=RunContext._clear,
-        waits=lambda: logger.info(
+        on_first=_no_state,
+        on_last=RunContext._clear,
+        on_wait=lambda: logger.info(
             "Waiting for a pipeline run with an init or cleanup hook in this process to end."
         ),
     )
@@ -206,10 +213,10 @@ def _no_state() -> None:
         context.initialize(None)
 
 
-def _environment(variables: Environment) -> Turn:
+def _environment(variables: Environment) -> Hold:
     return applied(
         variables,
-        waits=lambda: logger.info(
+        on_wait=lambda: logger.info(
             "Waiting for another pipeline run of this process that has other environment variables."
         ),
     )

@@ -1,4 +1,4 @@
-"""What a run came to, for its user: a summary, run metadata, and the exception to raise."""
+"""How a run ended, for its user: a summary, run metadata, and the exception to raise."""
 
 from __future__ import annotations
 
@@ -6,33 +6,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from executors.core.policy import FailurePolicy
+from executors.core.records import Attempt, RunReport, Status, TaskRecord
 from executors.errors import TaskStopped
-from executors.policy import FailurePolicy
-from executors.records import Attempt, RunReport, Status, TaskRecord
-from executors.zenml.stops import StepNotStarted
+from executors.zenml.process.stops import StepNotStarted
 
 if TYPE_CHECKING:
     from zenml.metadata.metadata_types import MetadataType
 
-    from executors.graph import Graph
+    from executors.core.graph import Graph
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How the steps ended, and what running them side by side gained.
+    """How the steps ended, and how much time running them in parallel saved.
 
-    A step's time is the sum of its attempts, with ZenML's own work for it and with its waiting
-    for the interpreter lock and for the store; so the speedup is an upper bound, far above the
-    real one where many short steps compete.
+    A step's time is the sum of its attempts, including ZenML's own work for it and its waiting for
+    the interpreter lock and the store. So the speedup is an upper bound, far above the real one if
+    many short steps compete.
 
     Attributes:
         failed: records of the steps that failed, the earliest failure first.
-        stopped: names of the steps that the stop ended, or kept from their next retry.
+        stopped: names of the steps that the stop ended, or whose next retry it prevented.
         not_started: names of the steps that never started.
-        started: how many did start.
-        wall_s: seconds of the whole run of steps, with retry delays and waiting for other runs.
+        started: number of steps that did start.
+        wall_s: seconds of the whole run, including retry delays and waiting for other runs.
         steps_s: sum of the steps' seconds.
-        critical_path_s: seconds of the longest chain of steps that need each other.
+        critical_path_s: seconds of the longest chain of dependent steps.
     """
 
     max_workers: int
@@ -58,7 +58,7 @@ class Outcome:
         stopped = []
         not_started = []
         for name, record in report.tasks.items():
-            # of no attempts, too
+            # also true without any attempt
             if all(isinstance(attempt.error, StepNotStarted) for attempt in record.attempts):
                 not_started.append(name)
             elif record.status is not Status.SUCCEEDED and not _is_final(record.attempts[-1]):
@@ -77,12 +77,12 @@ class Outcome:
 
     @property
     def speedup(self) -> float:
-        """How many times faster than one after another, at most."""
+        """At most how many times as fast as one step after another."""
         return self.steps_s / self.wall_s if self.wall_s else 1.0
 
     @property
     def critical_path_share(self) -> float:
-        """The part of the wall time that no number of workers can take away."""
+        """The share of the wall time that no number of workers can save."""
         return self.critical_path_s / self.wall_s if self.wall_s else 1.0
 
     def line(self) -> str:
@@ -110,7 +110,7 @@ class Outcome:
         }
 
     def losses(self) -> str | None:
-        """Which steps did not succeed and why, or None."""
+        """The steps that did not succeed, and how they ended, or None."""
         parts = []
         if self.failed:
             parts.append("failed: " + ", ".join(record.name for record in self.failed))
@@ -121,11 +121,11 @@ class Outcome:
         return f"Steps {'; '.join(parts)} (execution mode {self.policy.name})." if parts else None
 
     def raise_for_failures(self) -> None:
-        """Raises what a failed pipeline raises; does nothing if no step failed.
+        """Raises the exception of a failed pipeline; does nothing if no step failed.
 
         Raises:
-            BaseException: what the step that failed first raised, if the policy stops the others.
-            RuntimeError: else, with the names of the steps that failed.
+            BaseException: that of the step that failed first, if the policy stops the others.
+            RuntimeError: otherwise, with the names of the steps that failed.
         """
         if not self.failed:
             return
@@ -139,6 +139,6 @@ class Outcome:
 
 
 def _is_final(attempt: Attempt) -> bool:
-    """Whether a failed attempt was the step's last one; else its retry was not made any more."""
+    """Whether a failed attempt was the step's last one; if not, a stop prevented its retry."""
     has_failed = not isinstance(attempt.error, (TaskStopped, StepNotStarted))
     return has_failed and attempt.number > attempt.call.task.retries

@@ -27,7 +27,7 @@ class Plan:
     retries: int
     error: str
     slots: int
-    lane: int | None
+    context: int | None
 
     @property
     def is_doomed(self) -> bool:
@@ -44,8 +44,8 @@ def plans(draw: st.DrawFn, size: int = 12) -> list[Plan]:
         retries = draw(st.sampled_from([0, 0, 1, 2]))
         error = draw(st.sampled_from(["ValueError", "SystemExit", "KeyboardInterrupt"]))
         slots = draw(st.sampled_from([1, 1, 1, 2, 9]))
-        lane = draw(st.sampled_from([None, None, None, 0, 1]))
-        made.append(Plan(tuple(needs), failures, retries, error, slots, lane))
+        context = draw(st.sampled_from([None, None, None, 0, 1]))
+        made.append(Plan(tuple(needs), failures, retries, error, slots, context))
     return made
 
 
@@ -75,7 +75,7 @@ def graph_of(made: list[Plan], folder: Path) -> Graph:
             needs=tuple(_name(need) for need in plan.needs),
             retries=plan.retries,
             slots=plan.slots,
-            lane=plan.lane,
+            context=plan.context,
         )
         for index, plan in enumerate(made)
     )
@@ -170,9 +170,9 @@ def _check_times(made: list[Plan], report: RunReport, policy: FailurePolicy, wor
 
 
 def _check_overlaps(made: list[Plan], report: RunReport, workers: int) -> None:
-    """At every start: the slots in use fit, and one lane is active at most."""
+    """At every start: the slots in use fit, and one context is active at most."""
     spans = [
-        (attempt.started_s, attempt.ended_s, min(plan.slots, workers), plan.lane)
+        (attempt.started_s, attempt.ended_s, min(plan.slots, workers), plan.context)
         for index, plan in enumerate(made)
         for attempt in report.tasks[_name(index)].attempts
     ]

@@ -52,7 +52,7 @@ def test_values_become_arguments_in_the_order_of_needs(backend: Backend) -> None
 @pytest.mark.parametrize(
     ("keep", "names"),
     [
-        ("needed", ["bottom"]),
+        ("sinks", ["bottom"]),
         ("all", ["bottom", "top", "left", "right"]),
         ("none", []),
         (["top", "bottom"], ["bottom", "top"]),
@@ -216,7 +216,9 @@ class Listener(Observer):
 
     def task_ended(self, attempt: Attempt) -> None:
         assert attempt.value is None
-        self.heard.append(f"end {attempt.name} {attempt.number} {type(attempt.error).__name__}")
+        self.heard.append(
+            f"end {attempt.task_name} {attempt.number} {type(attempt.error).__name__}"
+        )
 
     def run_stopping(self, reason: str) -> None:
         self.heard.append(f"stopping: {reason}")
@@ -348,13 +350,13 @@ def test_a_backend_serves_one_run_at_a_time(backend: Backend) -> None:
         raise AssertionError("entered twice")
 
 
-def test_slots_and_lanes_keep_tasks_apart(backend: Backend) -> None:
-    """Two tasks that fill all workers, two lanes, and small ones that may pass."""
+def test_slots_and_contexts_keep_tasks_apart(backend: Backend) -> None:
+    """Two tasks that fill all workers, two contexts, and small ones that may pass."""
     nap = 0.01
     graph = Graph(
         [
             *(Task(f"wide{i}", lambda: time.sleep(nap), slots=99) for i in range(2)),
-            *(Task(f"lane{i}", lambda: time.sleep(nap), lane=i % 2) for i in range(6)),
+            *(Task(f"context{i}", lambda: time.sleep(nap), context=i % 2) for i in range(6)),
             *(Task(f"small{i}", lambda: time.sleep(nap)) for i in range(6)),
         ]
     )
@@ -365,5 +367,5 @@ def test_slots_and_lanes_keep_tasks_apart(backend: Backend) -> None:
         for other, far in spans.items():
             if name < other and span.started_s < far.ended_s and far.started_s < span.ended_s:
                 assert "wide" not in name + other
-                if name.startswith("lane") and other.startswith("lane"):
-                    assert int(name[4:]) % 2 == int(other[4:]) % 2
+                if name.startswith("context") and other.startswith("context"):
+                    assert int(name[7:]) % 2 == int(other[7:]) % 2

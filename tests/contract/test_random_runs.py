@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from executors import Backend, load_backend, run
-from executors.policy import CONTINUE_ON_FAILURE, POLICIES, FailurePolicy
+from executors.core.policy import CONTINUE_ON_FAILURE, POLICIES, FailurePolicy
 from tests.contract.model import Plan, check, graph_of, plans
 
 relaxed = settings(

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from markdown_it import MarkdownIt
 
-from bench.results import read_results
+from bench.results.store import read_results
 from reports import write_report
-from tests.bench.made import TYPICAL, write
+from tests.bench.results.written import TYPICAL, write
 
 
 @pytest.fixture

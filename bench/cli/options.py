@@ -1,0 +1,331 @@
+"""The command `bench` and its options. What a command does is in `bench/commands/`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from bench.cli.group import Commands
+from bench.machine.blas import limit_blas_threads, threads_of
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="executor-bench")
+def main() -> None:
+    """Threads or processes, and how many workers? Measures the same DAG on every backend.
+
+    Each option of run may also be set in the environment, as BENCH_MAX_WORKERS=1,2, or in the table
+    [tool.bench] of pyproject.toml, as max-workers = "1,2"; those of another command as
+    BENCH_METG_BLOCKS, or in the table [tool.bench.metg].
+    """
+
+
+def _output(help_text: str) -> Callable[[Any], Any]:
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help=help_text
+    )
+
+
+def _named(ctx: click.Context) -> set[str]:
+    """The options that the command line itself names."""
+    given = ParameterSource.COMMANDLINE
+    return {name for name in ctx.params if ctx.get_parameter_source(name) is given}
+
+
+def _format(*forms: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--format", "form", default=forms[0], show_default=True, type=click.Choice(forms)
+    )
+
+
+_backends = click.option("--backends", metavar="NAMES", help="default: all that are available here")
+_seed = click.option("--seed", default=0, show_default=True, help="of the random order")
+
+
+def _shapes(help_text: str) -> Callable[[Any], Any]:
+    return click.option("--shapes", metavar="SPECS", help=f"DAG shapes, {help_text}")
+
+
+_kernel = click.option(
+    "--kernel",
+    default="sleep,python-cpu,native-cpu",
+    show_default=True,
+    metavar="SPECS",
+    help="what a task does, as sleep:20ms,noop; 20ms if no length is given",
+)
+_workflow = click.option(
+    "--workflow",
+    multiple=True,
+    metavar="PATH",
+    help="a recorded workflow in WfFormat, or a folder of them; may be given again",
+)
+_scale = click.option(
+    "--scale",
+    type=float,
+    metavar="FACTOR",
+    help="of recorded times; default: each workflow is a second of work",
+)
+
+
+@main.command()
+@_shapes("as fan-in:width=8,stencil; see: bench list; default: fan-in,diamond")
+@_kernel
+@_workflow
+@_scale
+@_backends
+@click.option(
+    "--max-workers",
+    metavar="NUMBERS",
+    help="default: 1, 2, 4 ... up to the CPU count; 2 and 4 times it for tasks that wait",
+)
+@click.option(
+    "--blocks",
+    type=click.IntRange(1),
+    help="how often each case is measured; an interval needs at least 5; default: 7",
+)
+@_seed
+@click.option("--budget", metavar="TIME", help="as many blocks as fit into it, as 90s or 2m")
+@click.option(
+    "--precision",
+    type=float,
+    metavar="PART",
+    help="go on until all intervals are so narrow, as 0.03 for 3 % either way",
+)
+@click.option(
+    "--blas-threads",
+    default=1,
+    show_default=True,
+    type=click.IntRange(1),
+    help="threads that BLAS libraries may use in each worker",
+)
+@_output("where results go; default: a new folder under bench-results/")
+@click.option(
+    "--resume",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="go on with the interrupted run in this folder, with its options",
+)
+@click.option(
+    "--dry-run", is_flag=True, help="print the plan and how long it takes; measure nothing"
+)
+@click.option("--strict", is_flag=True, help="exit with 4 when the machine was not quiet enough")
+@click.option(
+    "--log-file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="log of the runs and of what tasks log; written between the runs",
+)
+@click.option(
+    "--log-level",
+    default="info",
+    show_default=True,
+    type=click.Choice(["debug", "info", "warning"]),
+)
+@click.option("-q", "--quiet", is_flag=True, help="print the folder only, and no progress")
+@click.pass_context
+def run(ctx: click.Context, /, **values: Any) -> None:
+    """Measure shapes x kernels x backends x workers and write a report.
+
+    Writes results.jsonl, the speedup and CPU figures (SVG and PNG) and report.md into a folder
+    that has no results yet. Ctrl-C stops it and reports what has been measured so far.
+
+    \b
+    Example: bench run --shapes fan-in:width=16,chain --kernel sleep:5ms
+    """
+    from dataclasses import fields, replace
+
+    began = values["resume"] and threads_of(values["resume"] / "results.jsonl")
+    limit_blas_threads(began or values["blas_threads"])  # before numpy is imported
+
+    from bench.commands.run import Settings
+    from bench.commands.run import run as run_
+    from bench.measure.plan import Options
+
+    settings = Settings(**{field.name: values.pop(field.name) for field in fields(Settings)})
+    named = _named(ctx)
+    if settings.resume is not None and "output" not in named:
+        settings = replace(settings, output=None)  # where new runs usually go
+    given = {name: value for name, value in values.items() if name in named}
+    sys.exit(run_(Options(**values), given, settings))
+
+
+@main.command()
+@_shapes("as fan-in:width=8,stencil; default: a fan-in, a chain of diamonds, a chain")
+@_kernel
+@_workflow
+@_scale
+@click.option("--graph", metavar="MODULE:FUNCTION", help="my own tasks: it returns a Graph")
+@click.option("--pipeline", metavar="NAME", help="a ZenML pipeline, from its past runs")
+@click.option(
+    "--steps",
+    default="wait",
+    show_default=True,
+    type=click.Choice(["wait", "compute", "python"]),
+    help="of --pipeline: wait for others, compute outside of Python, or in Python",
+)
+@click.option(
+    "--results", type=click.Path(path_type=Path), metavar="PATH", help="what bench run has measured"
+)
+@_backends
+@click.option(
+    "--max-workers", metavar="NUMBERS", help="to choose from; default: as many as may help"
+)
+@_seed
+@click.option(
+    "--no-verify", "verify", is_flag=True, flag_value=False, default=True, help="only predict"
+)
+@click.option("--json", "form", flag_value="json", help="print JSON")
+@_output("also write a figure and JSON into this folder")
+@click.option("-q", "--quiet", is_flag=True, help="show no progress")
+@click.pass_context
+def recommend(ctx: click.Context, /, **values: Any) -> None:
+    """Pick the backend and max_workers: for a mix of kernels, or for my own graph.
+
+    Measures what tasks and backends take here, predicts every number of workers by simulating the
+    graph, and runs only the candidates. The exit code is 4 when it cannot tell.
+
+    \b
+    Example: bench recommend --shapes stencil --kernel native-cpu:5ms
+    """
+    limit_blas_threads(1)  # before numpy is imported
+
+    from dataclasses import fields
+
+    from bench.commands.recommend import Settings
+    from bench.commands.recommend import recommend as recommend_
+    from bench.measure.plan import Options
+
+    values["form"] = values["form"] or "text"
+    settings = Settings(**{field.name: values.pop(field.name) for field in fields(Settings)})
+    sys.exit(recommend_(Options(**values), settings, _named(ctx)))
+
+
+@main.command()
+@click.argument("results", type=click.Path(path_type=Path))
+@_output("where figures and page go; default: beside the results")
+@click.option("-q", "--quiet", is_flag=True, help="print the folder only")
+def report(results: Path, output: Path | None, quiet: bool) -> None:
+    """Draw the report of RESULTS again: a results.jsonl, or a folder with one.
+
+    The same file gives the same bytes.
+    """
+    from bench.commands.report import report as report_
+
+    report_(results, output, quiet)
+
+
+@main.command()
+@click.argument("old", type=click.Path(path_type=Path))
+@click.argument("new", type=click.Path(path_type=Path))
+@click.option(
+    "--threshold",
+    default=0.05,
+    show_default=True,
+    metavar="PART",
+    help="a change must be larger to count",
+)
+@click.option(
+    "--against",
+    default="baseline",
+    show_default=True,
+    type=click.Choice(["baseline", "clock"]),
+    help="times over each run's own sequential baseline, or as they are",
+)
+@click.option("--force", is_flag=True, help="compare two machines or configurations")
+@_format("text", "json", "markdown")
+@_output("also write a page, JSON and a forest plot into this folder")
+def compare(**values: Any) -> None:
+    """Say of each case whether NEW is faster or slower than OLD, the same, or inconclusive.
+
+    Both are results.jsonl files, or folders with one. The exit code is 3 when a case got slower.
+    """
+    from bench.commands.compare import compare as compare_
+
+    sys.exit(compare_(**values))
+
+
+@main.command()
+@click.option(
+    "--kernel",
+    default="native-cpu",
+    show_default=True,
+    metavar="NAME",
+    help="what a task does; one that keeps a CPU busy",
+)
+@_backends
+@click.option("--max-workers", type=click.IntRange(2), help="default: the CPU count")
+@click.option("--blocks", default=7, show_default=True, type=click.IntRange(1))
+@_seed
+@_format("text", "json")
+@_output("also write samples (JSON) and the efficiency curve into this folder")
+@click.option("-q", "--quiet", is_flag=True, help="show no progress")
+def metg(**values: Any) -> None:
+    """Find the shortest tasks that are worth running in parallel here.
+
+    METG(75 %) is the length of a task from which on a backend reaches 75 % of what independent
+    processes do on this machine. Takes half a minute on 2 CPUs.
+    """
+    limit_blas_threads(1)  # before numpy is imported
+
+    from bench.commands.metg import metg as metg_
+
+    metg_(**values)
+
+
+@main.command()
+@_format("text", "json")
+def doctor(form: str) -> None:
+    """Show what this machine can do, what limits it, and what may spoil a measurement.
+
+    Takes a few seconds, since it measures: what independent processes reach together, what else
+    uses the CPUs now, what starting a process costs.
+    """
+    from bench.commands.doctor import doctor as doctor_
+
+    doctor_(form)
+
+
+@main.command("list")
+def list_() -> None:
+    """Show shapes, kernels and backends, and why one is not available here."""
+    from bench.commands.listing import listing
+
+    listing()
+
+
+@main.group("zenml")
+def zenml_() -> None:
+    """The thread-pool backend as a ZenML orchestrator: run a pipeline's steps side by side."""
+
+
+@zenml_.command("install")
+@click.option(
+    "--max-workers",
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="how many steps may run at once; default: the CPU count of the machine that runs them",
+)
+@click.option(
+    "--stack",
+    default="threaded",
+    show_default=True,
+    metavar="NAME",
+    help="name of the stack and of its orchestrator",
+)
+@click.option("--activate", is_flag=True, help="make it the active stack")
+def install_(max_workers: int | None, stack: str, activate: bool) -> None:
+    """Register flavor, orchestrator and stack; safe to repeat.
+
+    A second time it changes only what is asked for: --max-workers, --activate.
+    """
+    from executors.zenml.install import install
+
+    for line in install(stack, max_workers, activate=activate):
+        click.echo(line)
+    if not activate:
+        click.echo(f"To use it: zenml stack set {stack}")

@@ -1,0 +1,236 @@
+"""What this machine can do, and what may be in the way: the facts behind `bench doctor`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
+from statistics import median
+
+import click
+import psutil
+
+from bench.machine.blas import BLAS_VARIABLES
+from bench.machine.ceiling import side_by_side_s
+from bench.machine.counters import Counters, others_running
+from bench.machine.facts import PACKAGES, describe_machine, describe_versions
+from bench.machine.noise import judge_machine
+from bench.workloads.kernels import calibrate, sized
+from executors import load_backend
+from executors.cpus import OVERRIDE, CpuBudget, cpu_budget, quotas
+
+CEILING_S = 0.1  # length of a loop
+CEILING_ROUNDS = 3
+STARTS = 4
+WATCH_S = 1.0
+LOW_CEILING = 0.75  # of the usable CPUs
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """One line of the examination.
+
+    Attributes:
+        section: CPUs, noise, Python, ZenML.
+        advice: what to do about it; "" where all is well.
+    """
+
+    section: str
+    name: str
+    value: str
+    advice: str = ""
+
+
+def examine(root: Path = Path("/")) -> Iterator[Fact]:
+    """The facts, as they are found; measures for some seconds.
+
+    Args:
+        root: holds the `proc` and `sys` to read limits from.
+    """
+    budget = cpu_budget(root)
+    yield from _cpus(budget, quotas(root))
+    yield _ceiling(budget.usable)
+    yield from _noise(budget)
+    yield from _python(budget)
+    yield from _zenml()
+
+
+def _cpus(budget: CpuBudget, limits: dict[Path, float]) -> Iterator[Fact]:
+    machine = describe_machine()
+    yield Fact("CPUs", "processor", f"{machine['cpu']}, {machine['architecture']}")
+    physical = psutil.cpu_count(logical=False)
+    cores = "" if physical is None else f", {physical} physical cores"
+    yield Fact("CPUs", "installed", f"{budget.installed} logical CPUs{cores}")
+    if budget.affinity is not None:
+        yield Fact("CPUs", "affinity", f"{budget.affinity} (see: taskset -p {os.getpid()})")
+    for folder, cpus in limits.items():
+        yield Fact("CPUs", "cgroup quota", f"{cpus:g} CPUs, set by {folder}")
+    if not limits:
+        yield Fact("CPUs", "cgroup quota", "none")
+    if budget.override is not None:
+        yield Fact("CPUs", "override", f"{OVERRIDE}={budget.override}")
+    advice = ""
+    if budget.override is None and budget.usable < budget.installed:
+        advice = f"Tools that only look at os.cpu_count() start {budget.installed} workers here."
+    yield Fact("CPUs", "usable", f"{budget.usable}, {_why(budget)}", advice)
+    memory = psutil.virtual_memory()
+    yield Fact(
+        "CPUs", "memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
+    )
+
+
+def _why(budget: CpuBudget) -> str:
+    """Which limit decides."""
+    if budget.override is not None:
+        return f"because {OVERRIDE} says so"
+    if budget.quota is not None and budget.usable < (budget.affinity or budget.installed):
+        return "because of the quota"
+    if budget.affinity is not None and budget.affinity < budget.installed:
+        return "because of the affinity"
+    return "all that are installed"
+
+
+def _noise(budget: CpuBudget) -> Iterator[Fact]:
+    before = Counters()
+    running = others_running(WATCH_S)
+    found = Counters().since(before, "", 0, 0)
+    machine = {"cpus": {**asdict(budget), "usable": budget.usable}, "others_running": running}
+    advice = {reason.what: reason.advice for reason in judge_machine(machine, [found]).reasons}
+    load = ", ".join(f"{each:.2f}" for each in os.getloadavg())
+    yield Fact("noise", "load", f"{load} in 1, 5 and 15 minutes")
+    if running is not None:
+        running_text = f"{running:.1f} other processes"
+        yield Fact("noise", "runnable now", running_text, advice.get("load", ""))
+    used = f"{max(0.0, found.foreign_s / found.wall_s):.2f} CPUs used by others"
+    yield Fact("noise", "foreign CPU", used, advice.get("foreign CPU", ""))
+    cpus = budget.affinity or budget.installed
+    for name, seconds, of in (
+        ("steal", found.steal_s, cpus),
+        ("throttling", found.throttled_s, cpus),
+        ("pressure", found.stalled_s, 1),
+    ):
+        share = (
+            "not known here" if seconds is None else f"{100 * seconds / found.wall_s / of:.0f} %"
+        )
+        yield Fact("noise", name, share, advice.get(name, ""))
+
+
+def _ceiling(cpus: int) -> Fact:
+    """How many times as fast as one `cpus` independent processes are."""
+    if cpus == 1:
+        return Fact("CPUs", "measured ceiling", "1: there is one CPU")
+    work = calibrate(sized("native-cpu:1ms"))
+    count = round(CEILING_S / 1e-3)
+    with load_backend("processes", cpus) as pool:
+        side_by_side_s(pool, work, count, cpus)
+        found = median(
+            cpus * side_by_side_s(pool, work, count, 1) / side_by_side_s(pool, work, count, cpus)
+            for _ in range(CEILING_ROUNDS)
+        )
+    advice = ""
+    if found < LOW_CEILING * cpus:
+        advice = (
+            "Something else uses the CPUs now, or they are threads of one core: as it is, expect no"
+            " more speedup."
+        )
+    return Fact("CPUs", "measured ceiling", f"{cpus} processes are {found:.2f} times one", advice)
+
+
+def _python(budget: CpuBudget) -> Iterator[Fact]:
+    versions = describe_versions()
+    yield Fact("Python", "interpreter", f"{versions['python']}, GIL {versions['gil']}")
+    default = get_context().get_start_method()
+    for method in get_all_start_methods():
+        advice = ""
+        if method == default == "fork":
+            advice = "Never fork a process that runs threads; the process backend does not."
+        name = f"start by {method}" + (" (default)" if method == default else "")
+        first_s, *later_s = _starts_s(method)
+        costs = f"{1e3 * first_s:.0f} ms, then {1e3 * median(later_s):.0f} ms a process"
+        yield Fact("Python", name, costs, advice)
+    with load_backend("processes", budget.usable) as pool:
+        pass
+    yield Fact(
+        "Python",
+        "process backend",
+        f"{1e3 * pool.start_s:.0f} ms for {budget.usable} workers, once",
+    )
+    threads = {os.environ.get(name) for name in BLAS_VARIABLES} - {None}
+    limited = ", ".join(sorted(str(each) for each in threads))
+    if threads:
+        yield Fact("Python", "BLAS threads", f"{limited}, from the environment")
+    else:
+        yield Fact(
+            "Python",
+            "BLAS threads",
+            f"not limited: each worker may start {budget.installed}",
+            f"Set OMP_NUM_THREADS=1, or {budget.usable} workers use up to"
+            f" {budget.usable * budget.installed} threads on {budget.usable} CPUs.",
+        )
+    for name in PACKAGES:
+        yield Fact("Python", name, versions[name])
+
+
+def _starts_s(method: str) -> list[float]:
+    """Seconds to start and end a process by a method of multiprocessing, again and again.
+
+    In a fresh interpreter, since this one may run threads.
+    """
+    script = (
+        "import multiprocessing, time\n"
+        "if __name__ == '__main__':\n"
+        f"    context = multiprocessing.get_context({method!r})\n"
+        f"    for _ in range({STARTS}):\n"
+        "        start_s = time.perf_counter()\n"
+        "        process = context.Process(target=int)\n"
+        "        process.start()\n"
+        "        process.join()\n"
+        "        print(time.perf_counter() - start_s)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    return [float(line) for line in done.stdout.split()]
+
+
+def _zenml() -> Iterator[Fact]:
+    """Whether `local_threaded` is registered; asks in another process, as ZenML is heavy."""
+    folder = Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
+    if not (folder / "config.yaml").exists():
+        value = f"not set up yet in {folder}"
+        yield Fact("ZenML", "store", value, "Its first use sets it up: bench zenml install")
+        return
+    start_s = time.perf_counter()
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", ZENML_SCRIPT], capture_output=True, text=True, check=False
+    )
+    lines = [line for line in done.stdout.splitlines() if line.startswith("= ")]
+    if done.returncode or not lines:
+        reason = (done.stderr.strip().splitlines() or ["no reason given"])[-1]
+        yield Fact("ZenML", "store", f"cannot be used: {reason[:200]}", "See: zenml status")
+        return
+    took_s = time.perf_counter() - start_s
+    for line in lines:
+        name, _, value = line[2:].partition(": ")
+        advice = ""
+        if name == "local_threaded" and value == "not registered":
+            advice = "Register it with: bench zenml install"
+        yield Fact("ZenML", name, value, advice)
+    yield Fact("ZenML", "asking took", f"{took_s:.1f} s")
+
+
+ZENML_SCRIPT = """
+from zenml.client import Client
+client = Client()
+store = client.zen_store
+print(f"= store: {store.url}")
+print(f"= active stack: {client.active_stack_model.name}")
+found = [each.name for each in client.list_stack_components(type="orchestrator", size=1000)
+         if each.flavor_name == "local_threaded"]
+print(f"= local_threaded: {', '.join(found) or 'not registered'}")
+"""

@@ -1,0 +1,61 @@
+"""What a result depends on: the machine, the versions, the limits on this process."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import sysconfig
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from bench.machine.blas import BLAS_VARIABLES
+from bench.machine.counters import others_running
+from executors.cpus import cpu_budget
+
+PACKAGES = ("executor-bench", "cloudpickle", "matplotlib", "numpy", "psutil", "zenml")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Machine, limits, load and BLAS settings, as the header of a results file has them.
+
+    Blocks for a moment, in which it counts what else wants a CPU.
+    """
+    budget = cpu_budget()
+    return {
+        "system": f"{platform.system()} {platform.release()}",
+        "architecture": platform.machine(),
+        "cpu": _cpu_model(),
+        "cpus": {**asdict(budget), "usable": budget.usable},
+        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "load_1min": round(os.getloadavg()[0], 2),
+        "others_running": others_running(),
+        "blas_threads": {name: os.environ.get(name) for name in BLAS_VARIABLES},
+    }
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that matter, whether or not they are loaded."""
+    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    found = {
+        "python": f"{platform.python_implementation()} {platform.python_version()}",
+        "gil": "on" if gil else "off",
+        "abi": str(sysconfig.get_config_var("SOABI")),
+    }
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = "not installed"
+    return found
+
+
+def _cpu_model() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or "unknown"
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or "unknown"

@@ -1,0 +1,61 @@
+"""What a case on the simulated backend would have been: a Measurement without a run."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+from bench.measure.plan import Case
+from bench.predict.prediction import LEAST_CPU
+from bench.results.store import Measurement
+from executors import Graph, RunReport, Task, load_backend, run
+from executors.contention import Demand
+
+STEPS = 40  # of the curve of cores busy
+
+
+def simulated(case: Case, graph: Graph, alone: Measurement) -> Measurement:
+    """What the tasks would take on as many cores as workers.
+
+    They are as long as in a sequential run; nothing is added for a scheduler, which makes it a
+    bound.
+
+    Args:
+        alone: the sequential run, of the same block.
+    """
+    work_s = graph.work_s()
+    factor = alone.work_s / work_s if work_s else 0.0
+    each_s = alone.work_s / len(graph)
+    cores = min(1.0, alone.cpu_s / alone.work_s) if alone.work_s else 0.0
+    cores = cores if cores >= LEAST_CPU else 0.0
+
+    def demand(task: Task) -> Demand:
+        return Demand(factor * (task.cost_s or 0.0) if work_s else each_s, cores)
+
+    report = run(graph, load_backend(case.backend, case.workers, demand=demand), keep="none")
+    times_s = {task.name: demand(task).seconds for task in graph.tasks}
+    return Measurement(
+        **asdict(case),
+        block=alone.block,
+        wall_s=report.makespan_s,
+        makespan_s=report.makespan_s,
+        start_s=0.0,
+        work_s=graph.work_s(times_s),
+        span_s=graph.span_s(times_s),
+        cpu_s=cores * alone.work_s,
+        busy=_cores_busy(report) if cores else [],
+        memory_bytes=0,
+    )
+
+
+def _cores_busy(report: RunReport) -> list[tuple[float, float]]:
+    """(time, tasks running since the point before) of a simulated run, in equal steps."""
+    step_s = report.makespan_s / STEPS
+    used_s = [0.0] * STEPS
+    for record in report.tasks.values():
+        start_s, end_s = (
+            (at_s - report.started_s) / step_s
+            for at_s in (record.attempts[-1].started_s, record.attempts[-1].ended_s)
+        )
+        for step in range(int(start_s), min(STEPS, int(end_s) + 1)):
+            used_s[step] += min(end_s, step + 1) - max(start_s, step)
+    return [(round((at + 1) * step_s, 6), round(used, 4)) for at, used in enumerate(used_s)]

@@ -1,0 +1,191 @@
+"""What a task does: nothing, wait, hold the GIL, release it, move memory.
+
+A kernel does a number of units of work. `calibrate` finds how many make the wanted length on this
+machine; the tasks' real times are measured in every run, so calibration need not be perfect.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import repeat
+from statistics import median
+
+from bench import BenchError
+from bench.workloads.duration import SECONDS, seconds
+
+DEFAULT_LENGTH_S = 0.02
+MIN_SAMPLE_S = 0.005  # a calibration sample lasts at least this long
+SAMPLES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """A kind of work.
+
+    Attributes:
+        name: as on the command line.
+        summary: one line.
+        work: does a number of units.
+        waits: whether it leaves its CPU idle, so that more workers than CPUs can help.
+        unit_s: the length of a unit where it is known beforehand, else None.
+    """
+
+    name: str
+    summary: str
+    work: Callable[[float], object]
+    waits: bool = False
+    unit_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A task's action: a kernel with a number of units; takes any arguments, returns None."""
+
+    kernel: str
+    units: float
+
+    def __call__(self, *_: object) -> None:
+        KERNELS[self.kernel].work(self.units)
+
+    def times(self, factor: float) -> Work:
+        """So many times as much."""
+        return Work(self.kernel, self.units * factor) if factor else Work("noop", 0)
+
+
+@dataclass(frozen=True, slots=True)
+class SizedKernel:
+    """A kernel and the wanted length of a task; its text is what the command line takes.
+
+    For workflows the length is the mean one, and the text the kernel's name alone.
+    """
+
+    kernel: Kernel
+    length_s: float
+    is_mean: bool = False  # of tasks whose lengths a workflow gives
+
+    @property
+    def text(self) -> str:
+        if self.is_mean:
+            return self.kernel.name
+        return f"{self.kernel.name}:{_shown(self.length_s)}" if self.length_s else self.kernel.name
+
+
+def sized(spec: str) -> SizedKernel:
+    """The kernel that a text like `sleep:20ms` means; without a length, 20 ms.
+
+    Raises:
+        BenchError: an unknown kernel, or a length that is not one.
+    """
+    name, _, text = spec.partition(":")
+    if name not in KERNELS:
+        raise BenchError(f"unknown kernel {name!r}; there are: {', '.join(KERNELS)}")
+    if name == "noop":
+        if text:
+            raise BenchError(f"kernel 'noop' does nothing, so it has no length ({text!r})")
+        return SizedKernel(KERNELS[name], 0.0)
+    return SizedKernel(KERNELS[name], _seconds(spec, text) if text else DEFAULT_LENGTH_S)
+
+
+def calibrate(wanted: SizedKernel) -> Work:
+    """The action that takes about the wanted length, alone on a CPU of this machine."""
+    kernel = wanted.kernel
+    if not wanted.length_s:
+        return Work(kernel.name, 0)
+    if kernel.unit_s is not None:
+        return Work(kernel.name, wanted.length_s / kernel.unit_s)
+    kernel.work(1)  # imports and buffers
+    units = 1
+    while (spent_s := _timed(kernel, units)) < MIN_SAMPLE_S:
+        units *= 2
+    samples = [spent_s, *(_timed(kernel, units) for _ in range(SAMPLES - 1))]
+    return Work(kernel.name, max(1, round(units * wanted.length_s / median(samples))))
+
+
+def _timed(kernel: Kernel, units: int) -> float:
+    start_s = time.perf_counter()
+    kernel.work(units)
+    return time.perf_counter() - start_s
+
+
+def _seconds(spec: str, text: str) -> float:
+    length_s = seconds(text)
+    if length_s is None or length_s > 3600:
+        raise BenchError(f"kernel {spec!r}: give a length like 500us, 20ms or 1.5s")
+    return length_s
+
+
+def _shown(length_s: float) -> str:
+    for unit in ("s", "ms", "us"):
+        if length_s >= SECONDS[unit]:
+            return f"{length_s / SECONDS[unit]:g}{unit}"
+    return f"{length_s * 1e6:g}us"
+
+
+def _noop(_: float) -> None:
+    """Nothing."""
+
+
+def _python_cpu(units: float) -> None:
+    """Sorts short lists: builtins that hold the GIL, called in a loop.
+
+    A loop of plain arithmetic is up to 20 % faster or slower in one thread than in another of
+    the same process, by where the interpreter's stacks happen to lie in memory (compare Mytkowicz
+    et al. 2009, "Producing wrong data without doing anything obviously wrong"). Work inside
+    builtins is not, so that what differs between backends is the backend.
+    """
+    for _ in repeat(None, int(units)):
+        sorted(_NUMBERS)
+
+
+_NUMBERS = tuple(index * 7919 % 128 for index in range(128))
+
+
+def _native_cpu(units: float) -> None:
+    """Key derivation in OpenSSL: no memory traffic, and its time is linear in the units."""
+    hashlib.pbkdf2_hmac("sha256", b"executor-bench", b"salt", max(1, int(units)))
+
+
+MEMORY_BYTES = 16_000_000  # larger than the caches of a core
+_local = threading.local()
+
+
+def _memory(units: float) -> None:
+    """Copies between two buffers of this thread; a unit is 1/64 of a buffer."""
+    import numpy as np
+
+    if not hasattr(_local, "buffers"):
+        _local.buffers = np.ones(MEMORY_BYTES, np.uint8), np.zeros(MEMORY_BYTES, np.uint8)
+    source, target = _local.buffers
+    whole, rest = divmod(int(units), 64)
+    for _ in range(whole):
+        np.copyto(target, source)
+    size = MEMORY_BYTES * rest // 64
+    np.copyto(target[:size], source[:size])
+
+
+def _mixed(units: float) -> None:
+    """First waits, then runs Python, then C code; the three parts are about equally long."""
+    time.sleep(units * MIXED_PART_S)
+    _python_cpu(units * MIXED_PYTHON)
+    _native_cpu(units * MIXED_NATIVE)
+
+
+MIXED_PART_S = 3e-6  # of each unit
+MIXED_PYTHON = 1
+MIXED_NATIVE = 12
+
+KERNELS = {
+    kernel.name: kernel
+    for kernel in (
+        Kernel("noop", "nothing: what is left is the scheduler", _noop),
+        Kernel("sleep", "waits, as for a network or a disk", time.sleep, waits=True, unit_s=1.0),
+        Kernel("python-cpu", "Python code: holds the GIL", _python_cpu),
+        Kernel("native-cpu", "C code: releases the GIL", _native_cpu),
+        Kernel("memory", "moves memory, releases the GIL", _memory),
+        Kernel("mixed", "a third each of waiting, Python and C code", _mixed, waits=True),
+    )
+}

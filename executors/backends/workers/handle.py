@@ -1,0 +1,275 @@
+"""`WorkerHandle`: one worker process, seen from its parent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import pickle
+import resource
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from time import monotonic
+
+from executors.backends.workers.assigned import Assigned
+from executors.backends.workers.orders import Batch
+from executors.backends.workers.packing import Packed, Segment
+from executors.backends.workers.wire import (
+    FORGET,
+    IN_SEGMENT,
+    LOG,
+    LONGEST,
+    MESSAGES,
+    OUTCOMES,
+    REPORT,
+    TICKET,
+    Setup,
+    receive,
+    send,
+)
+from executors.errors import BackendError
+from executors.interpreter import module_command, module_environment
+
+EXIT_GRACE_S = 1.0
+WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
+WORKER_DESCRIPTORS = 6
+SPARE_DESCRIPTORS = 64
+MANY_DESCRIPTORS = 0.75  # of those that this process may have: beyond, segments are copied
+
+# The outcome of a call: its kind, the call's number, value or failure, start and end of the action.
+Outcome = tuple[int, int, Packed, float, float]
+
+
+class WorkerHandle:
+    """One worker process, seen from its parent.
+
+    Args:
+        number: for its name.
+        wakeup_pipe: the descriptor to which it writes in order to wake the parent.
+        on_report: called with the handle, and kind and content of each report that is not the
+            outcome of a call.
+
+    Attributes:
+        assigned: the calls that it has.
+        batch: calls that `post` will send.
+        started_s: when the process was started.
+        is_ready: it has set itself up and takes calls.
+        has_closed: it has closed its pipe of reports.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        wakeup_pipe: int,
+        on_report: Callable[[WorkerHandle, int, Packed], object],
+    ) -> None:
+        self.number = number
+        self.name = f"process-{number}"
+        self.assigned = Assigned()
+        self.batch = Batch()
+        self.started_s = monotonic()
+        self.is_ready = self.has_closed = False
+        self._on_report = on_report
+        self._unread = b""
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, MESSAGES)
+        self._queue, self._tickets = os.pipe()
+        self._reports, reports = os.pipe()
+        lifeline, self._lifeline = os.pipe()
+        self._exit = -1  # becomes readable when the process has ended
+        inherited = (self._queue, theirs.fileno(), reports, wakeup_pipe, lifeline)
+        try:
+            self.process = subprocess.Popen(
+                module_command("executors.backends.workers.main", *inherited),
+                pass_fds=inherited,
+                stdin=subprocess.DEVNULL,
+                process_group=0,
+                env=module_environment(),
+            )
+        except BaseException:
+            self.release()
+            raise
+        finally:
+            theirs.close()
+            os.close(reports)
+            os.close(lifeline)
+        self._line.setblocking(False)
+        for descriptor in (self._queue, self._tickets, self._reports):
+            os.set_blocking(descriptor, False)
+        if hasattr(os, "pidfd_open"):
+            self._exit = os.pidfd_open(self.process.pid)
+
+    # -- what it is sent --------------------------------------------------------------------
+
+    def prepare(self, setup: Setup) -> None:
+        """Sends what the worker has to do before it is ready."""
+        try:
+            send(self._line, pickle.dumps(setup), [])
+        except ConnectionError:
+            pass  # it is gone, which its end will show
+
+    def post(self) -> bool:
+        """Sends the batch; False, and nothing is sent, if there is no room."""
+        batch, self.batch = self.batch, Batch()
+        try:
+            send(self._line, (batch.is_plain, batch.orders), batch.descriptors)
+            os.write(self._tickets, batch.tickets())
+        except (BlockingIOError, ConnectionError):
+            return False
+        except OSError as error:
+            if error.errno == errno.ETOOMANYREFS:  # too many descriptors on their way
+                return False
+            raise
+        return True
+
+    def take_back(self, most: int) -> list[int]:
+        """Takes back calls that it has not begun; their numbers."""
+        try:
+            tickets = os.read(self._queue, most * TICKET.size)
+            os.write(self._tickets, TICKET.pack(FORGET | self.assigned.last + 1))
+        except BlockingIOError:
+            tickets = b""
+        return [number for (number,) in TICKET.iter_unpack(tickets) if number < FORGET]
+
+    # -- what it reports --------------------------------------------------------------------
+
+    def outcomes(self, to_the_end: bool = False) -> list[Outcome]:
+        """The outcomes that it has reported since the last time.
+
+        Args:
+            to_the_end: read until the end of the pipe: the process has ended.
+        """
+        outcomes: list[Outcome] = []
+        while True:
+            try:
+                data = os.read(self._reports, LONGEST)
+            except BlockingIOError:
+                return outcomes
+            if not data:
+                self.has_closed = True
+                return outcomes
+            self._read(self._unread + data if self._unread else data, outcomes)
+            if len(data) < LONGEST and not to_the_end:
+                return outcomes
+
+    def _read(self, data: bytes, outcomes: list[Outcome]) -> None:
+        offset, last = 0, len(data) - REPORT.size
+        while offset <= last:
+            size, number, kind, started_s, ended_s = REPORT.unpack_from(data, offset)
+            begin = offset + REPORT.size
+            end = begin + size
+            is_in_segment, kind = kind & IN_SEGMENT, kind & ~IN_SEGMENT
+            content: Packed | None = None
+            if size < LONGEST and kind <= LOG:
+                if end > len(data):
+                    break
+                content = self._segment() if is_in_segment else data[begin:end]
+            if content is None:
+                self.kill()  # something else wrote to its pipes, so nothing in them can be trusted
+                data = b""
+                break
+            offset = end
+            if kind in OUTCOMES:
+                outcomes.append((kind, number, content, started_s, ended_s))
+            else:
+                self._on_report(self, kind, content)
+        self._unread = data[offset:]
+
+    def _segment(self) -> Segment | None:
+        """The next segment that it has sent, or None if it is not one."""
+        for _ in range(2):
+            try:
+                sizes, descriptors = receive(self._line)
+                segment = Segment(sizes, next(descriptors, -1))
+            except ConnectionResetError:  # raised once, if it left orders behind: it is dead
+                continue
+            except (OSError, ValueError, EOFError, TypeError):
+                return None
+            if segment.fd > MANY_DESCRIPTORS * resource.getrlimit(resource.RLIMIT_NOFILE)[0]:
+                segment.copy_and_close()
+            return segment
+        return None
+
+    # -- its end ----------------------------------------------------------------------------
+
+    @property
+    def watched(self) -> int:
+        """The descriptor that becomes readable at its end (without pidfds also at each report)."""
+        return self._reports if self._exit < 0 else self._exit
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it has ended, once `watched` is readable and its reports were read."""
+        return self._exit >= 0 or self.has_closed
+
+    def shut_down(self) -> None:
+        """Asks it to end after the calls that it has."""
+        os.close(self._tickets)
+        self._tickets = -1
+
+    def wait_for_exit(self, timeout_s: float = EXIT_GRACE_S) -> None:
+        try:
+            self.process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            pass
+
+    def kill(self) -> None:
+        """Kills the process and all that it started."""
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except (ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
+            pass
+        self.process.kill()  # it may have left its group
+
+    def release(self) -> None:
+        """Closes all of the parent's descriptors for it."""
+        self._line.close()
+        for descriptor in (self._tickets, self._queue, self._reports, self._lifeline, self._exit):
+            if descriptor >= 0:
+                os.close(descriptor)
+
+    def __repr__(self) -> str:
+        return f"{self.name} (pid {self.process.pid})"
+
+
+def check_room(workers: int) -> None:
+    """Refuses more workers than descriptors or memory allow.
+
+    Raises:
+        BackendError: says how much is needed and how much is available.
+    """
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    needed = workers * WORKER_DESCRIPTORS + SPARE_DESCRIPTORS
+    if limit != resource.RLIM_INFINITY and needed > limit:
+        raise BackendError(
+            f"{workers} worker processes need about {needed} open files, and the limit is {limit};"
+            " use fewer workers, or raise it with: ulimit -n"
+        )
+    free = _available_bytes()
+    if free is not None and workers * WORKER_BYTES > free:
+        raise BackendError(
+            f"{workers} worker processes need about {workers * WORKER_BYTES / 1e9:.1f} GB of"
+            f" memory, and {free / 1e9:.1f} GB are free; use fewer workers"
+        )
+
+
+def _available_bytes() -> int | None:
+    """Memory that processes can have without swapping, or None if the system does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return None
+    sizes_kib = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
+    return 1024 * int(sizes_kib[0]) if sizes_kib else None
+
+
+def how_it_ended(status: int) -> str:
+    """How a process ended, from its return code as subprocess gives it."""
+    if status >= 0:
+        return f"exited with code {status}"
+    try:
+        name = signal.Signals(-status).name
+    except ValueError:
+        name = f"signal {-status}"
+    return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")

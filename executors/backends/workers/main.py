@@ -1,0 +1,279 @@
+"""The worker process: `python -m executors.backends.workers.main DESCRIPTOR...`.
+
+The descriptors are those of `wire.py`, in its order, then the lifeline. The user's `__main__` is
+never imported: scripts without a guard, notebooks and `python -c` work, because actions are
+pickled by value.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import logging.handlers
+import os
+import resource
+import signal
+import sys
+import traceback
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from pickle import loads
+from time import monotonic
+from typing import Any, NoReturn
+
+from executors.backends.base import without_frames
+from executors.backends.workers.link import ParentLink, die_with_parent, yield_to_parent
+from executors.backends.workers.packing import Packed, Segment, dumps, load, pack
+from executors.backends.workers.wire import (
+    ACTION,
+    ERROR,
+    FORGET,
+    LEADS,
+    LOG,
+    MEMORY,
+    NOT_READY,
+    RAISED,
+    READY,
+    SKIPPED,
+    VALUE,
+    VALUE_OF,
+    WAKES,
+    Failure,
+    Setup,
+    receive,
+)
+from executors.core.records import describe
+
+MAX_GLOBALS = 256
+_globals: dict[Packed, Any] = {}  # actions that are functions of a module, by their pickles
+
+
+def main() -> None:
+    descriptors = list(map(int, sys.argv[1:]))
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    queue, line, reports, wakeup_pipe, lifeline = descriptors
+    die_with_parent(lifeline)
+    yield_to_parent()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C does
+    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a background group may print as well
+    link = ParentLink(queue, line, reports, wakeup_pipe)
+    try:
+        message, _ = receive(link.line)
+        if message is None:
+            return  # the parent has closed the pool
+        setup: Setup = loads(message)
+        try:
+            _set_up(setup, link)
+        except BaseException as error:
+            link.report(NOT_READY, 0, pack("".join(traceback.format_exception(error))))
+            link.wake_parent()
+            return
+        link.report(READY)
+        link.wake_parent()
+        _work(link, setup.options.memory_limit_bytes)
+    except ConnectionError:
+        pass  # the parent has closed the pool
+
+
+def _set_up(setup: Setup, link: ParentLink) -> None:
+    options = setup.options
+    sys.path[:] = setup.path
+    if setup.python_path is None:
+        os.environ.pop("PYTHONPATH", None)
+    else:
+        os.environ["PYTHONPATH"] = setup.python_path
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # a kill must not lose printed lines
+    logging.getLogger().addHandler(_Recorder(setup.name, link))
+    for name, level in setup.log_levels.items():
+        logging.getLogger(name).setLevel(level)
+    if options.memory_limit_bytes is not None:
+        _limit_memory(options.memory_limit_bytes)
+    for module in options.preload:
+        import_module(module)
+    if options.initializer is not None:
+        load(options.initializer)()
+    if options.memory_limit_bytes is not None and _data_bytes() > options.memory_limit_bytes:
+        raise MemoryError(
+            f"memory_limit_bytes is {options.memory_limit_bytes}, and a worker that does nothing"
+            f" yet has {_data_bytes()}"
+        )
+
+
+def _limit_memory(limit_bytes: int | None) -> None:
+    """Sets the memory limit of this process, or lifts it."""
+    _, most = resource.getrlimit(resource.RLIMIT_DATA)
+    resource.setrlimit(resource.RLIMIT_DATA, (most if limit_bytes is None else limit_bytes, most))
+
+
+def _data_bytes() -> int:
+    """The memory of this process that RLIMIT_DATA counts."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmData:"):
+            return 1024 * int(line.split()[1])
+    return 0
+
+
+class _Recorder(logging.handlers.QueueHandler):
+    """Sends log records to the parent at once: they may explain what killed the worker."""
+
+    def __init__(self, worker: str, link: ParentLink) -> None:
+        super().__init__(link)  # type: ignore[arg-type]
+        self._worker = worker
+        self._link = link
+        self._pid = os.getpid()
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        if os.getpid() != self._pid:
+            return  # a process that the action forked: the link is not its own
+        for key, value in vars(record).items():
+            if not isinstance(value, (str, int, float, type(None))):
+                setattr(record, key, repr(value))  # `extra` may hold anything
+        record.processName = self._worker
+        self._link.report(LOG, 0, pack(record))
+
+
+def _work(link: ParentLink, limit_bytes: int | None) -> None:
+    """Makes calls until the parent closes the pool."""
+    os.register_at_fork(after_in_child=partial(setattr, _Fork, "is_child", True))
+    last: tuple[int, Packed] | None = None  # a call that another may follow, and its value
+    while True:
+        if not link.is_all_announced and link.is_idle():
+            link.wake_parent()
+        number = link.next_ticket()
+        if number >= FORGET:
+            link.forget(number - FORGET)
+            continue
+        _, flags, action, arguments = link.order(number)
+        if isinstance(arguments, int):
+            if last is None or last[0] != arguments:
+                link.report(SKIPPED, number)
+                continue
+            arguments = [last[1]]
+        last = None
+        objects: list[Any] = []
+        kind, outcome, started_s, ended_s = _attempt(action, arguments, objects, limit_bytes)
+        _flush()
+        link.report(kind, number, outcome, started_s, ended_s)
+        if flags & LEADS and kind == VALUE:
+            last = number, outcome
+        is_idle = link.is_idle()
+        if is_idle or flags & WAKES:
+            link.wake_parent()
+        if is_idle and isinstance(outcome, Segment):
+            last = None  # an idle worker keeps no shared memory
+        del action, arguments, outcome, objects  # after the report: freeing 100 MB takes 10 ms
+        if limit_bytes is not None and kind == ERROR:
+            _limit_memory(limit_bytes)
+
+
+def _flush() -> None:
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except (Exception, SystemExit):
+        pass  # closed, gone, or replaced by the action
+
+
+class _Fork:
+    """Whether this is a process that an action forked."""
+
+    is_child = False
+
+
+def _leave(error: BaseException | None) -> NoReturn:
+    """Ends a process that an action forked, once it returns from the action."""
+    code = 0 if error is None else 1
+    if isinstance(error, SystemExit):
+        code = error.code if isinstance(error.code, int) else int(error.code is not None)
+    elif error is not None:
+        traceback.print_exception(error)
+    _flush()
+    os._exit(code)
+
+
+def _attempt(
+    action: Packed, arguments: list[Packed], objects: list[Any], limit_bytes: int | None
+) -> tuple[int, Packed, float, float]:
+    """Makes a call: VALUE or ERROR, the outcome, start and end of the action.
+
+    Args:
+        objects: receives the arguments and the value, so that the caller decides when to free them.
+    """
+    started_s = ended_s = 0.0
+    stage: str | int = ACTION
+    value = None
+    try:
+        function = _globals.get(action) or _loaded(action)
+        for position, argument in enumerate(arguments):
+            stage = position
+            objects.append(loads(argument) if isinstance(argument, bytes) else argument.load())
+        stage = RAISED
+        started_s = monotonic()
+        try:
+            value = function(*objects)
+        finally:
+            ended_s = monotonic()
+        if _Fork.is_child:
+            _leave(None)
+        stage = VALUE_OF
+        objects.append(value)
+        return VALUE, pack(value), started_s, ended_s
+    except BaseException as error:
+        if _Fork.is_child:
+            _leave(error)
+        if limit_bytes is not None:
+            _limit_memory(None)  # describing the error needs memory, too
+            if isinstance(error, MemoryError):
+                stage = MEMORY
+        type_name = type(value).__name__ if stage == VALUE_OF else _qualified(type(error))
+        function = value = None
+        objects.clear()  # there may be no memory left
+        failure = _failure(stage, type_name, without_frames(error, 1))
+        now_s = monotonic()
+        return ERROR, pack(failure), started_s or now_s, ended_s or now_s
+
+
+def _loaded(action: Packed) -> Any:
+    loaded = load(action)
+    if isinstance(action, bytes) and _is_global(loaded) and len(_globals) < MAX_GLOBALS:
+        _globals[action] = loaded
+    return loaded
+
+
+def _is_global(action: Any) -> bool:
+    """Whether it was pickled by name, so that every load gives the same object."""
+    module = sys.modules.get(getattr(action, "__module__", None) or "")
+    name = getattr(action, "__qualname__", None)
+    return isinstance(name, str) and getattr(module, name, None) is action
+
+
+def _failure(what: str | int, type_name: str, error: BaseException) -> Failure:
+    try:
+        printed = "".join(traceback.format_exception(error))
+    except BaseException as broken:
+        printed = f"its traceback cannot be shown: {type(broken).__name__}"
+    text = describe(error)
+    pickled: bytes | None = None
+    if what == RAISED:
+        try:
+            pickled = dumps(error)
+            returned = loads(pickled)
+            if type(returned) is not type(error):
+                raise TypeError(f"it unpickles as {type(returned).__name__}")
+        except BaseException as reason:
+            pickled = None
+            text += f" (the exception itself cannot be sent: {describe(reason)})"
+    return Failure(what, pickled, type_name, text, printed)
+
+
+def _qualified(kind: type) -> str:
+    if kind.__module__ == "builtins":
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+if __name__ == "__main__":
+    main()

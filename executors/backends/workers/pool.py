@@ -1,0 +1,240 @@
+"""`Pool`: starts worker processes, listens to them, and replaces those that end.
+
+It knows nothing of calls; they are for `dispatch.py`. A worker is starting (no READY yet), ready,
+or ended (removed from `workers`).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import selectors
+import weakref
+from itertools import count
+from time import monotonic
+
+from executors.backends.base import LONGEST_SLEEP_S
+from executors.backends.workers.handle import EXIT_GRACE_S, WorkerHandle, how_it_ended
+from executors.backends.workers.packing import Packed, load
+from executors.backends.workers.wire import NOT_READY, READY, Setup, WorkerOptions
+from executors.core.records import describe
+from executors.errors import BackendError
+from executors.interpreter import import_path
+
+logger = logging.getLogger("executors")
+
+START_TIMEOUT_S = 60.0
+START_TRIES = 10  # workers in a row that die at start-up before the run ends
+WAKEUP_BYTES = 1 << 16  # of wake-ups, read at once
+POLLS = 50  # before falling asleep: together they take as long as a wake-up
+
+
+class Pool:
+    """Worker processes.
+
+    Args:
+        size: their number.
+        options: for each worker.
+
+    Attributes:
+        workers: those that were started and not removed, by number.
+    """
+
+    def __init__(self, size: int, options: WorkerOptions) -> None:
+        self._size = size
+        self.options = options
+        self.workers: dict[int, WorkerHandle] = {}
+        self._numbers = count()
+        self._selector: selectors.BaseSelector
+        self._wakeup_pipe = self._listener = -1  # a pipe, see wire.py
+        self._starting = 0  # workers that are not ready yet
+        self._failed_starts = 0
+        _pools.add(self)
+
+    def open(self) -> None:
+        """Starts all workers at once and waits until each of them is ready.
+
+        Raises:
+            BackendError: they do not start.
+        """
+        self._selector = selectors.DefaultSelector()
+        self._listener, self._wakeup_pipe = os.pipe()
+        os.set_blocking(self._listener, False)
+        os.set_blocking(self._wakeup_pipe, False)
+        self._selector.register(self._listener, selectors.EVENT_READ)
+        try:
+            self.fill()
+            while self._starting:
+                _, ended = self.listen(LONGEST_SLEEP_S)
+                for worker in ended:
+                    worker.outcomes()
+                    if worker.has_ended:
+                        self.replace(worker, self.end(worker))
+        except BaseException:
+            self.kill_all()
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Lets all workers end, and kills those that do not; returns when they are gone."""
+        wakeup_pipe, self._wakeup_pipe = self._wakeup_pipe, -1
+        try:
+            for worker in self.workers.values():
+                worker.shut_down()
+            give_up_s = monotonic() + EXIT_GRACE_S
+            for worker in self.workers.values():
+                worker.wait_for_exit(max(0.0, give_up_s - monotonic()))
+        finally:  # also after Ctrl-C
+            self.kill_all()  # also processes that tasks left behind in the groups of the workers
+            self._selector.close()
+            os.close(self._listener)
+            os.close(wakeup_pipe)
+
+    def wake(self) -> None:
+        """Makes `listen` return, now or when it is called next; from any thread."""
+        if self._wakeup_pipe >= 0:
+            try:
+                os.write(self._wakeup_pipe, b"!")
+            except BlockingIOError:
+                pass  # it is full of wake-ups
+
+    def fill(self) -> None:
+        """Starts the workers that are missing.
+
+        Raises:
+            BackendError: the system has no room for them.
+        """
+        self._failed_starts = 0
+        for _ in range(self._size - len(self.workers)):
+            self._start()
+
+    def _start(self) -> None:
+        try:
+            worker = WorkerHandle(next(self._numbers), self._wakeup_pipe, self._on_report)
+        except OSError as error:
+            raise BackendError(f"a worker process could not be started: {error}") from error
+        self.workers[worker.number] = worker
+        self._starting += 1
+        self._selector.register(worker.watched, selectors.EVENT_READ, worker)
+        python_path = os.environ.get("PYTHONPATH")
+        worker.prepare(Setup(worker.name, import_path(), python_path, _log_levels(), self.options))
+
+    # -- listening --------------------------------------------------------------------------
+
+    def listen(self, timeout_s: float, polls: int = 0) -> tuple[bool, list[WorkerHandle]]:
+        """Sleeps until a worker wakes it or ends.
+
+        Args:
+            timeout_s: the longest sleep.
+            polls: how often it checks before it falls asleep.
+
+        Returns:
+            Whether workers have reports, and the workers that may have ended (read their outcomes,
+            then `has_ended` is certain).
+
+        Raises:
+            BackendError: a worker cannot be set up, or took too long to start.
+        """
+        if self._starting:
+            timeout_s = min(timeout_s, self._start_timeout_s())
+        is_woken, ended = False, []
+        events: list[tuple[selectors.SelectorKey, int]] = []
+        while polls and not events:
+            polls -= 1
+            events = self._selector.select(0)
+        for key, _ in events or self._selector.select(timeout_s):
+            if key.data is None:
+                os.read(self._listener, WAKEUP_BYTES)
+                is_woken = True
+            else:
+                ended.append(key.data)
+        if self._starting:
+            for worker in self.workers.values():
+                if not worker.is_ready:
+                    worker.outcomes()
+        return is_woken, ended
+
+    def _start_timeout_s(self) -> float:
+        """Seconds until a starting worker will have taken too long."""
+        started_s = min(worker.started_s for worker in self.workers.values() if not worker.is_ready)
+        left_s = started_s + START_TIMEOUT_S - monotonic()
+        if left_s <= 0:
+            raise BackendError(f"a worker process was not ready after {START_TIMEOUT_S:g} s")
+        return left_s
+
+    def _on_report(self, worker: WorkerHandle, kind: int, content: Packed) -> None:
+        """Handles a report that is not the outcome of a call."""
+        if kind == READY:
+            worker.is_ready = True
+            self._starting -= 1
+            self._failed_starts = 0
+        elif kind == NOT_READY:
+            raise BackendError(f"a worker process cannot be set up:\n{load(content)}")
+        else:
+            try:
+                record = load(content)
+                target = logging.getLogger(record.name)
+                if target.isEnabledFor(record.levelno):  # still
+                    target.handle(record)
+            except Exception as error:  # too many open files, a missing class, a handler
+                logger.warning("a log record of %r was lost: %s", worker, describe(error))
+
+    # -- the end of workers -----------------------------------------------------------------
+
+    def end(self, worker: WorkerHandle) -> int:
+        """Makes sure that a worker has ended; returns its return code, as in subprocess."""
+        worker.kill()
+        return worker.process.wait()
+
+    def remove(self, worker: WorkerHandle) -> None:
+        """Forgets a worker that has ended."""
+        del self.workers[worker.number]
+        self._starting -= not worker.is_ready
+        self._selector.unregister(worker.watched)
+        worker.release()
+
+    def replace(self, worker: WorkerHandle, status: int) -> None:
+        """Starts a new worker instead of one that has ended.
+
+        Raises:
+            BackendError: several in a row died before they were ready.
+        """
+        self.remove(worker)
+        if not worker.is_ready:
+            self._failed_starts += 1
+            if self._failed_starts >= START_TRIES:
+                raise BackendError(
+                    f"{START_TRIES} worker processes in a row died at start-up;"
+                    f" the last one {how_it_ended(status)}; see its output above"
+                )
+        self._start()
+
+    def kill_all(self) -> None:
+        """Ends all workers at once."""
+        for worker in list(self.workers.values()):
+            self.end(worker)
+            self.remove(worker)
+
+
+_pools: weakref.WeakSet[Pool] = weakref.WeakSet()
+
+
+def _release_after_fork() -> None:
+    """Releases the workers in a forked child: they belong to its parent, and end with that."""
+    for pool in list(_pools):
+        for worker in pool.workers.values():
+            worker.release()
+        pool.workers.clear()
+
+
+os.register_at_fork(after_in_child=_release_after_fork)
+
+
+def _log_levels() -> dict[str, int]:
+    """The levels that were set, so that workers send only the records that are wanted."""
+    loggers = logging.Logger.manager.loggerDict.values()
+    levels = {"": logging.getLogger().level}
+    for logger in loggers:
+        if isinstance(logger, logging.Logger) and logger.level != logging.NOTSET:
+            levels[logger.name] = logger.level
+    return levels

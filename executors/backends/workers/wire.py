@@ -1,0 +1,172 @@
+"""What goes between the process backend and its workers.
+
+::
+
+    queue    a pipe with a ticket, a number, for each call that the worker has to make. The parent
+             has the reading end too: whoever reads a ticket has the call. So the parent takes
+             calls back by reading, and a dead worker never began the calls of unread tickets.
+    line     a socket. To the worker: orders, which describe the calls, many in a message, before
+             the tickets. To the parent: segments (see packing.py) of outcomes.
+    reports  a pipe to the parent. Each report leaves the worker before its next call begins.
+    wakeup   a pipe to the parent that all workers share. Reports wake nobody; a worker writes a
+             byte here after calls that ask for it, and when it has nothing left to do.
+"""
+
+from __future__ import annotations
+
+import array
+import marshal
+import pickle
+import socket
+import struct
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+from executors.backends.workers.packing import Encoded, Packed, Segment
+from executors.core.records import Call, describe
+from executors.errors import MemoryLimitExceeded, NotPicklable, RemoteError
+
+TICKET = struct.Struct("=Q")  # the number of a call; later ones are higher
+FORGET = 1 << 63  # added to a number: what is before it and was not begun was taken back
+
+# A call in the form in which a worker receives it: number, flags, action, and arguments, or instead
+# of arguments the number of the call that it follows: the last one, whose value is the argument.
+Order = tuple[int, int, Encoded, list[Encoded] | int]
+DecodedOrder = tuple[int, int, Packed, list[Packed] | int]  # with packed values
+WAKES = 1  # flag: wake the parent after it
+LEADS = 2  # flag: keep its value, because the next call may follow it
+
+# Before the packed outcome of each report: its size, number of the call, kind, start and end of
+# the action. With IN_SEGMENT added to the kind, the outcome is the next segment in the socket.
+REPORT = struct.Struct("<IQBdd")
+READY, NOT_READY, VALUE, ERROR, SKIPPED, LOG = range(6)  # SKIPPED: nothing to follow
+OUTCOMES = frozenset((VALUE, ERROR, SKIPPED))  # the kinds that end a call
+IN_SEGMENT = 128  # added to the kind
+
+MESSAGES = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
+LONGEST = 1 << 16  # bytes of a message; longer ones go into a segment
+_ROOM = socket.CMSG_SPACE(253 * array.array("i").itemsize)  # for descriptors
+_CLOSE_ON_EXEC = getattr(socket, "MSG_CMSG_CLOEXEC", 0)
+
+
+class WorkerOptions(NamedTuple):
+    """The user's options for each worker."""
+
+    memory_limit_bytes: int | None
+    preload: tuple[str, ...]
+    initializer: bytes | None  # pickled
+
+
+class Setup(NamedTuple):
+    """How a worker sets itself up like its parent before it is ready."""
+
+    name: str  # for its log records
+    path: list[str]  # sys.path
+    python_path: str | None  # the PYTHONPATH that the user had
+    log_levels: Mapping[str, int]  # by logger name, "" is the root
+    options: WorkerOptions
+
+
+# What went wrong with a call: the action (at worst the worker itself) raised, something cannot be
+# pickled or unpickled (an argument: by its position), or there was no memory left.
+RAISED, ACTION, VALUE_OF, MEMORY = "raised", "action", "value", "memory"
+
+
+class Failure(NamedTuple):
+    """An exception on its way to the parent.
+
+    Attributes:
+        what: RAISED, ACTION, VALUE_OF, MEMORY, or the position of an argument.
+        pickled: the exception, if it was raised and can be unpickled whole.
+        type_name: the type of the exception, or of the value that cannot be pickled.
+    """
+
+    what: str | int
+    pickled: bytes | None
+    type_name: str
+    text: str
+    traceback: str
+
+
+def error_of(failure: Failure, call: Call, worker: str, limit_bytes: int | None) -> BaseException:
+    """The error of a task whose call failed in a worker, with the worker's traceback as a note."""
+    name, what = call.task.name, failure.what
+    if what == RAISED:
+        return _raised(failure, worker)
+    if what == ACTION:
+        text = f"its action cannot be unpickled in the worker process: {failure.text}"
+    elif what == VALUE_OF:
+        text = (
+            f"its value, of type {failure.type_name}, cannot be pickled: {failure.text};"
+            " return plain data, or use the threads backend"
+        )
+    elif what == MEMORY:
+        text = (
+            f"task {name!r} needed more memory than the {limit_bytes} bytes that its worker may"
+            f" have (memory_limit_bytes): {failure.text}"
+        )
+        return _noted(MemoryLimitExceeded(text), failure, worker)
+    else:
+        need = call.task.needs[int(what)]
+        text = (
+            f"its argument, the value of {need!r}, cannot be unpickled in the worker process:"
+            f" {failure.text}"
+        )
+    return NotPicklable(f"task {name!r}: {text}")
+
+
+def _raised(failure: Failure, worker: str) -> BaseException:
+    error: BaseException = RemoteError(failure.type_name, failure.text)
+    if failure.pickled is not None:
+        try:
+            error = pickle.loads(failure.pickled)
+        except BaseException as reason:
+            why = f"(the exception cannot be unpickled: {describe(reason)})"
+            error = RemoteError(failure.type_name, f"{failure.text} {why}")
+    return _noted(error, failure, worker)
+
+
+def _noted(error: BaseException, failure: Failure, worker: str) -> BaseException:
+    try:
+        error.add_note(f"In {worker}:\n{failure.traceback}")
+    except Exception:
+        pass  # a frozen exception, for example, stays without the note
+    return error
+
+
+def send(channel: socket.socket, thing: Any, descriptors: list[int], flags: int = 0) -> None:
+    """Sends one message: anything that marshal accepts, with descriptors.
+
+    Raises:
+        BlockingIOError: the channel does not block, and its buffer is full.
+        OSError: the other end is gone, or there is no memory for a long message.
+    """
+    body = marshal.dumps(thing)
+    if len(body) > LONGEST:
+        segment = Segment.of([memoryview(body)])
+        body, descriptors = marshal.dumps(len(body)), [segment.fd, *descriptors]
+    if descriptors:  # send_fds of Python 3.11 forgets its flags
+        rights = (socket.SOL_SOCKET, socket.SCM_RIGHTS, array.array("i", descriptors))
+        channel.sendmsg([body], [rights], flags)
+    else:
+        channel.send(body, flags)
+
+
+def receive(channel: socket.socket, flags: int = 0) -> tuple[Any, Iterator[int]]:
+    """One message and its descriptors; (None, no descriptors) if the other end is gone.
+
+    Raises:
+        BlockingIOError: there is none yet.
+    """
+    body, ancillary, _, _ = channel.recvmsg(LONGEST, _ROOM, flags | _CLOSE_ON_EXEC)
+    if not body:
+        return None, iter(())
+    descriptors = array.array("i")
+    for _, _, data in ancillary:
+        descriptors.frombytes(data[: len(data) - len(data) % descriptors.itemsize])
+    thing = marshal.loads(body)
+    if isinstance(thing, int):
+        segment = Segment((thing,), descriptors.pop(0) if descriptors else -1)
+        thing = marshal.loads(segment.content())
+    return thing, iter(descriptors)

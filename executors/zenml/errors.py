@@ -1,0 +1,13 @@
+"""What goes wrong with ZenML itself, in the tree of `executors.errors`."""
+
+from __future__ import annotations
+
+from executors.errors import ExecutorError
+
+
+class UnsupportedZenML(ExecutorError, ImportError):
+    """ZenML is missing, or its version is one that `executors.zenml` was not tested with."""
+
+
+class InstallError(ExecutorError):
+    """ZenML cannot do what was asked; the message says what is in the way."""

@@ -1,0 +1,248 @@
+"""Runs a static pipeline: its snapshot becomes a Graph, and `run` does the rest."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from contextvars import copy_context
+from functools import partial
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from zenml.exceptions import RunStoppedException
+from zenml.execution.context import setup_execution_context
+from zenml.execution.step.utils import launch_step
+from zenml.orchestrators.publish_utils import publish_pipeline_run_metadata
+
+from executors import Backend, FailurePolicy, Graph, Observer, RunReport, run
+from executors.backends.threads import Threads
+from executors.core.policy import POLICIES
+from executors.core.records import describe
+from executors.errors import TaskStopped
+from executors.zenml.graph import graph_of
+from executors.zenml.outcome import Outcome
+from executors.zenml.process.environments import Environment, applied, resolved
+from executors.zenml.process.keyed_lock import Hold, HoldGivenUp
+from executors.zenml.process.stops import GRACE_S, HURRY_S, StepNotStarted, Stops
+from executors.zenml.store import updates
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zenml.config.step_configurations import Step
+    from zenml.models import PipelineSnapshotResponse
+    from zenml.stack import Stack
+
+    from executors.core.records import Attempt
+    from executors.zenml.config import LocalThreadedOrchestratorConfig
+
+logger = logging.getLogger(__name__)
+
+
+def run_steps(
+    snapshot: PipelineSnapshotResponse,
+    stack: Stack,
+    config: LocalThreadedOrchestratorConfig,
+    *,
+    component_id: UUID,
+    orchestrator_run_id: str,
+    at_second_signal: Callable[[], object],
+) -> None:
+    """Runs the steps of a snapshot; returns when all of them have succeeded.
+
+    Args:
+        snapshot: of the pipeline.
+        stack: where to run it.
+        config: of the orchestrator.
+        component_id: the orchestrator's, under which the run's metadata is published.
+        orchestrator_run_id: id of this run.
+        at_second_signal: called before a second SIGINT ends everything at once.
+
+    Raises:
+        BaseException: in fail_fast, the error of the step that failed first.
+        RuntimeError: in the other modes, if a step failed.
+        RunStoppedException: the run was stopped from elsewhere.
+        KeyboardInterrupt: after SIGINT, if called in the main thread.
+        SystemExit: after SIGTERM, with code 143, if called in the main thread.
+    """
+    environments = resolved(snapshot, stack)
+    policy = POLICIES[snapshot.pipeline_configuration.execution_mode.value]
+    pipeline_run = updates.start_run(snapshot, stack, orchestrator_run_id)
+    with setup_execution_context(pipeline_run=pipeline_run), Stops(pipeline_run.id) as stops:
+        launcher = _Launcher(snapshot, orchestrator_run_id, environments, stops)
+        graph = graph_of(snapshot, config, environments, launcher.launch)
+        backend = Threads(config.max_workers, grace_s=GRACE_S)
+        try:
+            report, interrupt = _run(graph, backend, policy, stops)
+        except (KeyboardInterrupt, SystemExit):
+            at_second_signal()
+            stops.end(HURRY_S)
+            _mark_stopped(pipeline_run.id)
+            raise
+        finally:
+            launcher.leave()
+    outcome = Outcome.of(report, graph, policy, launcher.times_s)
+    _publish(outcome, pipeline_run.id, component_id)
+    if not report.succeeded or stops.is_stopping:
+        _mark_stopped(pipeline_run.id)
+    if interrupt is not None:
+        raise interrupt
+    if stops.requested.is_set() or _was_stopped_last(pipeline_run.id):
+        raise RunStoppedException("The pipeline run was stopped.")
+    outcome.raise_for_failures()
+    if not report.succeeded:
+        raise RunStoppedException("A step was stopped, and no other one failed.")
+
+
+def _run(
+    graph: Graph, backend: Backend, policy: FailurePolicy, stops: Stops
+) -> tuple[RunReport, BaseException | None]:
+    """Runs the graph; its report, and the exception of the signal that stopped it, if any.
+
+    Raises:
+        KeyboardInterrupt, SystemExit: a second signal, which leaves no report.
+    """
+    try:
+        report = run(
+            graph,
+            backend,
+            policy=policy,
+            observers=[stops, _RunLog()],
+            keep="none",
+            cancel=stops.requested,
+        )
+    except (KeyboardInterrupt, SystemExit) as interrupt:
+        if not hasattr(interrupt, "report"):
+            raise
+        return interrupt.report, interrupt
+    return report, None
+
+
+def _was_stopped_last(run_id: UUID) -> bool:
+    """Whether the run was stopped elsewhere since the last check."""
+    try:
+        return updates.is_stopped(run_id)
+    except Exception:
+        return False
+
+
+def _mark_stopped(run_id: UUID) -> None:
+    """Marks as stopped whatever of the run has no end."""
+    try:
+        updates.publish_stopped(run_id)
+    except Exception:
+        logger.warning("ZenML's store may show steps of this run as running", exc_info=True)
+
+
+class _Launcher:
+    """Launches the steps of one run, each in its environment and its own copy of the context."""
+
+    def __init__(
+        self,
+        snapshot: PipelineSnapshotResponse,
+        orchestrator_run_id: str,
+        environments: Mapping[str, Environment],
+        stops: Stops,
+    ) -> None:
+        self._snapshot = snapshot
+        self._orchestrator_run_id = orchestrator_run_id
+        self._environments = environments
+        self._stops = stops
+        self._context = copy_context()  # the caller's, in which ZenML keeps its state
+        self._running: dict[Hold, tuple[str, float]] = {}  # step and start time
+        self.times_s = dict.fromkeys(environments, 0.0)  # of all attempts, without waiting
+
+    def launch(self, name: str, *needs: None) -> None:
+        """Makes one attempt of a step; blocks until it has ended."""
+        try:
+            hold = applied(
+                self._environments[name],
+                on_wait=partial(logger.info, "Step `%s` waits for steps of another run.", name),
+                gives_up=lambda: self._stops.is_stopping,
+            )
+        except HoldGivenUp:
+            raise StepNotStarted(f"step {name!r} was not started: the run was stopped") from None
+        self._running[hold] = name, monotonic()
+        try:
+            with self._stops.around(name):
+                self._context.copy().run(
+                    launch_step,
+                    snapshot=self._snapshot,
+                    step=_without_heartbeat(self._snapshot.step_configurations[name]),
+                    orchestrator_run_id=self._orchestrator_run_id,
+                    retry=False,
+                )
+        finally:
+            self._leave(hold)
+
+    def _leave(self, hold: Hold) -> None:
+        hold.release()
+        running = self._running.pop(hold, None)
+        if running is not None:
+            name, started_s = running
+            self.times_s[name] += monotonic() - started_s
+
+    def leave(self) -> None:
+        """Releases the environment of steps that were given up, and logs which they are."""
+        left = dict(self._running)
+        for hold in left:
+            self._leave(hold)
+        if left:
+            logger.warning(
+                "Step(s) %s did not end after the stop and were given up: a thread cannot be ended"
+                " from outside. They may run on until this process ends.",
+                ", ".join(name for name, _ in left.values()),
+            )
+
+
+def _without_heartbeat(step: Step) -> Step:
+    """The step without ZenML's heartbeats: `Stops` sends those that the store expects."""
+    spec = step.spec.model_copy(update={"enable_heartbeat": False})
+    return step.model_copy(update={"spec": spec})
+
+
+class _RunLog(Observer):
+    """Logs failures and the stop in the log of the run."""
+
+    def __init__(self) -> None:
+        self._context = copy_context()
+
+    def run_stopping(self, reason: str) -> None:
+        self._context.run(
+            logger.warning,
+            "Stopping (%s): running steps have %g s to end.",
+            reason,
+            GRACE_S,
+        )
+
+    def task_ended(self, attempt: Attempt) -> None:
+        error = attempt.error
+        if error is None or isinstance(error, (TaskStopped, StepNotStarted)):
+            return
+        task, number = attempt.call.task, attempt.number
+        if number > task.retries:
+            self._context.run(logger.error, "Step `%s` failed.", task.name, exc_info=error)
+            return
+        self._context.run(
+            logger.warning,
+            "Step `%s` failed (attempt %d of %d): %s. The next attempt comes after %g s.",
+            task.name,
+            number,
+            task.retries + 1,
+            describe(error),
+            task.delay_s(number),
+        )
+
+
+def _publish(outcome: Outcome, run_id: UUID, component_id: UUID) -> None:
+    """Logs the outcome and stores it with the run."""
+    losses = outcome.losses()
+    if losses is not None:
+        logger.error("%s", losses)
+    logger.info("%s", outcome.line())
+    try:
+        publish_pipeline_run_metadata(
+            pipeline_run_id=run_id, pipeline_run_metadata={component_id: outcome.metadata()}
+        )
+    except Exception:
+        logger.debug("the run's metadata could not be stored", exc_info=True)

@@ -1,0 +1,138 @@
+"""How long the steps of a pipeline took in its completed runs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from zenml.client import Client
+from zenml.enums import ExecutionStatus, StackComponentType
+
+from executors.zenml.errors import InstallError
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from zenml.models import PipelineRunResponse
+
+logger = logging.getLogger(__name__)
+
+MOST_STEPS = 1000  # per page of the store's answers
+MOST_RUNS = 10
+
+
+def step_seconds(pipeline_id: UUID) -> dict[str, float]:
+    """Seconds by step name from the last completed run, without cached steps; may be empty.
+
+    Two queries. If the store cannot answer, the steps start in another order, and nothing else.
+    """
+    try:
+        client = Client()
+        runs = client.list_pipeline_runs(
+            pipeline_id=pipeline_id,
+            status=ExecutionStatus.COMPLETED,
+            sort_by="desc:created",
+            size=1,
+        )
+        if not runs.items:
+            return {}
+        steps = client.list_run_steps(
+            pipeline_run_id=runs.items[0].id, status=ExecutionStatus.COMPLETED, size=MOST_STEPS
+        )
+        return {
+            step.name: max(0.0, (step.end_time - step.start_time).total_seconds())
+            for step in steps.items
+            if step.start_time is not None and step.end_time is not None
+        }
+    except Exception:
+        logger.debug("no costs from past runs", exc_info=True)
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedRun:
+    """A completed run.
+
+    Attributes:
+        orchestrator: its flavor, for example "local".
+        wall_s: from its start to its end.
+        step_s: seconds by step name, without cached steps.
+        idle_s: the part of `wall_s` in which no step ran.
+    """
+
+    orchestrator: str
+    wall_s: float
+    step_s: dict[str, float]
+    idle_s: float
+
+    @property
+    def is_serial(self) -> bool:
+        """No two steps ran at once, so none slowed down another."""
+        return sum(self.step_s.values()) <= 1.02 * (self.wall_s - self.idle_s)
+
+
+def recorded_runs(name: str) -> tuple[dict[str, tuple[str, ...]], list[RecordedRun]]:
+    """The needs of each step of a pipeline, and its last completed runs with the same steps.
+
+    Reads only. The latest run comes first.
+
+    Raises:
+        InstallError: there is no such pipeline, or it has no completed run.
+    """
+    client = Client()
+    try:
+        pipeline = client.get_pipeline(name)
+    except KeyError as error:
+        known = ", ".join(other.name for other in client.list_pipelines(size=20).items)
+        raise InstallError(
+            f"ZenML's store has no pipeline {name!r}; its pipelines: {known or 'none yet'}"
+        ) from error
+    runs = client.list_pipeline_runs(
+        pipeline_id=pipeline.id,
+        status=ExecutionStatus.COMPLETED,
+        sort_by="desc:created",
+        size=MOST_RUNS,
+    ).items
+    needs: dict[str, tuple[str, ...]] = {}
+    recorded = []
+    for run in runs:
+        snapshot = run.snapshot
+        if snapshot is None or run.start_time is None or run.end_time is None:
+            continue
+        steps = snapshot.get_hydrated_version().step_configurations
+        own = {step: tuple(steps[step].spec.upstream_steps) for step in sorted(steps)}
+        needs = needs or own
+        if own == needs:
+            recorded.append(_recorded(client, run))
+    recorded = [run for run in recorded if run.step_s]
+    if not recorded:
+        raise InstallError(
+            f"pipeline {name!r} has no completed run whose steps were not all cached; run it once"
+        )
+    return needs, recorded
+
+
+def _recorded(client: Client, run: PipelineRunResponse) -> RecordedRun:
+    spans = {
+        step.name: (step.start_time, step.end_time)
+        for step in client.list_run_steps(
+            pipeline_run_id=run.id, status=ExecutionStatus.COMPLETED, size=MOST_STEPS
+        ).items
+        if step.start_time is not None and step.end_time is not None
+    }
+    assert run.start_time is not None
+    assert run.end_time is not None
+    busy_s, until = 0.0, run.start_time
+    for start, end in sorted(spans.values()):
+        busy_s += max(0.0, (end - max(start, until)).total_seconds())
+        until = max(until, end)
+    wall_s = (run.end_time - run.start_time).total_seconds()
+    stack = run.stack
+    flavors = stack.components.get(StackComponentType.ORCHESTRATOR, []) if stack else []
+    return RecordedRun(
+        flavors[0].flavor_name if flavors else "unknown",
+        wall_s,
+        {name: max(0.0, (end - start).total_seconds()) for name, (start, end) in spans.items()},
+        max(0.0, wall_s - busy_s),
+    )

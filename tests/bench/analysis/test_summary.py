@@ -1,0 +1,217 @@
+"""Statistics against known truths."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import bench.analysis.estimates
+from bench.analysis.estimates import median_ratio_of_pairs, ratio_of_medians
+from bench.analysis.summary import finding, summarise
+from bench.results.store import read_results
+from tests.bench.results.written import TYPICAL, write
+
+
+def test_the_ratio_of_medians_and_its_interval_are_reproducible() -> None:
+    above, below = [2.0, 2.1, 1.9, 2.0, 2.2], [1.0, 1.1, 0.9, 1.0, 1.0]
+    first = ratio_of_medians(above, below)
+    assert first == ratio_of_medians(above, below)
+    assert first.value == 2.0
+    assert first.low is not None
+    assert first.high is not None
+    assert first.low < 2.0 < first.high
+
+
+def test_few_samples_get_no_interval() -> None:
+    assert ratio_of_medians([1.0] * 4, [1.0] * 9).low is None
+    assert not ratio_of_medians([1.0] * 4, [1.0] * 9).has_interval
+
+
+@pytest.mark.parametrize("size", [5, 7, 10, 20])
+def test_the_interval_covers_the_truth_as_often_as_it_says(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Noise of 3 % with a tail of 5 % slow samples; the truth is a ratio of 1.5."""
+    monkeypatch.setattr(bench.analysis.estimates, "RESAMPLES", 1000)
+    random = np.random.default_rng(size)
+
+    def samples(middle: float) -> list[float]:
+        noise = random.lognormal(0, 0.03, size)
+        slow = np.where(random.random(size) < 0.05, 1.3, 1.0)
+        return list(middle * noise * slow)
+
+    trials = 2000
+    covered = 0
+    for _ in range(trials):
+        estimate = ratio_of_medians(samples(1.5), samples(1.0))
+        assert estimate.low is not None
+        assert estimate.high is not None
+        covered += estimate.low <= 1.5 <= estimate.high
+    assert 0.92 <= covered / trials <= 0.98
+
+
+@pytest.mark.parametrize("size", [5, 9, 20])
+def test_pairs_cover_the_truth_though_half_of_them_were_slowed_down(
+    size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both of a pair by the same; medians of each alone say nothing then."""
+    monkeypatch.setattr(bench.analysis.estimates, "RESAMPLES", 1000)
+    random = np.random.default_rng(size)
+    trials, covered, narrow = 2000, 0, 0
+    for _ in range(trials):
+        both = np.where(random.random(size) < 0.5, 1.7, 1.0)
+        above = list(1.5 * both * random.lognormal(0, 0.03, size))
+        below = list(both * random.lognormal(0, 0.03, size))
+        estimate = median_ratio_of_pairs(above, below)
+        assert estimate.low is not None
+        assert estimate.high is not None
+        covered += estimate.low <= 1.5 <= estimate.high
+        narrow += estimate.precision < 0.1
+    assert 0.92 <= covered / trials <= 0.98
+    assert narrow / trials > 0.95
+    assert median_ratio_of_pairs([2.0] * 4, [1.0] * 4).low is None
+
+
+def test_speedups_are_against_the_baseline_of_the_same_shape_and_kernel(tmp_path: Path) -> None:
+    groups = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
+    assert [(group.shape, group.kernel) for group in groups] == [
+        ("fan-in", "sleep:20ms"),
+        ("fan-in", "python-cpu:20ms"),
+        ("chain", "sleep:20ms"),
+        ("chain", "python-cpu:20ms"),
+    ]
+    for group in groups:
+        baseline_s = TYPICAL[group.shape, group.kernel, "sequential", 1]
+        for row in group.rows:
+            case = row.case
+            wall_s = TYPICAL[case.shape, case.kernel, case.backend, case.workers]
+            assert row.speedup.value == pytest.approx(baseline_s / wall_s, rel=0.01)
+            assert row.utilisation == pytest.approx(0.5 / case.workers, rel=0.01)
+            cold = (baseline_s + 0.01) / (wall_s + 0.01)
+            assert row.cold.value == pytest.approx(cold, rel=0.01)
+
+
+def test_the_pick_is_the_fewest_workers_that_are_surely_near_the_best(tmp_path: Path) -> None:
+    groups = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
+    picks = [(group.pick.case.backend, group.pick.case.workers) for group in groups]
+    assert picks == [("threads", 8), ("processes", 2), ("sequential", 1), ("sequential", 1)]
+    rivals = [group.rival and group.rival.case.backend for group in groups]
+    assert rivals == ["processes", "threads", "threads", "processes"]
+
+
+def test_fewer_workers_win_where_more_gain_less_than_5_percent(tmp_path: Path) -> None:
+    times = {
+        ("fan-in", "noop", "sequential", 1): 1.0,
+        ("fan-in", "noop", "threads", 2): 0.51,
+        ("fan-in", "noop", "threads", 4): 0.5,
+    }
+    (group,) = summarise(read_results(write(tmp_path, times, noise=0.002)))
+    assert group.pick.case.workers == 2
+    times["fan-in", "noop", "threads", 4] = 0.4
+    (group,) = summarise(read_results(write(tmp_path / "b", times, noise=0.002)))
+    assert group.pick.case.workers == 4
+
+
+def test_what_is_not_sure_is_not_picked(tmp_path: Path) -> None:
+    """2 % slower in the median, but with that much noise nobody knows."""
+    times = {
+        ("fan-in", "noop", "sequential", 1): 1.0,
+        ("fan-in", "noop", "threads", 2): 0.51,
+        ("fan-in", "noop", "threads", 4): 0.5,
+    }
+    (group,) = summarise(read_results(write(tmp_path, times, noise=0.05)))
+    by_workers = {row.case.workers: row for row in group.rows if row.case.backend == "threads"}
+    slower = ratio_of_medians(by_workers[2].wall_s, by_workers[4].wall_s)
+    assert slower.value <= 1.05
+    assert slower.high is not None
+    assert slower.high > 1.05
+    assert group.pick is by_workers[4]
+
+
+def test_a_pick_is_not_compared_with_what_cannot_be_picked(tmp_path: Path) -> None:
+    """A single worker that happens to be fast is no pick, and must not make 4 out of 2."""
+    times = {
+        ("fan-in", "noop", "sequential", 1): 1.0,
+        ("fan-in", "noop", "processes", 1): 0.6,
+        ("fan-in", "noop", "threads", 2): 0.7,
+        ("fan-in", "noop", "threads", 4): 0.69,
+    }
+    (group,) = summarise(read_results(write(tmp_path, times, noise=0.002)))
+    assert group.pick.case.workers == 2
+
+
+def test_nothing_is_said_of_a_kernel_that_one_of_its_shapes_contradicts(tmp_path: Path) -> None:
+    """A chain surely gains nothing; of the fan-in, too noisy, nobody knows."""
+    times = {
+        ("chain", "noop", "sequential", 1): 1.0,
+        ("chain", "noop", "threads", 2): 1.0,
+    }
+    sure = summarise(read_results(write(tmp_path / "a", times, noise=0.002)))
+    assert "gain nothing" in finding(sure, 2)
+    noisy = {
+        ("fan-in", "noop", "sequential", 1): 1.0,
+        ("fan-in", "noop", "threads", 2): 0.9,
+    }
+    unsure = summarise(read_results(write(tmp_path / "b", noisy, noise=0.5)))
+    assert "could not be shown to gain" in finding([*sure, *unsure], 2)
+
+
+def test_the_bound_is_what_equal_tasks_allow(tmp_path: Path) -> None:
+    group = summarise(read_results(write(tmp_path, TYPICAL)))[0]
+    assert (group.tasks, group.depth) == (9, 2)  # fan-in of 8
+    assert [group.bound(p) for p in (1, 2, 4, 8, 99)] == [1, 1.8, 3, 4.5, 4.5]
+    assert group.bound() == 4.5
+
+
+def test_no_winner_is_named_where_none_can_be_shown(tmp_path: Path) -> None:
+    times = {
+        ("fan-in", "noop", "sequential", 1): 1.0,
+        ("fan-in", "noop", "threads", 1): 0.6,
+        ("fan-in", "noop", "threads", 2): 0.45,
+    }
+    (group,) = summarise(read_results(write(tmp_path, times, noise=0.6)))
+    pair = next(row for row in group.rows if row.case.workers == 2)
+    assert pair.speedup.low is not None
+    assert pair.speedup.low < 1 < pair.speedup.value
+    assert group.pick.case.backend == "sequential"
+    assert "could not be shown to gain" in finding([group], 2)
+
+
+def test_a_pool_of_one_worker_is_never_picked(tmp_path: Path) -> None:
+    times = {
+        ("fan-in", "noop", "sequential", 1): 1.0,
+        ("fan-in", "noop", "threads", 1): 0.6,
+        ("fan-in", "noop", "threads", 2): 0.7,
+    }
+    (group,) = summarise(read_results(write(tmp_path, times, noise=0.001)))
+    assert group.pick.case.workers == 2
+
+
+def test_a_baseline_alone_is_nothing_to_compare(tmp_path: Path) -> None:
+    times = {("fan-in", "noop", "sequential", 1): 1.0}
+    assert "nothing to compare" in finding(summarise(read_results(write(tmp_path, times))), 2)
+
+
+def test_the_finding_names_the_pick_of_each_kernel(tmp_path: Path) -> None:
+    groups = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
+    said = finding(groups, 2)
+    assert said.startswith("On 2 CPUs, sleep:20ms tasks gain most on threads with 8 workers: 4.39")
+    assert "python-cpu:20ms tasks gain most on processes with 2 workers: 1.6" in said
+    assert "in fan-in (processes with 8: at most 5 % longer)" in said
+    assert said.count(".") > 0
+    assert said.endswith(".")
+
+
+def test_the_finding_says_when_nothing_is_gained_or_known(tmp_path: Path) -> None:
+    chain = {case: wall_s for case, wall_s in TYPICAL.items() if case[0] == "chain"}
+    said = finding(summarise(read_results(write(tmp_path, chain, blocks=3))), 1)
+    assert "On 1 CPU, sleep:20ms tasks gain nothing from more workers" in said
+    assert "fewer than 5 blocks" in said
+    assert "Nothing can be said yet" in finding([], 2)
+
+
+def test_cases_without_their_baseline_are_left_out(tmp_path: Path) -> None:
+    times = {("fan-in", "noop", "threads", 2): 1.0}
+    assert summarise(read_results(write(tmp_path, times))) == []

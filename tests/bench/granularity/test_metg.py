@@ -1,0 +1,129 @@
+"""METG from curves with a known truth, and a small real run."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from bench import BenchError
+from bench.cli import main
+from bench.granularity import metg
+from bench.granularity.metg import LENGTHS_S, Point, cross, lengths_of, summarise
+from reports.granularity import duration_of
+
+
+def points(overhead_s: float, blocks: int, noise: float = 0.02, seed: int = 5) -> list[Point]:
+    """A backend that adds the same to each task, on 2 workers that reach 1.8 times one."""
+    random = np.random.default_rng(seed)
+    made = []
+    for block in range(blocks):
+        for length_s in LENGTHS_S:
+            for backend, wall_s in (
+                ("sequential", 1.8 * length_s),
+                ("threads", length_s + overhead_s),
+            ):
+                wall_s *= random.lognormal(0, noise)
+                ceiling_s = 10 * length_s * random.lognormal(0, noise)
+                made.append(Point(backend, length_s, 10, block, ceiling_s, 10 * wall_s))
+    return made
+
+
+def test_metg_is_found_with_an_interval_that_has_the_truth_in_it() -> None:
+    """Efficiency is l / (l + o): a part p of it is reached at l = o p / (1 - p)."""
+    found = summarise(points(100e-6, 7), "native-cpu", 2, 1.8)
+    for level, truth_s in ((0.5, 100e-6), (0.75, 300e-6), (0.9, 900e-6)):
+        crossing = found.metg["threads"][level]
+        assert crossing.length_s == pytest.approx(truth_s, rel=0.15)
+        assert crossing.low_s is not None
+        assert crossing.high_s is not None
+        assert crossing.low_s * 0.9 <= truth_s <= crossing.high_s * 1.1
+    assert found.break_even["threads"].length_s == pytest.approx(125e-6, rel=0.1)  # o / (1.8 - 1)
+    assert list(found.metg) == ["threads"]
+
+
+def test_what_lies_outside_of_the_lengths_is_said_in_words() -> None:
+    assert cross(LENGTHS_S, [0.1] * len(LENGTHS_S), 0.5) == math.inf
+    assert cross(LENGTHS_S, [0.9] * len(LENGTHS_S), 0.5) == 0.0
+    assert duration_of(math.inf) == "not reached"
+    assert duration_of(0.0) == "below 5 us"
+    assert duration_of(123.4e-6) == "120 us"
+
+
+def test_between_two_lengths_the_curve_is_straight_over_logarithms() -> None:
+    curve = [0.0] * 3 + [1.0] * (len(LENGTHS_S) - 3)
+    assert cross(LENGTHS_S, curve, 0.5) == pytest.approx(LENGTHS_S[2] * 2**0.5)
+
+
+def test_the_interval_of_metg_covers_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metg, "RESAMPLES", 200)
+    covered = 0
+    for seed in range(200):
+        found = summarise(points(100e-6, 7, seed=seed), "native-cpu", 2, 1.8).metg["threads"][0.75]
+        assert found.low_s is not None
+        assert found.high_s is not None
+        covered += found.low_s <= 300e-6 <= found.high_s
+    assert 180 <= covered <= 200
+
+
+def test_lengths_are_what_tasks_took_not_what_was_wanted() -> None:
+    """A kernel that makes tasks half as long as it should."""
+    made = [replace(each, ceiling_s=each.ceiling_s / 2) for each in points(100e-6, 5)]
+    assert lengths_of(made) == pytest.approx([each / 2 for each in LENGTHS_S], rel=0.05)
+
+
+def test_few_blocks_have_no_interval() -> None:
+    found = summarise(points(100e-6, 4), "native-cpu", 2, 1.8)
+    assert found.metg["threads"][0.5].low_s is None
+
+
+def test_a_kernel_that_waits_or_does_nothing_is_refused() -> None:
+    for kernel in ("sleep", "noop"):
+        with pytest.raises(BenchError, match="a kernel that keeps a CPU busy"):
+            metg.measure(kernel, ["threads"], 2, 1)
+    with pytest.raises(BenchError, match="METG is a length, so the kernel has none"):
+        metg.measure("native-cpu:5ms", ["threads"], 2, 1)
+
+
+def test_a_small_run_leaves_samples_and_a_figure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(metg, "TOTAL_S", 0.002)
+    arguments = ["metg", "--max-workers", "2", "--blocks", "1", "-o", str(tmp_path / "out")]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    assert "worth running in parallel here" in " ".join(result.output.split())
+    content = json.loads((tmp_path / "out" / "metg.json").read_text())
+    assert len(content["points"]) == 3 * len(LENGTHS_S)
+    assert {point["backend"] for point in content["points"]} == {
+        "sequential",
+        "threads",
+        "processes",
+    }
+    assert all(point["wall_s"] > 0 for point in content["points"])
+    assert content["noise"]["level"] in ("clean", "noisy", "unusable")
+    assert "ceiling" in (tmp_path / "out" / "metg.svg").read_text()
+    again = CliRunner().invoke(main, arguments)
+    assert again.exit_code == 2
+    assert "exists already" in again.output
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_the_measurement(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bench.commands.metg.measure", None)
+    (tmp_path / "file").write_text("mine")
+    result = CliRunner().invoke(main, ["metg", "--max-workers", "2", "-o", str(tmp_path / "file")])
+    assert result.exit_code == 2
+    assert "name another place" in result.output
+
+
+def test_backends_must_be_others_than_the_baseline() -> None:
+    result = CliRunner().invoke(main, ["metg", "--backends", "sequential"])
+    assert result.exit_code == 2
+    assert "names no backend but sequential" in result.output

@@ -1,0 +1,250 @@
+"""Verdicts from counters with a known truth, and from this machine with real disturbers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import main
+from bench.machine.counters import Counters, Window, others_running
+from bench.machine.noise import Verdict, judge, judge_machine
+from bench.results.store import read_results
+from bench.workloads.kernels import Work
+from executors import Graph, Task, load_backend, run, usable_cpus
+from tests.bench.results.written import TYPICAL, write
+
+
+def verdict(
+    folder: Path, windows: Sequence[Window] = (), noise: float = 0.01, **machine: Any
+) -> Verdict:
+    path = write(folder, TYPICAL, noise=noise, others=windows)
+    text = path.read_text()
+    for name, value in machine.items():
+        text = text.replace(f'"{name}": 0.0', f'"{name}": {value}')
+    path.write_text(text)
+    return judge(read_results(path))
+
+
+def window(backend: str = "threads", **seconds: float) -> Window:
+    usual = {"foreign_s": 0.0, "steal_s": 0.0, "throttled_s": 0.0, "stalled_s": 0.0}
+    return Window(backend, 2, 0, 10.0, **{**usual, **seconds})
+
+
+def test_a_quiet_machine_is_clean(tmp_path: Path) -> None:
+    found = verdict(tmp_path, [window(), window("sequential", foreign_s=-0.1)])
+    assert found.is_clean
+    assert found.level == "clean"
+    assert str(found) == "Clean: nothing else disturbed the measurements."
+
+
+@pytest.mark.parametrize(
+    ("windows", "level", "what", "says"),
+    [
+        ([window(foreign_s=2.0)], "noisy", "foreign CPU", "used 0.20 of 2 CPUs"),
+        ([window(foreign_s=12.0)], "unusable", "foreign CPU", "used 1.20 of 2 CPUs"),
+        ([window(steal_s=1.0)], "noisy", "steal", "took 5 % of the CPU time"),
+        ([window(throttled_s=6.0)], "unusable", "throttling", "for 30 % of the CPU time"),
+        ([window("sequential", stalled_s=2.0)], "noisy", "pressure", "20 % of the time"),
+    ],
+)
+def test_what_disturbs_is_named_with_its_size(
+    tmp_path: Path, windows: list[Window], level: str, what: str, says: str
+) -> None:
+    found = verdict(tmp_path, windows)
+    assert (found.level, [reason.what for reason in found.reasons]) == (level, [what])
+    assert says in str(found)
+    assert found.reasons[0].advice in str(found)
+
+
+def test_what_a_pool_does_to_itself_is_no_pressure(tmp_path: Path) -> None:
+    assert verdict(tmp_path, [window("threads", stalled_s=9.0), window("sequential")]).is_clean
+
+
+def test_others_that_find_free_cpus_do_not_disturb(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL, others=[window(foreign_s=20.0)])
+    text = path.read_text().replace('"affinity": 2', '"affinity": 8')
+    path.write_text(text.replace('"installed": 2', '"installed": 8'))
+    assert judge(read_results(path)).is_clean
+
+
+def test_processes_that_ran_before_are_a_reason(tmp_path: Path) -> None:
+    assert verdict(tmp_path, others_running=0.2).is_clean
+    found = verdict(tmp_path / "busy", others_running=2.0)
+    assert found.reasons[0].what == "load"
+    assert "2.0 other processes wanted a CPU before the run" in str(found)
+
+
+def test_unstable_samples_are_a_reason_and_the_worst_case_is_named(tmp_path: Path) -> None:
+    found = verdict(tmp_path, noise=0.25)
+    assert [reason.what for reason in found.reasons] == ["unstable samples"]
+    assert "most in fan-in" in str(found) or "most in chain" in str(found)
+    assert "Measure more blocks, or longer tasks." in str(found)
+    assert verdict(tmp_path / "wild", noise=0.6).level == "unusable"
+
+
+def test_a_machine_that_slows_down_as_a_whole_drifts(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL, noise=0.01)
+    results = read_results(path)
+    slowed = [
+        type(made)(**{**asdict_of(made), "wall_s": made.wall_s * (1 + made.block / 4)})
+        for made in results.measurements
+    ]
+    found = judge(type(results)(results.header, tuple(slowed)))
+    assert [reason.what for reason in found.reasons] == ["drift"]
+
+
+def asdict_of(made: Any) -> dict[str, Any]:
+    return {name: getattr(made, name) for name in type(made).__dataclass_fields__}
+
+
+def test_few_blocks_are_not_called_clean(tmp_path: Path) -> None:
+    found = judge(read_results(write(tmp_path, TYPICAL, blocks=3)))
+    assert [reason.what for reason in found.reasons] == ["few blocks"]
+
+
+# -- real counters ------------------------------------------------------------------------------
+
+
+@contextmanager
+def busy_processes(count: int) -> Iterator[None]:
+    """Of somebody else: whoever started them has ended, so they are no children of this process."""
+    busy = "import time\nwhile time.monotonic() < %f: pass" % (time.monotonic() + 100)
+    start = (
+        "import subprocess, sys\n"
+        "nowhere = {'stdout': subprocess.DEVNULL, 'stderr': subprocess.DEVNULL}\n"
+        f"for _ in range({count}):\n"
+        f"    print(subprocess.Popen([sys.executable, '-c', {busy!r}], **nowhere).pid)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", start], capture_output=True, text=True, check=True)
+    try:
+        yield
+    finally:
+        for pid in map(int, done.stdout.split()):
+            os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
+def test_two_busy_processes_are_seen_before_and_meanwhile() -> None:
+    before = Counters()
+    with busy_processes(2):
+        time.sleep(0.3)
+        running = others_running(0.5)
+        time.sleep(0.7)
+        found = Counters().since(before, "threads", 1, 0)
+    assert running is not None
+    assert running > 1.0
+    assert found.foreign_s > 0.3 * min(2, usable_cpus())
+
+
+def test_what_this_process_uses_itself_is_not_foreign() -> None:
+    before = Counters()
+    end_s = time.process_time() + 0.3
+    while time.process_time() < end_s:
+        pass
+    subprocess.run(
+        [sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True
+    )
+    after = Counters()
+    used_s = after.own_s - before.own_s
+    assert used_s > 0.7
+    busy_s = after.busy_s - before.busy_s
+    assert after.since(before, "threads", 1, 0).foreign_s == pytest.approx(busy_s - used_s)
+
+
+def test_throttling_is_read_from_either_version_of_cgroups(tmp_path: Path) -> None:
+    for name, group, stat in (
+        ("one", "4:cpu:/x\n", ("cpu/x", "throttled_time 2500000000\n")),
+        ("two", "0::/a/b\n", ("a", "nr_throttled 3\nthrottled_usec 1500000\n")),
+    ):
+        root = tmp_path / name
+        for path, text in (
+            ("proc/self/cgroup", group),
+            (f"sys/fs/cgroup/{stat[0]}/cpu.stat", stat[1]),
+            ("proc/pressure/cpu", "some avg10=0.00 avg60=0.00 avg300=0.00 total=7000000\n"),
+        ):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            (root / path).write_text(text)
+    assert list(Counters(root=tmp_path / "one").throttled_s.values()) == [2.5]
+    assert list(Counters(root=tmp_path / "two").throttled_s.values()) == [1.5]
+    assert Counters(root=tmp_path / "two").stalled_s == 7.0
+    assert Counters(root=tmp_path).since(Counters(root=tmp_path), "", 1, 0).throttled_s is None
+
+
+def test_what_throttled_an_ancestor_before_does_not_hide_what_throttles_now(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "proc/self").mkdir(parents=True)
+    (tmp_path / "proc/self/cgroup").write_text("0::/a/b\n")
+    stats = {name: tmp_path / "sys/fs/cgroup" / name / "cpu.stat" for name in ("a", "a/b")}
+    for path in reversed(stats.values()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    stats["a"].write_text("throttled_usec 900000000\n")
+    stats["a/b"].write_text("throttled_usec 0\n")
+    before = Counters(root=tmp_path)
+    stats["a/b"].write_text("throttled_usec 3000000\n")
+    assert Counters(root=tmp_path).since(before, "", 1, 0).throttled_s == 3.0
+
+
+def test_an_override_above_what_is_there_is_no_noise() -> None:
+    cpus = {"installed": 2, "affinity": 2, "quota": None, "override": 8, "usable": 8}
+    window = Window("sequential", 1, 0, 10.0, 0.1, 0.0, 0.0, 0.0)
+    assert judge_machine({"cpus": cpus, "others_running": 0.0}, [window]).is_clean
+    busy = Window("sequential", 1, 0, 10.0, 15.0, 0.0, 0.0, 0.0)
+    assert not judge_machine({"cpus": cpus, "others_running": 0.0}, [busy]).is_clean
+
+
+def test_a_case_alone_cannot_hide_its_own_spread(tmp_path: Path) -> None:
+    alone = {("fan-in", "noop", "sequential", 1): 1.0}
+    found = judge(read_results(write(tmp_path, alone, noise=0.3)))
+    assert "unstable samples" in {reason.what for reason in found.reasons}
+
+
+def test_others_running_is_not_known_without_proc(tmp_path: Path) -> None:
+    assert others_running(0.01, tmp_path) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system has no affinity")
+def test_only_the_cpus_of_this_process_count() -> None:
+    mine = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        before = Counters()
+        time.sleep(0.2)
+        found = Counters()
+        wall_s = found.at_s - before.at_s
+        assert found.busy_s - before.busy_s < wall_s + 0.05  # of one CPU, whatever others do
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
+def test_with_two_busy_processes_beside_it_a_run_is_not_called_clean(tmp_path: Path) -> None:
+    options = ["--shapes", "fan-in:width=4", "--kernel", "native-cpu:2ms", "--blocks", "5"]
+    options += ["--backends", "threads", "--max-workers", "2", "-o", str(tmp_path / "out")]
+    with busy_processes(2 * usable_cpus()):
+        result = CliRunner().invoke(main, ["run", "--strict", *options])
+    assert result.exit_code == 4, result.output
+    found = judge(read_results(tmp_path / "out"))
+    assert {"load", "foreign CPU"} <= {reason.what for reason in found.reasons}
+    page = (tmp_path / "out" / "report.md").read_text()
+    assert page.index(str(found)) < page.index("## ")
+
+
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
+def test_workers_that_are_still_up_are_not_foreign() -> None:
+    before = Counters()
+    with load_backend("processes", 1) as pool:
+        graph = Graph([Task("busy", Work("native-cpu", 400_000))])
+        run(graph, pool, keep="none").raise_for_failures()
+        after = Counters()
+    assert after.own_s - before.own_s > 0.05

@@ -1,0 +1,106 @@
+"""Backends by name, from this package and from others."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from executors import (
+    Backend,
+    BackendError,
+    Graph,
+    Task,
+    backend_names,
+    load_backend,
+    run,
+    usable_cpus,
+)
+from executors.backends import backend_class
+
+PACKAGE = """
+from executors.backends.sequential import Sequential
+
+class Mine(Sequential):
+    name = "mine"
+
+class Never(Sequential):
+    name = "never"
+
+    @classmethod
+    def unavailable(cls):
+        return "it needs a moon; wait for one"
+"""
+
+
+@pytest.fixture
+def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An installed distribution with entry points, as pip would have made it."""
+    (tmp_path / "other_backends.py").write_text(PACKAGE)
+    info = tmp_path / "other_backends-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: other-backends\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        "[executors.backends]\n"
+        "mine = other_backends:Mine\n"
+        "never = other_backends:Never\n"
+        "lost = other_backends_lost:Mine\n"
+        "wrong = other_backends:Sequential.drive\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("other_backends", None)
+
+
+def test_the_baseline_comes_first() -> None:
+    assert backend_names() == ["sequential", "processes", "threads"]
+
+
+@pytest.mark.usefixtures("other_package")
+def test_a_backend_of_another_package_is_found_by_its_entry_point() -> None:
+    assert "mine" in backend_names()
+    with load_backend("mine") as backend:
+        assert run(Graph([Task("t", lambda: 3)]), backend).values == {"t": 3}
+
+
+@pytest.mark.usefixtures("other_package")
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("never", "'never' is not available here: it needs a moon; wait for one"),
+        ("lost", "'lost' .* cannot be imported"),
+        ("wrong", "'wrong' .* is not a subclass of Backend"),
+        ("ray", "unknown backend 'ray'; there are: sequential, lost, mine"),
+    ],
+)
+def test_a_backend_that_cannot_be_had_says_why(name: str, says: str) -> None:
+    with pytest.raises(BackendError, match=says):
+        load_backend(name)
+
+
+@pytest.mark.parametrize("name", backend_names())
+@pytest.mark.parametrize("workers", [0, -1, 1.5, "2", True])
+def test_bad_worker_counts_are_refused(name: str, workers: object) -> None:
+    with pytest.raises(BackendError, match="a whole number of at least 1, not"):
+        load_backend(name, workers)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", backend_names())
+def test_the_default_is_what_may_be_used(name: str) -> None:
+    expected = 1 if name == "sequential" else usable_cpus()
+    assert load_backend(name).workers == expected
+
+
+def test_run_refuses_what_is_no_graph_or_backend() -> None:
+    with pytest.raises(ValueError, match="needs a Graph, not"):
+        run([Task("t", int)], load_backend("sequential"))  # type: ignore[arg-type]
+    with pytest.raises(BackendError, match="needs a Backend, such as load_backend"):
+        run(Graph([]), "threads")  # type: ignore[arg-type]
+
+
+def test_every_backend_is_of_the_port() -> None:
+    for name in backend_names():
+        assert issubclass(backend_class(name), Backend)
+        assert backend_class(name).name == name

@@ -1,0 +1,305 @@
+"""Runs that are stopped: by a signal, or from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+from zenml.client import Client
+from zenml.enums import ExecutionStatus
+from zenml.exceptions import RunStoppedException
+from zenml.orchestrators.publish_utils import publish_step_run_status_update
+from zenml.steps.heartbeat import StepHeartbeatWorker
+from zenml.utils.run_utils import stop_run
+
+from executors.zenml.process import stops
+from executors.zenml.store import updates
+from tests.executors.zenml.steps import (
+    DO,
+    EVENTS,
+    StepFailed,
+    awaiting,
+    both,
+    eventually,
+    fail,
+    last_run,
+    made_of,
+    meets,
+    on_cleanup,
+    on_failure,
+    spin,
+    statuses,
+)
+
+pytestmark = pytest.mark.usefixtures("threaded")
+
+PROGRAM = Path(__file__).with_name("stoppable.py")
+WAIT_S = 30.0
+BLOCKED = {"": "stopped", "first": "stopped", "second": "stopped"}
+
+
+@contextmanager
+def program(kind: str) -> Iterator[subprocess.Popen[str]]:
+    """The program, from when its steps run; `communicate` gives what it says then."""
+    root = PROGRAM.parents[4]
+    process = subprocess.Popen(
+        [sys.executable, str(PROGRAM), kind],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+    )
+    try:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if "steps run" in line:
+                break
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("kind", "number", "code"),
+    [
+        ("python", signal.SIGINT, -signal.SIGINT),
+        ("python", signal.SIGTERM, 143),
+        ("c", signal.SIGINT, -signal.SIGINT),
+    ],
+)
+def test_a_signal_stops_the_steps_and_runs_the_cleanup_hook(
+    kind: str, number: signal.Signals, code: int
+) -> None:
+    with program(kind) as process:
+        process.send_signal(number)
+        said, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == code
+    assert ("given up" in said) == (kind == "c")
+    assert "cleaned up" in said
+    assert "after ran" not in said
+    assert statuses(last_run()) == BLOCKED
+
+
+def test_a_second_signal_ends_the_program_at_once() -> None:
+    with program("c") as process:
+        process.send_signal(signal.SIGINT)
+        while last_run().status != ExecutionStatus.STOPPING:
+            assert process.poll() is None
+            time.sleep(0.05)
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=WAIT_S)
+    assert process.returncode == -signal.SIGINT
+    assert "cleaned up" not in said
+    assert statuses(last_run()) == BLOCKED
+
+
+@pytest.fixture
+def stopper() -> Iterator[list[bool]]:
+    """Stops the last run once `first` and `second` run; the value is whether gracefully."""
+    graceful: list[bool] = []
+    meets("first", "second", "stopper")
+
+    def stops() -> None:
+        DO["stopper"]()
+        stop_run(last_run(), graceful=graceful[0])
+
+    thread = threading.Thread(target=stops)
+    thread.start()
+    yield graceful
+    thread.join()
+
+
+@pytest.mark.parametrize("graceful", [True, False], ids=["gracefully", "by force"])
+def test_a_run_can_be_stopped_from_elsewhere(
+    graceful: bool, stopper: list[bool], caplog: pytest.LogCaptureFixture
+) -> None:
+    stopper.append(graceful)
+    for name in ("first", "second"):
+        DO[name] = both(DO[name], spin)
+    with pytest.raises(RunStoppedException):
+        made_of(
+            {"first": [], "second": [], "after": ["first", "second"]},
+            {"first": {"on_failure": on_failure}},
+            on_cleanup=on_cleanup,
+        )()
+    assert statuses(last_run()) == BLOCKED
+    assert "given up" not in caplog.text
+    assert "after started" not in EVENTS
+    assert "cleanup" in EVENTS
+    assert ("failure hook StepInterrupted" in EVENTS) == graceful
+
+
+def test_a_step_that_swallows_the_interrupt_is_interrupted_again(
+    stopper: list[bool], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(stops, "REPEAT_S", 0.2)
+    stopper.append(True)
+
+    def stubborn() -> None:
+        try:
+            spin()
+        except KeyboardInterrupt:
+            EVENTS.append("swallowed")
+            spin()
+
+    DO["first"] = both(DO["first"], stubborn)
+    DO["second"] = both(DO["second"], spin)
+    with pytest.raises(RunStoppedException):
+        made_of({"first": [], "second": []})()
+    assert "swallowed" in EVENTS
+    assert "given up" not in caplog.text
+    assert statuses(last_run()) == BLOCKED
+
+
+def test_a_step_that_ends_well_after_the_stop_is_stopped_too(stopper: list[bool]) -> None:
+    stopper.append(True)
+
+    def saves() -> None:
+        try:
+            spin()
+        except KeyboardInterrupt:
+            EVENTS.append("saved")
+
+    for name in ("first", "second"):
+        DO[name] = both(DO[name], saves)
+    with pytest.raises(RunStoppedException):
+        made_of({"first": [], "second": []})()
+    assert EVENTS.count("saved") == 2
+    assert statuses(last_run()) == BLOCKED
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The store is asked, and told that steps live, every 50 ms."""
+    monkeypatch.setattr(stops, "POLL_S", 0.05)
+    monkeypatch.setattr(StepHeartbeatWorker, "STEP_HEARTBEAT_INTERVAL_SECONDS", 0.05)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_the_store_hears_that_a_step_lives() -> None:
+    beats: list[datetime | None] = []
+
+    def lives() -> None:
+        for _ in range(2):
+            eventually(lambda: last_run().steps["a"].latest_heartbeat not in [None, *beats])
+            beats.append(last_run().steps["a"].latest_heartbeat)
+
+    DO["a"] = lives
+    run = made_of({"a": []})()
+    assert run.steps["a"].spec.enable_heartbeat
+    assert len(beats) == 2
+    names = {thread.name for thread in threading.enumerate()}
+    assert not [name for name in names if name.startswith("HeartBeatWorker")]
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_step_that_the_store_wants_stopped_is_stopped() -> None:
+    def stops_itself() -> None:
+        publish_step_run_status_update(last_run().steps["a"].id, ExecutionStatus.STOPPING)
+        spin()
+
+    DO["a"] = stops_itself
+    with pytest.raises(RunStoppedException):
+        made_of({"a": [], "b": ["a"]})()
+    assert statuses(last_run()) == {"": "stopped", "a": "stopped"}
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("by", ["step", "run"])
+def test_a_step_that_talks_to_the_store_is_stopped_after_that(by: str) -> None:
+    """Interrupted inside, it would leave the database locked, for all."""
+    engine = Client().zen_store.engine  # type: ignore[attr-defined]
+
+    def is_slow(*_: object) -> None:
+        if threading.current_thread() in asking and EVENTS.count("asks") < 3:
+            EVENTS.append("asks")
+            time.sleep(0.3)
+            EVENTS.append("asked")
+
+    def asks() -> None:
+        if by == "step":
+            publish_step_run_status_update(last_run().steps["a"].id, ExecutionStatus.STOPPING)
+        else:
+            stop_run(last_run(), graceful=True)
+        asking.append(threading.current_thread())
+        last_run()
+        asking.clear()
+        spin()
+
+    asking: list[threading.Thread] = []
+    DO["a"] = asks
+    event.listen(engine, "before_cursor_execute", is_slow)
+    try:
+        with pytest.raises(RunStoppedException):
+            made_of({"a": [], "b": ["a"]})()
+    finally:
+        event.remove(engine, "before_cursor_execute", is_slow)
+    assert 0 < EVENTS.count("asks") == EVENTS.count("asked")
+    assert statuses(last_run()) == {"": "stopped", "a": "stopped"}
+
+
+@pytest.mark.parametrize("mode", ["fail_fast", "stop_on_failure", "continue_on_failure"])
+def test_a_run_that_is_stopped_while_the_store_is_slow_is_stopped(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its step ends by itself before the store was told that the run is stopping."""
+    marks = updates.mark_run_stopping
+
+    def mark_slowly(*arguments: Any) -> None:
+        time.sleep(0.5)
+        marks(*arguments)
+
+    monkeypatch.setattr(updates, "mark_run_stopping", mark_slowly)
+    DO["a"] = both(lambda: os.kill(os.getpid(), signal.SIGINT), lambda: time.sleep(0.2))
+    with pytest.raises(KeyboardInterrupt):
+        made_of({"a": [], "b": ["a"]}, execution_mode=mode)()
+    assert "a ended" in EVENTS  # but what it returned may be half, so it is not kept
+    assert statuses(last_run()) == {"": "stopped", "a": "stopped"}
+
+
+def test_an_asynchronous_step_is_interrupted_while_it_awaits(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    timer = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        awaiting()
+    timer.join()
+    assert "asleep was cancelled" in EVENTS
+    assert "given up" not in caplog.text
+    assert statuses(last_run()) == {"": "stopped", "asleep": "stopped"}
+
+
+def test_a_store_that_fails_at_the_end_hides_no_exception(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*_: object) -> None:
+        raise ConnectionError
+
+    monkeypatch.setattr(updates, "publish_stopped", fails)
+    DO["a"] = fail
+    with pytest.raises(StepFailed):
+        made_of({"a": []}, execution_mode="fail_fast")()
+    assert "may show steps of this run as running" in caplog.text
+
+
+def test_a_run_whose_process_is_gone_can_be_stopped_by_force() -> None:
+    with program("c") as process:
+        process.kill()
+        process.wait()
+    assert last_run().status == ExecutionStatus.RUNNING
+    stop_run(last_run(), graceful=False)
+    assert statuses(last_run()) == BLOCKED
+    assert Client().get_pipeline_run(last_run().id).status.is_finished

@@ -1,0 +1,154 @@
+"""Random pipelines on 8 workers, with steps that fail, are retried or have variables of their own.
+
+A run of each execution mode here; `nox -s soak` makes many.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pytest
+from zenml.client import Client
+from zenml.config.retry_config import StepRetryConfig
+
+from tests.executors.zenml.steps import DO, StepFailed, fail, last_run, made_of, statuses
+
+pytestmark = pytest.mark.usefixtures("threaded")
+
+STEPS = 16
+RUNS = int(os.environ.get("SOAK_RUNS", "1"))
+MODES = ["fail_fast", "stop_on_failure", "continue_on_failure"]
+
+
+@dataclass
+class Plan:
+    """What one step is to do, and what it did.
+
+    Attributes:
+        failures: how many of its attempts fail.
+        retries: how many it may repeat.
+        variable: its own value of WHICH, or None.
+    """
+
+    needs: list[str]
+    failures: int
+    retries: int
+    variable: str | None
+    attempts: int = 0
+    seen: set[str | None] = field(default_factory=set)
+
+    @property
+    def fails(self) -> bool:
+        return self.failures > self.retries
+
+
+def planned(seed: int) -> dict[str, Plan]:
+    choose = random.Random(seed)
+    plans: dict[str, Plan] = {}
+    for number in range(STEPS):
+        needs = [name for name in plans if choose.random() < 0.12]
+        retries = choose.choice([0, 0, 0, 1, 2])
+        failures = choose.choice([0, 0, 0, 0, 1, 2]) if retries else choose.choice([0] * 11 + [1])
+        variable = choose.choice([None, None, None, "x", "y"])
+        plans[f"s{number}"] = Plan(needs, failures, retries, variable)
+    return plans
+
+
+def doing(plan: Plan, seconds: float) -> Callable[[], None]:
+    lock = threading.Lock()
+
+    def act() -> None:
+        with lock:
+            plan.attempts += 1
+            number = plan.attempts
+        for _ in range(4):
+            plan.seen.add(os.environ.get("WHICH"))
+            time.sleep(seconds / 4)
+        if number <= plan.failures:
+            fail()
+
+    return act
+
+
+def blocked(plans: dict[str, Plan]) -> set[str]:
+    """The steps that fail, and all that need them."""
+    found: set[str] = set()
+    for name, plan in plans.items():  # needs come first
+        if plan.fails or found & set(plan.needs):
+            found.add(name)
+    return found
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("seed", range(RUNS))
+def test_every_status_is_right(
+    seed: int, mode: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("PYTEST_CURRENT_TEST")
+    before = dict(os.environ)
+    plans = planned(100 * seed + MODES.index(mode))
+    choose = random.Random(seed)
+    for name, plan in plans.items():
+        DO[name] = doing(plan, choose.choice([0.0, 0.02, 0.1]))
+    pipeline = made_of(
+        {name: plan.needs for name, plan in plans.items()},
+        {
+            name: {
+                **({"retry": StepRetryConfig(max_retries=plan.retries)} if plan.retries else {}),
+                **({"environment": {"WHICH": plan.variable}} if plan.variable else {}),
+            }
+            for name, plan in plans.items()
+        },
+        execution_mode=mode,
+    )
+    lost = blocked(plans)
+    if lost:
+        with pytest.raises(
+            StepFailed if mode == "fail_fast" else RuntimeError, match=r"on purpose|in step\(s\)"
+        ):
+            pipeline()
+    else:
+        pipeline()
+    assert dict(os.environ) == before
+    assert "database is locked" not in caplog.text
+    assert all(plan.seen <= {plan.variable} for plan in plans.values())
+
+    told = statuses(last_run())
+    ended = {
+        which: {name for name, status in told.items() if name and status == which}
+        for which in ("failed", "stopped")
+    }
+    assert told.pop("") == ("failed" if lost else "completed")
+    for name, status in told.items():
+        plan = plans[name]
+        assert all(told.get(need) == "completed" for need in plan.needs)
+        if status == "completed":
+            assert name not in lost
+            assert plan.attempts == plan.failures + 1
+        elif status == "failed":
+            assert plan.fails
+            assert plan.attempts == plan.retries + 1
+        else:
+            assert status == "stopped"
+            assert mode == "fail_fast" or (mode == "stop_on_failure" and plan.retries)
+    for name in set(plans) - set(told):
+        assert plans[name].attempts == 0
+    if lost:
+        assert "failed" in told.values()
+    if not lost or mode == "continue_on_failure":
+        assert {name for name, status in told.items() if status == "completed"} == (
+            set(plans) - lost
+        )
+    said = [record.message for record in caplog.records if record.message.startswith("Steps ")]
+    if lost:
+        for which, names in ended.items():
+            (found,) = re.findall(rf"{which}: ([\w, ]+)", said[-1]) or [""]
+            assert {name.strip() for name in found.split(",") if name.strip()} == names
+    unfinished = Client().list_run_steps(pipeline_run_id=last_run().id, size=100).items
+    assert all(step.status.is_finished for step in unfinished)
