@@ -53,8 +53,8 @@ def _ratios(shape: str, length: str, pairs: int) -> Iterator[tuple[str, float]]:
                 with load_backend(name, workers) as pool:
                     for _ in range(3):
                         _with(graph, pool, sampler, log)
-                    found = [_pair(graph, pool, sampler, log, draw) for _ in range(pairs)]
-                yield f"{shape}, {kernel}:{length}, {name}: with / without", median(found)
+                    ratios = [_pair(graph, pool, sampler, log, draw) for _ in range(pairs)]
+                yield f"{shape}, {kernel}:{length}, {name}: with / without", median(ratios)
 
 
 def _pair(

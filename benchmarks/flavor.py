@@ -126,21 +126,21 @@ def documented_example() -> Iterator[Row]:
 
 def predictions() -> Iterator[Row]:
     """Time of a run as `bench recommend --pipeline` predicts it from one run with `local`."""
-    for made in (documented, wide, diamonds):
-        on(LOCAL, made)
-        found = recommend_for_pipeline(made.name, [2, 4, 8], "wait")
-        foreseen_s = {each.workers: each.seconds for each in found.candidates}
+    for measured in (documented, wide, diamonds):
+        on(LOCAL, measured)
+        advice = recommend_for_pipeline(measured.name, [2, 4, 8], "wait")
+        predicted_s = {candidate.workers: candidate.seconds for candidate in advice.candidates}
         for workers in (2, 4, 8):
             install(f"threaded-{workers}", workers)
-            took_s = median(recorded_s(f"threaded-{workers}", made) for _ in range(3))
-            value = foreseen_s[workers] / took_s
-            what = f"{made.name}, {workers} workers: predicted / measured ({took_s:.2f} s)"
+            took_s = median(recorded_s(f"threaded-{workers}", measured) for _ in range(3))
+            value = predicted_s[workers] / took_s
+            what = f"{measured.name}, {workers} workers: predicted / measured ({took_s:.2f} s)"
             yield Row(what, f"{value:.3f}", "within 15 %", abs(value - 1) <= 0.15)
 
 
-def recorded_s(stack: str, made: Callable[[], object]) -> float:
+def recorded_s(stack: str, measured: Callable[[], object]) -> float:
     """Seconds of a run from its start to its end, as ZenML records them."""
-    on(stack, made)
+    on(stack, measured)
     last = Client().list_pipeline_runs(sort_by="desc:created", size=1).items[0]
     assert last.start_time is not None
     assert last.end_time is not None
@@ -159,12 +159,12 @@ def shares_of_a_run() -> Iterator[Row]:
         run = chain()
         run_s = time.perf_counter() - start_s
         assert run is not None
-        told = run.run_metadata["local_threaded"]
-        assert isinstance(told, dict)
-        steps_s = told["sum_of_step_times_s"]
+        summary = run.run_metadata["local_threaded"]
+        assert isinstance(summary, dict)
+        steps_s = summary["sum_of_step_times_s"]
         step_s.append(steps_s / CHAIN)
-        scheduler_s.append(told["wall_time_s"] - steps_s)
-        rest_s.append(run_s - told["wall_time_s"] - packages_s[-1])
+        scheduler_s.append(summary["wall_time_s"] - steps_s)
+        rest_s.append(run_s - summary["wall_time_s"] - packages_s[-1])
     for what, seconds in (
         ("listing the installed packages, once a run", packages_s),
         ("compiling, storing and ending a run", rest_s),

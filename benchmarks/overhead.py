@@ -17,6 +17,7 @@ from multiprocessing import get_context
 from statistics import median
 from time import perf_counter, sleep
 
+from bench.granularity.crossings import cross
 from bench.workloads.kernels import Work, calibrate
 from bench.workloads.kernels import sized as sized_kernel
 from bench.workloads.shapes import sized as sized_shape
@@ -168,10 +169,10 @@ def metg() -> Iterator[Row]:
     Task Bench's metric (Slaughter et al. 2020), with two independent processes as the peak.
     """
     one_us = calibrate(sized_kernel("native-cpu:1ms")).units / 1000
-    found: dict[str, list[float]] = {"2 threads": [], "dask.threaded": []}
+    metg_us: dict[str, list[float]] = {"2 threads": [], "dask.threaded": []}
     with two_processes() as independent, load_backend("threads", 2) as threads:
         for _ in range(5):
-            efficiency: dict[str, list[tuple[float, float]]] = {name: [] for name in found}
+            efficiency: dict[str, list[float]] = {name: [] for name in metg_us}
             for length_us in LENGTHS_US:
                 steps = max(20, min(200, round(60_000 / length_us / 8)))
                 work = Work("native-cpu", length_us * one_us)
@@ -184,23 +185,12 @@ def metg() -> Iterator[Row]:
                 ):
                     start_s = perf_counter()
                     contestant()
-                    efficiency[name].append((length_us, peak_s / (perf_counter() - start_s)))
-            for name, points in efficiency.items():
-                found[name].append(crossing(points, 0.75))
-    note = f" ({median(found['2 threads']):.0f} us, {median(found['dask.threaded']):.0f} us)"
-    part = median(a / b for a, b in zip(*found.values(), strict=True))
+                    efficiency[name].append(peak_s / (perf_counter() - start_s))
+            for name, curve in efficiency.items():
+                metg_us[name].append(cross(LENGTHS_US, curve, 0.75))
+    note = f" ({median(metg_us['2 threads']):.0f} us, {median(metg_us['dask.threaded']):.0f} us)"
+    part = median(a / b for a, b in zip(*metg_us.values(), strict=True))
     yield at_most("METG(75 %) of native-cpu, stencil, 2 threads / dask.threaded", part, 1 / 6, note)
-
-
-def crossing(points: list[tuple[float, float]], wanted: float) -> float:
-    """The length above which the efficiency stays at least as wanted, between the points linear."""
-    above = points[-1][0]
-    for (short, low), (long, high) in zip(points[-2::-1], points[:0:-1], strict=True):
-        if low < wanted <= high:
-            return short + (long - short) * (wanted - low) / (high - low)
-        if low >= wanted:
-            above = short
-    return above
 
 
 def sleeps() -> Iterator[Row]:

@@ -114,13 +114,13 @@ class FuturesLoop(Peer):
         values: list[Any] = [None] * len(graph)
         done: queue.SimpleQueue[tuple[int, Future[Any]]] = queue.SimpleQueue()
 
-        def told(rank: int) -> Callable[[Future[Any]], None]:
+        def report(rank: int) -> Callable[[Future[Any]], None]:
             return lambda future: done.put((rank, future))
 
         def submit(rank: int) -> None:
             arguments = [values[need] for need in graph.needs[rank]]
             future = self.pool.submit(graph.ranked[rank].action, *arguments)
-            future.add_done_callback(told(rank))
+            future.add_done_callback(report(rank))
 
         for rank, count in enumerate(missing):
             if not count:

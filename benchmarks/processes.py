@@ -6,7 +6,6 @@ ProcessPoolExecutor, pebble and loky with the same dependencies, and dask.multip
 
 from __future__ import annotations
 
-import heapq
 import math
 import os
 import random
@@ -25,11 +24,11 @@ import loky
 import numpy as np
 import psutil
 
+from bench.granularity.crossings import cross
 from bench.workloads.kernels import Work, calibrate
 from bench.workloads.kernels import sized as sized_kernel
 from benchmarks.overhead import (
     LENGTHS_US,
-    crossing,
     graph_of,
     nothing,
     observed,
@@ -49,6 +48,8 @@ from benchmarks.table import (
     show,
 )
 from executors import Backend, Graph, RunReport, Task, load_backend, run
+from executors.backends.simulated import Simulated
+from executors.contention import Demand
 
 OURS = partial(load_backend, "processes", 2)
 PEERS: dict[str, Callable[[], Peer]] = {
@@ -149,7 +150,7 @@ def metg() -> Iterator[Row]:
     """METG(75 %) of native-cpu in a stencil, beside the peers."""
     one_us = calibrate(sized_kernel("native-cpu:1ms")).units / 1000
     names = ("ours", "ProcessPoolExecutor", "pebble", "loky")
-    found: dict[str, list[float]] = {name: [] for name in names}
+    lengths_us: dict[str, list[float]] = {name: [] for name in names}
     with (
         two_processes("native-cpu") as independent,
         load_backend("processes", 2) as ours,
@@ -157,7 +158,7 @@ def metg() -> Iterator[Row]:
     ):
         peers = {name: stack.enter_context(PEERS[name]()) for name in names[1:]}
         for _ in range(5):
-            points: dict[str, list[tuple[float, float]]] = {name: [] for name in names}
+            efficiency: dict[str, list[float]] = {name: [] for name in names}
             for length_us in LENGTHS_US:
                 steps = max(10, min(100, round(60_000 / length_us / 16)))
                 graph = graph_of(
@@ -170,12 +171,12 @@ def metg() -> Iterator[Row]:
                         run(graph, ours, keep="none")
                     else:
                         peers[name].run(graph)
-                    points[name].append((length_us, peak_s / (perf_counter() - start_s)))
+                    efficiency[name].append(peak_s / (perf_counter() - start_s))
             for name in names:
-                found[name].append(crossing(points[name], 0.75))
-    best = _fastest(found, names[1:])
-    note = " (" + ", ".join(f"{name} {median(us):.0f}" for name, us in found.items()) + " us)"
-    part = ratio(found, "ours", best)
+                lengths_us[name].append(cross(LENGTHS_US, efficiency[name], 0.75))
+    best = _fastest(lengths_us, names[1:])
+    note = " (" + ", ".join(f"{name} {median(us):.0f}" for name, us in lengths_us.items()) + " us)"
+    part = ratio(lengths_us, "ours", best)
     yield at_most(f"METG(75 %) of native-cpu, stencil / best peer ({best})", part, 1 / 3, note)
 
 
@@ -207,21 +208,9 @@ def mixed_lengths() -> Iterator[Row]:
 
 def list_schedule_s(graph: Graph, report: RunReport, workers: int) -> float:
     """The makespan of list scheduling with a run's own task times and no overhead."""
-    times_s = [report.tasks[task.name].duration_s for task in graph.ranked]
-    missing = [len(needs) for needs in graph.needs]
-    ready = [rank for rank, count in enumerate(missing) if not count]
-    running: list[tuple[float, int]] = []
-    now_s = 0.0
-    while ready or running:
-        while ready and len(running) < workers:
-            rank = heapq.heappop(ready)
-            heapq.heappush(running, (now_s + times_s[rank], rank))
-        now_s, rank = heapq.heappop(running)
-        for dependent in graph.dependents[rank]:
-            missing[dependent] -= 1
-            if not missing[dependent]:
-                heapq.heappush(ready, dependent)
-    return now_s
+    times_s = {name: record.duration_s for name, record in report.tasks.items()}
+    ideal = Simulated(workers, demand=lambda task: Demand(times_s[task.name]))
+    return run(graph, ideal, keep="none").makespan_s
 
 
 # -- large values -------------------------------------------------------------------------------

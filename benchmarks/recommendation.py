@@ -1,8 +1,8 @@
 """How right `bench recommend` is: predictions beside measurements, and picks beside a full sweep.
 
-`nox -s bench_recommend` runs it and prints a Markdown table. Recorded workflows in the folder that
-the environment variable WORKFLOWS names are taken in as well. Predictions and runs are interleaved:
-a machine whose speed changes meanwhile changes both.
+`nox -s bench_recommend` runs it and prints a Markdown table. The environment variable WORKFLOWS may
+name a folder of recorded workflows to include. Predictions and runs are interleaved, so that a
+change of the machine's speed affects both.
 """
 
 from __future__ import annotations
@@ -18,31 +18,31 @@ from bench.machine.blas import limit_blas_threads
 
 limit_blas_threads(1)
 
-from bench.machine.ceiling import warm_up
+from bench.machine.timing import wall_s, warm_up
 from bench.measure.prepared import graph_of
-from bench.predict.prediction import look
+from bench.predict.prediction import ProfileRound, measure_round
 from bench.predict.profiler import Profiler
-from bench.recommend.advisor import Advisor, default_counts
+from bench.predict.worker_counts import predicted_counts
+from bench.recommend.advisor import Advisor
+from bench.results.case import BASELINE, PoolKey
 from bench.workloads.kernels import SizedKernel, calibrate
 from bench.workloads.kernels import sized as sized_kernel
 from bench.workloads.shapes import SizedShape
 from bench.workloads.shapes import sized as sized_shape
 from bench.workloads.workflows import read_workflows
 from benchmarks.table import Row, at_least, at_most, show
-from executors import Graph, load_backend, run
-from executors.backends import SEQUENTIAL
+from executors import Graph, load_backend
 
 SHAPES = ("fan-in:width=48", "stencil", "diamond-chain:count=8:width=4")
 KERNELS = os.environ.get("KERNELS", "sleep:20ms,python-cpu:20ms,native-cpu:20ms").split(",")
 ROUNDS = 15
-BLOCKS = 7  # of the sweep, as `bench run` has them
+BLOCKS = 7  # of the sweep, like in `bench run`
 BARS = {"threads": 0.10, "processes": 0.20}
 NEAR = 1.05
 NEAR_AT_FIRST = 1.2
-MORE_BLOCKS = 40  # of those near the best
+MORE_BLOCKS = 40  # of the cases near the best
 
 Case = tuple[SizedShape, SizedKernel]
-Pool = tuple[str, int]  # backend and workers
 
 
 def cases() -> Iterator[Case]:
@@ -54,7 +54,7 @@ def cases() -> Iterator[Case]:
                 shape_ = workflow.sized(None)
                 lengths = list((shape_.lengths_s or {}).values())
                 mean_s = sum(lengths) / len(lengths)
-                yield shape_, SizedKernel(kernel.kernel, mean_s, is_mean=True)
+                yield shape_, SizedKernel(kernel.kind, mean_s, is_mean=True)
 
 
 def named(shape: SizedShape, kernel: SizedKernel) -> str:
@@ -62,70 +62,70 @@ def named(shape: SizedShape, kernel: SizedKernel) -> str:
 
 
 def predictions() -> Iterator[Row]:
-    """Predicted over measured makespan on as many workers as CPUs, and twice that where tasks wait.
+    """Predicted over measured makespan on as many workers as CPUs, and twice that if tasks wait.
 
-    The loops that the prediction is made from and the runs are interleaved. The rows of python-cpu
-    on threads have no bar.
+    The loops behind the prediction and the runs are interleaved. The rows of python-cpu on threads
+    have no bar.
     """
     for shape, kernel in cases():
         work = calibrate(kernel)
         graph = graph_of(shape, kernel, work)
         with Profiler() as profiler:
-            counts = [profiler.cpus, 2 * profiler.cpus][: 1 + kernel.kernel.waits]
-            wanted = [(backend, each) for backend in BARS for each in counts]
-            pools = profiler.side_by_side()
-            for pool in pools.values():
-                warm_up(pool, [work])
-            walls: dict[Pool, list[float]] = {each: [] for each in wanted}
-            looks = []
+            counts = [profiler.cpus, 2 * profiler.cpus][: 1 + kernel.kind.waits]
+            wanted = [(backend, workers) for backend in BARS for workers in counts]
+            separate, shared = profiler.side_by_side()
+            for pool in (separate, shared):
+                if pool is not None:
+                    warm_up(pool, [work])
+            walls: dict[PoolKey, list[float]] = {key: [] for key in wanted}
+            loops: list[ProfileRound] = []
             for number in range(ROUNDS + 1):
                 random.shuffle(wanted)
                 for backend, workers in wanted:
-                    looks.append(look(pools, work, kernel.length_s))
-                    wall_s = profiler.run_s(graph, backend, workers)
+                    loops.append(measure_round(work, kernel.length_s, separate, shared))
+                    took_s = profiler.run_s(graph, backend, workers)
                     if number:  # the first one warms up
-                        walls[backend, workers].append(wall_s)
-            profiler.know(kernel, looks)
-            found = Advisor(profiler).predict(graph, profiler.views(kernel, work), counts, [])
-        foreseen_s = {(each.backend, each.workers): each.seconds for each in found}
+                        walls[backend, workers].append(took_s)
+            profiler.set_profile(kernel, loops)
+            models = profiler.task_models(kernel, work)
+            candidates, _ = Advisor(profiler).predict(graph, models, counts)
+        predicted_s = {(one.backend, one.workers): one.seconds for one in candidates}
         for backend, workers in sorted(walls):
-            ratio = foreseen_s[backend, workers] / median(walls[backend, workers])
+            ratio = predicted_s[backend, workers] / median(walls[backend, workers])
             what = f"{named(shape, kernel)}, {backend} with {workers}: predicted / measured"
-            is_barred = backend == "processes" or kernel.kernel.name != "python-cpu"
+            is_barred = backend == "processes" or kernel.kind.name != "python-cpu"
             holds = abs(ratio - 1) <= BARS[backend] if is_barred else None
             bar = f"within {100 * BARS[backend]:.0f} %" if is_barred else ""
             yield Row(what, f"{ratio:.3f}", bar, holds)
 
 
-def swept(graph: Graph, cpus: int, waits: bool) -> dict[Pool, float]:
+def swept(graph: Graph, cpus: int, waits: bool) -> dict[PoolKey, float]:
     """The median time of every backend with every number of workers, in randomised blocks."""
-    counts = default_counts(cpus, graph.width, waits)
-    pools: list[Pool] = [(SEQUENTIAL, 1)]
-    pools += [(backend, each) for backend in BARS for each in counts]
-    walls: dict[Pool, list[float]] = {pool: [] for pool in pools}
+    counts = predicted_counts(cpus, graph.width, waits)
+    pools: list[PoolKey] = [(BASELINE, 1)]
+    pools += [(backend, workers) for backend in BARS for workers in counts]
+    walls: dict[PoolKey, list[float]] = {pool: [] for pool in pools}
     for _ in range(BLOCKS):
         random.shuffle(pools)
         for backend, workers in pools:
             with load_backend(backend, workers) as pool:
-                run(graph, pool, keep="none")  # warm
-                began_s = time.monotonic()
-                run(graph, pool, keep="none").raise_for_failures()
-                walls[backend, workers].append(time.monotonic() - began_s)
-    return {pool: median(each) for pool, each in walls.items()}
+                wall_s(graph, pool)  # warms up
+                walls[backend, workers].append(wall_s(graph, pool))
+    return {key: median(times_s) for key, times_s in walls.items()}
 
 
-def told_apart(
-    graph: Graph, profiler: Profiler, times_s: dict[Pool, float], pick: Pool
-) -> tuple[Pool, float]:
-    """The best of those near the best of the sweep, and the pick's time over the best's.
+def compared(
+    graph: Graph, profiler: Profiler, times_s: dict[PoolKey, float], pick: PoolKey
+) -> tuple[PoolKey, float]:
+    """The best of the cases near the best of the sweep, and the pick's time over that of the best.
 
-    From many more blocks. The best of several equal ones is the luckiest where noise touches them,
-    so one half of the blocks says which it is, and the other half by how much, block by block;
-    then the other way round. The ratio is the geometric mean of both.
+    From many more blocks. With noise, the best of several equal cases is the luckiest one. So one
+    half of the blocks shows which is best, and the other half by how much, block by block; then the
+    other way round. The ratio is the geometric mean of both.
     """
     best_s = min(times_s.values())
     near = [pool for pool in times_s if pool == pick or times_s[pool] <= NEAR_AT_FIRST * best_s]
-    walls: dict[Pool, list[float]] = {pool: [] for pool in near}
+    walls: dict[PoolKey, list[float]] = {pool: [] for pool in near}
     for number in range(MORE_BLOCKS + 1):
         random.shuffle(near)
         for pool in near:
@@ -141,33 +141,33 @@ def told_apart(
 
 
 def picks() -> Iterator[Row]:
-    """Each pick's time over the best of a sweep that follows it, and what finding it cost."""
-    right, told, costs = 0, 0, []
+    """The time of each pick over the best of a sweep after it, and how long finding it took."""
+    right, picked, costs = 0, 0, []
     for shape, kernel in cases():
         work = calibrate(kernel)
         graph = graph_of(shape, kernel, work)
         began_s = time.monotonic()
         with Profiler() as profiler:
             advisor = Advisor(profiler)
-            views = profiler.views(kernel, work)
-            found = advisor.recommend(named(shape, kernel), graph, views)
+            models = profiler.task_models(kernel, work)
+            advice = advisor.recommend(named(shape, kernel), graph, models)
             took_s = time.monotonic() - began_s
             began_s = time.monotonic()
-            times_s = swept(graph, profiler.cpus, kernel.kernel.waits)
+            times_s = swept(graph, profiler.cpus, kernel.kind.waits)
             costs.append(took_s / (time.monotonic() - began_s))
-            if found.pick is None:
+            if advice.pick is None:
                 best = min(times_s, key=lambda pool: times_s[pool])
-                yield Row(f"{found.name}: cannot tell", f"best {best[0]} with {best[1]}", "", None)
+                yield Row(f"{advice.name}: cannot tell", f"best {best[0]} with {best[1]}", "", None)
                 continue
-            pick = found.pick.backend, found.pick.workers
-            best, slower = told_apart(graph, profiler, times_s, pick)
-        told += 1
+            pick = advice.pick.backend, advice.pick.workers
+            best, slower = compared(graph, profiler, times_s, pick)
+        picked += 1
         right += slower <= NEAR
-        what = f"{found.name}: {found.pick} / {best[0]} with {best[1]}"
+        what = f"{advice.name}: {advice.pick} / {best[0]} with {best[1]}"
         measured = f"{slower:.3f}, at {costs[-1]:.2f} of the sweep's time"
         yield Row(what, measured, "<= 1.05", slower <= NEAR)
-    of = f" ({right} of {told})"
-    yield at_least("picks within 5 % of the best of the sweep", right / max(1, told), 0.9, of)
+    of = f" ({right} of {picked})"
+    yield at_least("picks within 5 % of the best of the sweep", right / max(1, picked), 0.9, of)
     yield at_most("time of a recommendation / of its sweep, the largest", max(costs), 0.25)
 
 

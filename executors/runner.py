@@ -55,9 +55,7 @@ def run(
     if not isinstance(graph, Graph):
         raise GraphError(f"run needs a Graph, not {graph!r}")
     if not isinstance(backend, Backend):
-        raise BackendError(
-            f"run needs a Backend, such as load_backend('threads'), not {backend!r}"
-        )
+        raise BackendError(f"run needs a Backend, such as load_backend('threads'), not {backend!r}")
     if not isinstance(policy, FailurePolicy):
         raise GraphError(f"policy must be a FailurePolicy, such as FAIL_FAST, not {policy!r}")
     with ExitStack() as stack:

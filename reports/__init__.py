@@ -1,4 +1,4 @@
-"""Figures and pages, drawn from a results file alone; nothing here runs a task."""
+"""Figures and pages, drawn from results alone; nothing here runs a task."""
 
 from reports.pages import write_report
 

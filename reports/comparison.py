@@ -35,7 +35,9 @@ MARKERS = {SLOWER: ">", FASTER: "<", SAME: "s", INCONCLUSIVE: "o", YARDSTICK: "D
 ROW_INCHES = 0.22
 
 
-def write_comparison(found: Comparison, verdicts: tuple[Verdict, Verdict], folder: Path) -> Path:
+def write_comparison(
+    comparison: Comparison, verdicts: tuple[Verdict, Verdict], folder: Path
+) -> Path:
     """Draws the forest plot and writes the page; the same results give the same bytes.
 
     Returns:
@@ -45,16 +47,16 @@ def write_comparison(found: Comparison, verdicts: tuple[Verdict, Verdict], folde
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    _draw(found, folder / "compare")
+    _draw(comparison, folder / "compare")
     page = folder / "compare.md"
-    text = markdown(found, verdicts)
+    text = markdown(comparison, verdicts)
     first, _, rest = text.partition("\n\n| ")
-    figure = f"![{_alternative(found)}](compare.svg)"
+    figure = f"![{_alternative(comparison)}](compare.svg)"
     page.write_text(f"{first}\n\n{figure}\n\n| {rest}\n", encoding="utf-8")
     return page
 
 
-def markdown(found: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
+def markdown(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
     """The comparison as Markdown, without the figure."""
     rows = [
         [
@@ -65,53 +67,54 @@ def markdown(found: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
             interval(change.ratio),
             change.verdict,
         ]
-        for change in found.changes
+        for change in comparison.changes
     ]
     what = (
-        "wall time for a unit of work"
-        if found.against == CLOCK
-        else (
-            "wall time over that of the run's own sequential baseline (the yardstick's: of its wall"
-            " time)"
-        )
+        "wall time over that of the run's own sequential baseline (the yardstick: of the wall time)"
     )
-    percent = 100 * found.threshold
+    if comparison.against == CLOCK:
+        what = "wall time per unit of work"
+    percent = 100 * comparison.threshold
     parts = [
         "# What changed",
-        f"**{found.finding}**",
+        f"**{comparison.finding}**",
         f"Old: {verdicts[0]}\n\nNew: {verdicts[1]}",
-        *(f"Compared all the same: {difference}." for difference in found.differences),
+        *(f"Compared nevertheless: {difference}." for difference in comparison.differences),
         table(["shape", "tasks", "backend", "workers", "new / old", "verdict"], rows),
-        f"The ratio is of the {what}, with its 95 % interval; above 1 is slower. Slower and faster"
-        f" are changes of more than {percent:g} % whose interval does not contain 1; same are"
-        f" those whose interval lies within {percent:g} %.",
+        f"The ratio is that of the {what}, with its 95 % interval; above 1 is slower. Slower and"
+        f" faster mean a change of more than {percent:g} % whose interval does not contain 1; same"
+        f" means that the interval lies within {percent:g} %.",
         *(
             f"Only in {name}: {', '.join(map(str, cases))}."
-            for name, cases in (("old", found.only_old), ("new", found.only_new))
+            for name, cases in (("old", comparison.only_old), ("new", comparison.only_new))
             if cases
         ),
     ]
     return "\n\n".join(parts)
 
 
-def _alternative(found: Comparison) -> str:
-    return f"Forest plot of new over old with 95 % intervals. {found.finding}"
+def _alternative(comparison: Comparison) -> str:
+    return f"Forest plot of new over old with 95 % intervals. {comparison.finding}"
 
 
-def _draw(found: Comparison, path: Path) -> None:
-    """A row for each case, with its interval; the band is the threshold."""
+def _draw(comparison: Comparison, path: Path) -> None:
+    """A row per case, with its interval; the band is the threshold."""
     with mpl.rc_context(SETTINGS):
-        height = 1.6 + ROW_INCHES * len(found.changes)
+        height = 1.6 + ROW_INCHES * len(comparison.changes)
         figure = Figure(figsize=(7.5, height), layout="constrained")
         axes: Axes = figure.subplots()
-        axes.axvspan(1 / (1 + found.threshold), 1 + found.threshold, color="#EEEEEE", zorder=0)
+        axes.axvspan(
+            1 / (1 + comparison.threshold), 1 + comparison.threshold, color="#EEEEEE", zorder=0
+        )
         axes.axvline(1, color=MUTED, linewidth=1)
-        for row, change in enumerate(found.changes):
+        for row, change in enumerate(comparison.changes):
             _row(axes, row, change)
-        axes.set_yticks(range(len(found.changes)), [str(change.case) for change in found.changes])
-        axes.set_ylim(len(found.changes) - 0.5, -0.5)
+        axes.set_yticks(
+            range(len(comparison.changes)), [str(change.case) for change in comparison.changes]
+        )
+        axes.set_ylim(len(comparison.changes) - 0.5, -0.5)
         axes.set_xscale("log")
-        _ticks(axes, found)
+        _ticks(axes, comparison)
         axes.set_xlabel("new / old (log scale): slower to the right")
         figure.suptitle("What changed", x=0.02, ha="left", fontweight="bold")
         save(figure, [axes], path)
@@ -125,10 +128,10 @@ def _row(axes: Axes, row: int, change: Change) -> None:
     axes.plot([ratio.value], [row], MARKERS[change.verdict], markersize=5, **style)
 
 
-def _ticks(axes: Axes, found: Comparison) -> None:
+def _ticks(axes: Axes, comparison: Comparison) -> None:
     ends = [
         end
-        for change in found.changes
+        for change in comparison.changes
         for end in (change.ratio.low, change.ratio.value, change.ratio.high)
         if end is not None
     ]

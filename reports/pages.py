@@ -8,26 +8,26 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.summary import BASELINE, Group, Row, finding, shortfall, summarise
-from bench.machine.noise import judge
+from bench.analysis.summary import Group, Row, Summary, summarise
 from bench.results.store import FILE_NAME, Results
-from reports.markdown import duration, interval, table
+from bench.workloads.duration import shown
+from reports.markdown import interval, table
 from reports.plots import SHORTEST_FOR_CPU_S, draw_cores_busy, draw_speedup
 
 PAGE_NAME = "report.md"
 SIMULATED_NOTE = (
-    "Simulated rows were not measured: they are what list scheduling of the same tasks, as long as"
-    " in the sequential run of the same block, would take on as many cores as workers, with nothing"
-    " added for a scheduler."
+    "Simulated rows were not measured: they are the time of list scheduling on as many cores as"
+    " workers, with tasks as long as in the sequential run of the same block and no time for a"
+    " scheduler."
 )
 
 
-def write_report(results: Results, folder: Path) -> Path:
+def write_report(results: Results | Summary, folder: Path) -> Path:
     """Draws the figures and writes the page; the same results give the same bytes.
 
     Args:
-        results: as `bench.results.store.read_results` gives them.
-        folder: made if it is missing; figures and page in it are replaced.
+        results: the content of a results file, or its summary.
+        folder: created if it is missing; figures and page in it are replaced.
 
     Returns:
         The path of the page.
@@ -36,9 +36,9 @@ def write_report(results: Results, folder: Path) -> Path:
         OSError: the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    groups = summarise(results)
-    cpus = int(results.header["cpus"])
-    parts = [_opening(groups, results, cpus)]
+    summary = results if isinstance(results, Summary) else summarise(results)
+    groups, results, cpus = summary.groups, summary.results, summary.cpus
+    parts = [_opening(summary)]
     for shape in dict.fromkeys(group.shape for group in groups):
         same = [group for group in groups if group.shape == shape]
         slug = re.sub(r"[^a-z0-9]+", "-", shape)
@@ -51,17 +51,17 @@ def write_report(results: Results, folder: Path) -> Path:
     return page
 
 
-def _opening(groups: Sequence[Group], results: Results, cpus: int) -> str:
-    lines = ["# Which executor, and how many workers?", f"**{finding(groups, cpus)}**"]
-    if (missing := shortfall(results)) is not None:
-        lines.append(missing)
-    lines.append(str(judge(results)))
-    lines.append(_recommendation(groups))
+def _opening(summary: Summary) -> str:
+    lines = ["# Which executor, and how many workers?", f"**{summary.finding}**"]
+    if summary.shortfall is not None:
+        lines.append(summary.shortfall)
+    lines.append(str(summary.verdict))
+    lines.append(_recommendation(summary.groups))
     return "\n\n".join(lines)
 
 
 def _recommendation(groups: Sequence[Group]) -> str:
-    """For each shape and kernel the fewest workers that are surely within 5 % of the fastest."""
+    """For each shape and kernel, the fewest workers that are surely within 5 % of the fastest."""
     rows = []
     for group in groups:
         pick = group.pick
@@ -102,7 +102,7 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
         if group.ceilings:
             parts.append(_ceilings(group))
         parts.append(table(titles, [_cells(row) for row in group.rows], right_from=1))
-        if any(row.is_simulated for row in group.rows):
+        if any(row.case.is_simulated for row in group.rows):
             parts.append(SIMULATED_NOTE)
         parts += _fits(group)
     parts.append(f"### {shape}, cores busy over time")
@@ -112,19 +112,19 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
 
 def _bound(group: Group) -> str:
     """What the graph itself allows."""
-    most = f"no number of workers is more than {group.bound():.2f} times as fast as one."
+    most = f"the speedup is at most {group.bound():.2f}, however many workers there are."
     if group.parallelism is not None:
-        return f"With the recorded times, the critical path being what it is, {most}"
-    depth = f"{group.depth} of the {group.tasks} tasks need one another in turn"
-    return f"{depth}: with equal tasks, {most}"
+        return f"With the recorded times, the critical path limits it: {most}"
+    longest = f"The longest chain has {group.depth} of the {group.tasks} tasks"
+    return f"{longest}, so with equal tasks {most}"
 
 
 def _cells(row: Row) -> list[str]:
     is_long = row.median_s >= SHORTEST_FOR_CPU_S
     return [
-        f"*{row.case.backend}, not measured*" if row.is_simulated else row.case.backend,
+        f"*{row.case.backend}, not measured*" if row.case.is_simulated else row.case.backend,
         str(row.case.workers),
-        duration(row.median_s),
+        shown(row.median_s),
         interval(row.speedup),
         f"{row.cold.value:.2f}",
         f"{100 * row.efficiency:.0f} %",
@@ -153,12 +153,12 @@ def _fits(group: Group) -> list[str]:
         f" coherency {fits.coherency}"
         for backend, fits in group.fits.items()
     ]
-    lead = "Curves through these times, as captions (no pick rests on them), with 95 % intervals:"
+    lead = "Curves through these times, with 95 % intervals (captions; no pick depends on them):"
     return ["\n".join([lead, "", *lines])]
 
 
 def _speedup_text(groups: Sequence[Group]) -> str:
-    """Alternative text: what the figure shows, for who cannot see it."""
+    """Alternative text: what the figure shows, for readers who cannot see it."""
     best = "; ".join(
         f"{group.kernel}: best pick {_name(group.pick)}, {group.pick.speedup.value:.2f} times"
         for group in groups
@@ -172,47 +172,47 @@ def _busy_text(groups: Sequence[Group], cpus: int) -> str:
         + ", ".join(
             f"{row.cores_busy:.2f} on {_name(row)}"
             for row in group.rows
-            if (row.case.workers == cpus or row.case.backend == BASELINE)
+            if (row.case.workers == cpus or row.case.is_baseline)
             and row.median_s >= SHORTEST_FOR_CPU_S
         )
         for group in groups
     )
     lead = f"Cores busy over the time of a run of {groups[0].shape}"
-    return f"{lead}; runs that are too short are left out. On average {rows}."
+    return f"{lead}, without runs that are too short. On average {rows}."
 
 
 def _method(results: Results, cpus: int) -> str:
     config = results.header["config"]
     return f"""## How it was measured
 
-- Speedup is the median wall time of the sequential backend over that of the case, with workers
-  that are up and warm. The band is its 95 % bootstrap interval, and a dot is one run. The star is
+- Speedup is the median wall time of the sequential backend over that of the case, with workers that
+  are started and warm. The band is its 95 % bootstrap interval, and a dot is one run. The star is
   the pick: the case with the fewest workers that is surely within 5 % of the fastest, or the
   fastest, if it is surely faster than sequential at all.
 - {_blocks(results)}; each has every case once, in random order (seed {config["seed"]}).
-- The bound of the graph is what p workers can reach at most: with equal tasks
+- The bound of the graph is the largest speedup with p workers: with equal tasks
   tasks / max(ceil(tasks / p), depth), with recorded times work / max(work / p, span). The
   vertical band is at the CPU count, {cpus}.
 - Cores busy and utilisation come from the CPU clocks of the whole process tree, read from another
   process. Utilisation is CPU time over workers x wall time. Runs of less than 20 ms are too short
   for both.
-- Cold is the speedup with the start of the pool counted; threads start when first needed.
-- Efficiency is the warm speedup over the cores that so many workers can use, or over the workers
-  where tasks wait. Of the ceiling: over what independent processes reached on as many cores, in
-  plain loops without a scheduler, measured in each block.
+- Cold is the speedup including the start of the pool; threads start when they are first needed.
+- Efficiency is the warm speedup over the number of cores that the workers can use or, if tasks
+  wait, over the number of workers. Of the ceiling: over the joint speed of independent processes on
+  as many cores, in plain loops without a scheduler, measured in each block.
 - Amdahl (1967) and USL (Gunther 1993) are fitted by least squares with parameters >= 0."""
 
 
 def _blocks(results: Results) -> str:
-    """How many, and why not as many as could have been."""
-    made = len({each.block for each in results.measurements})
+    """Their number, and why there are not more."""
+    blocks = len({run.block for run in results.measurements})
     why = {
         "complete": "",
         "budget": ", as many as the budget had room for",
         "precision": ", until the intervals were narrow enough",
         None: f" of {results.header['config']['blocks']} so far",
     }
-    return f"{made} block{'s' * (made != 1)} measured{why.get(results.end, '')}"
+    return f"{blocks} block{'s' * (blocks != 1)} measured{why.get(results.end, '')}"
 
 
 def _machine(results: Results) -> str:
@@ -232,8 +232,8 @@ def _machine(results: Results) -> str:
         ["CPUs", limits],
         ["memory", f"{machine['memory_bytes'] / 1e9:.1f} GB"],
         ["load before", _load(machine)],
-        ["BLAS threads a worker", ", ".join(sorted(blas)) or "not limited"],
-        ["kernels, units of work a task", kernels],
+        ["BLAS threads per worker", ", ".join(sorted(blas)) or "not limited"],
+        ["kernels, units of work per task", kernels],
         *([name, str(value)] for name, value in versions.items()),
     ]
     return "## Machine\n\n" + table(["what", "value"], rows)
@@ -242,7 +242,7 @@ def _machine(results: Results) -> str:
 def _load(machine: dict[str, Any]) -> str:
     others = machine["others_running"]
     running = "" if others is None else f", {others:.1f} other processes running"
-    return f"{machine['load_1min']:g} in a minute{running}"
+    return f"{machine['load_1min']:g} over a minute{running}"
 
 
 def _reproduction(results: Results) -> str:
@@ -252,12 +252,10 @@ def _reproduction(results: Results) -> str:
 $ {results.header["config"]["command"]}
 ```
 
-Every sample is in `{FILE_NAME}`, from which `bench report` draws this page again."""
+Every sample is in `{FILE_NAME}`; `bench report` draws this page from it again."""
 
 
 def _name(row: Row) -> str:
-    return (
-        row.case.backend
-        if row.case.backend == BASELINE
-        else (f"{row.case.backend} with {row.case.workers}")
-    )
+    if row.case.is_baseline:
+        return row.case.backend
+    return f"{row.case.backend} with {row.case.workers}"

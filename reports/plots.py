@@ -1,6 +1,6 @@
 """Figures: speedup against max_workers, and cores busy over time.
 
-Small multiples, one panel a kernel. The same results give the same bytes: no dates, a fixed salt
+Small multiples, one panel per kernel. The same results give the same bytes: no dates, a fixed salt
 for the ids in SVG, and no state of pyplot.
 """
 
@@ -19,15 +19,16 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from bench.analysis.estimates import Floats
-from bench.analysis.summary import BASELINE, SIMULATED, Group, Row
+from bench.analysis.summary import Group, Row
+from bench.results.case import BASELINE
 from bench.results.store import Measurement, Results
 
-# Okabe and Ito's palette, which colour-blind readers can tell apart; dashes and markers as well.
+# Okabe and Ito's palette, which colour-blind readers can distinguish; dashes and markers help, too.
 STYLES = {
     "threads": ("#0072B2", "o", "-"),
     "processes": ("#D55E00", "s", "--"),
     BASELINE: ("#444444", "D", "-"),
-    SIMULATED: ("#009E73", "", ":"),
+    "simulated": ("#009E73", "", ":"),
 }
 MORE_STYLES = [
     ("#009E73", "^", "-."),
@@ -36,12 +37,12 @@ MORE_STYLES = [
     ("#E69F00", "X", "--"),
 ]
 MUTED = "#777777"
-BINS = 20  # of a curve over time
+BINS = 20  # in a curve over time
 MIN_BIN_S = 0.01
-SHORTEST_FOR_CPU_S = 0.02  # the system accounts CPU time in steps of some milliseconds
+SHORTEST_FOR_CPU_S = 0.02  # the system accounts CPU time in steps of a few milliseconds
 PANEL_INCHES = (3.4, 3.0)
 MIN_WIDTH = 5.0
-LEGEND_INCHES = 1.55  # of one entry
+LEGEND_INCHES = 1.55  # width of an entry
 SETTINGS: dict[Any, Any] = {
     "svg.fonttype": "none",
     "svg.hashsalt": "executor-bench",
@@ -79,7 +80,7 @@ def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
     axes.axvline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
     for backend, rows in _by_backend(group.rows).items():
         _curve(axes, group, rows, backend)
-    if sum(not row.is_simulated for row in group.rows) > 1:  # else there was nothing to pick
+    if len(group.measured) > 1:  # else there was nothing to pick from
         star: dict[str, Any] = {"markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
         at = [group.pick.case.workers], [group.pick.speedup.value]
         axes.plot(*at, marker="*", linestyle="none", zorder=5, label="pick", alpha=0.9, **star)
@@ -101,7 +102,7 @@ def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
 
 
 def unless_crowded(counts: Sequence[int]) -> list[str]:
-    """Labels of a logarithmic axis, empty where they would touch the one before."""
+    """Labels of a logarithmic axis; empty if they would touch the previous one."""
     labels: list[str] = []
     last = 0.0
     for count in counts:
@@ -115,7 +116,7 @@ def _curve(axes: Axes, group: Group, rows: Sequence[Row], backend: str) -> None:
     colour, marker, dashes = style_of(backend)
     workers = [row.case.workers for row in rows]
     values = [row.speedup.value for row in rows]
-    label = f"{backend}, not measured" if rows[0].is_simulated else backend
+    label = f"{backend}, not measured" if rows[0].case.is_simulated else backend
     axes.plot(
         workers, values, color=colour, marker=marker, markersize=5, linestyle=dashes, label=label
     )
@@ -135,9 +136,9 @@ def _curve(axes: Axes, group: Group, rows: Sequence[Row], backend: str) -> None:
 def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, name: str) -> None:
     """Cores busy over the time of a run for the kernels of one shape, as SVG and PNG.
 
-    A curve is the mean of all runs of a case, stretched to their median length: one run is
-    sampled too coarsely, as the system accounts CPU time in steps of some milliseconds. Of each
-    backend the case is shown whose workers are as many as the CPUs, or nearest to that.
+    A curve is the mean of all runs of a case, stretched to their median length: the samples of a
+    single run are too coarse, because the system accounts CPU time in steps of a few milliseconds.
+    For each backend it shows the case with as many workers as CPUs, or the nearest number.
     """
     cpus = int(results.header["cpus"])
     with mpl.rc_context(SETTINGS):
@@ -146,8 +147,8 @@ def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, nam
             axes.axhline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
             for rows in _by_backend(group.rows).values():
                 row = min(rows, key=lambda row: (abs(row.case.workers - cpus), row.case.workers))
-                made = [each for each in results.measurements if each.case == row.case]
-                _busy_curve(axes, row, made)
+                runs = [run for run in results.measurements if run.case == row.case]
+                _busy_curve(axes, row, runs)
             axes.set_title(group.kernel, loc="left")
             axes.set_xlabel("ms since the start")
             axes.set_xlim(left=0)
@@ -160,11 +161,11 @@ def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, nam
 
 def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement]) -> None:
     if row.median_s < SHORTEST_FOR_CPU_S:
-        axes.text(0.5, 0.9, "runs too short to tell", transform=axes.transAxes, ha="center")
+        axes.text(0.5, 0.9, "runs are too short", transform=axes.transAxes, ha="center")
         return
     bins = int(min(BINS, max(1, row.median_s / MIN_BIN_S)))
     edges = np.linspace(0, 1, bins + 1)
-    used_s = [_cpu_until(made, edges * made.wall_s) / made.wall_s for made in measurements]
+    used_s = [_cpu_until(run, edges * run.wall_s) / run.wall_s for run in measurements]
     cores = np.diff(np.mean(used_s, axis=0)) * bins
     colour, _, dashes = style_of(row.case.backend)
     label = _label(row)
@@ -172,10 +173,10 @@ def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement]) -> No
     axes.stairs(cores, times_ms, color=colour, linestyle=dashes, baseline=None, label=label)
 
 
-def _cpu_until(made: Measurement, times_s: Floats) -> Floats:
-    """CPU seconds used up to each time of a run, between its samples in proportion."""
-    at_s = np.array([0.0, *(at_s for at_s, _ in made.busy)])
-    cores = np.array([cores for _, cores in made.busy])
+def _cpu_until(run: Measurement, times_s: Floats) -> Floats:
+    """CPU seconds used until each of the times of a run, interpolated between its samples."""
+    at_s = np.array([0.0, *(at_s for at_s, _ in run.busy)])
+    cores = np.array([cores for _, cores in run.busy])
     used_s = np.concatenate([[0.0], np.cumsum(cores * np.diff(at_s))])
     until_s: Floats = np.interp(times_s, at_s, used_s)
     return until_s
@@ -185,16 +186,16 @@ def _label(row: Row) -> str:
     backend, workers = row.case.backend, row.case.workers
     plural = "s" * (workers > 1)
     label = f"{backend}, {workers} worker{plural}"
-    if row.is_simulated:
+    if row.case.is_simulated:
         return f"{label}, not measured"
     return backend if backend == BASELINE else label
 
 
 def _by_backend(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    found: dict[str, list[Row]] = {}
+    by_backend: dict[str, list[Row]] = {}
     for row in rows:
-        found.setdefault(row.case.backend, []).append(row)
-    return found
+        by_backend.setdefault(row.case.backend, []).append(row)
+    return by_backend
 
 
 def style_of(backend: str) -> tuple[str, str, str]:
@@ -218,7 +219,7 @@ def panels_of(count: int) -> tuple[Figure, list[Axes]]:
 def save(
     figure: Figure, panels: Sequence[Axes], path: Path, legend_inches: float = LEGEND_INCHES
 ) -> None:
-    """Writes a figure as SVG and PNG, with one legend for all its panels below.
+    """Writes a figure as SVG and PNG, with one legend below all panels.
 
     Args:
         legend_inches: width of an entry of the legend.
@@ -231,6 +232,9 @@ def save(
     figure.legend(
         legend.values(), legend.keys(), loc="outside lower center", ncols=columns, frameon=False
     )
+    if (layout := figure.get_layout_engine()) is not None:  # once, for both formats
+        layout.execute(figure)
+        figure.set_layout_engine(None)
     figure.savefig(path.with_suffix(".svg"), metadata={"Date": None, "Creator": None})
     FigureCanvasAgg(figure)
     figure.savefig(path.with_suffix(".png"), dpi=130, metadata={"Software": None})

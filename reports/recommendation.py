@@ -10,61 +10,67 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from bench.recommend.recommendation import Candidate, Recommendation
-from reports.markdown import duration
+from bench.workloads.duration import shown
 from reports.plots import MUTED, SETTINGS, panels_of, save, style_of, unless_crowded
 
 MOST_PANELS = 12
 LEAST_TICKS = 3
 
 
-def draw_recommendations(found: Sequence[Recommendation], cpus: int, path: Path) -> None:
+def draw_recommendations(advice: Sequence[Recommendation], cpus: int, path: Path) -> None:
     """A panel for each of the first twelve, as SVG and PNG: time against max_workers.
 
-    Lines and bands are predicted, with their range; what was run is a filled marker with the range
-    of its runs. The star is the pick, the grey line the critical path.
+    Lines and bands are predictions with their ranges; filled markers are measurements with the
+    range of their runs. The star is the pick, the grey line the critical path.
     """
     with mpl.rc_context(SETTINGS):
-        figure, panels = panels_of(min(len(found), MOST_PANELS))
-        for axes, each in zip(panels, found, strict=False):
-            _panel(axes, each, cpus)
+        figure, panels = panels_of(min(len(advice), MOST_PANELS))
+        for axes, recommendation in zip(panels, advice, strict=False):
+            _panel(axes, recommendation, cpus)
         figure.suptitle("Predicted and measured time", x=0.02, ha="left", fontweight="bold")
         save(figure, panels, path, legend_inches=2.2)
 
 
-def _panel(axes: Axes, found: Recommendation, cpus: int) -> None:
+def _panel(axes: Axes, advice: Recommendation, cpus: int) -> None:
     axes.axvline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
-    if found.span_s:
-        axes.axhline(found.span_s, color=MUTED, linewidth=1, label="critical path")
-    for backend in dict.fromkeys(each.backend for each in found.candidates):
-        _curve(axes, [each for each in found.candidates if each.backend == backend], backend)
-    if found.pick is not None:
+    if advice.span_s:
+        axes.axhline(advice.span_s, color=MUTED, linewidth=1, label="critical path")
+    for backend in dict.fromkeys(candidate.backend for candidate in advice.candidates):
+        own = [candidate for candidate in advice.candidates if candidate.backend == backend]
+        _curve(axes, own, backend)
+    if advice.pick is not None:
         axes.plot(
-            [found.pick.workers],
-            [found.pick.seconds],
+            [advice.pick.workers],
+            [advice.pick.seconds],
             marker="*",
             linestyle="none",
             markersize=17,
             color="#F0E442",
             markeredgecolor="black",
-            zorder=1,  # behind what was measured
+            zorder=1,  # behind the measurements
             label="pick",
         )
-    axes.set_title(found.name, loc="left", fontsize=8)
-    counts = sorted({each.workers for each in found.candidates})
+    axes.set_title(advice.name, loc="left", fontsize=8)
+    counts = sorted({candidate.workers for candidate in advice.candidates})
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, unless_crowded(counts))
     axes.set_xlabel("max_workers (log scale)")
     axes.set_yscale("log")
-    estimates = [made for each in found.candidates for made in (each.predicted, each.measured)]
-    ends = [end for made in estimates if made for end in (made.low, made.value, made.high)]
-    times = [each for each in (*ends, found.span_s or found.work_s) if each] or [1.0]
+    estimates = [
+        estimate
+        for candidate in advice.candidates
+        for estimate in (candidate.predicted, candidate.measured)
+        if estimate
+    ]
+    ends = [end for estimate in estimates for end in (estimate.low, estimate.value, estimate.high)]
+    times = [time_s for time_s in (*ends, advice.span_s or advice.work_s) if time_s] or [1.0]
     low, high = min(times) * 0.8, max(times) * 1.25
     ticks: list[float] = []
-    for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):  # more of them where there is room
+    for digits in ((1, 2, 5), (1, 1.5, 2, 3, 4, 5, 6, 8)):  # more of them if there is room
         if len(ticks) < LEAST_TICKS:
             steps = [digit * 10.0**power for power in range(-6, 6) for digit in digits]
             ticks = [step for step in steps if low <= step <= high]
-    axes.set_yticks(ticks, [duration(tick) for tick in ticks])
+    axes.set_yticks(ticks, [shown(tick) for tick in ticks])
     axes.set_ylim(low, high)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())
@@ -72,20 +78,24 @@ def _panel(axes: Axes, found: Recommendation, cpus: int) -> None:
 
 def _curve(axes: Axes, own: Sequence[Candidate], backend: str) -> None:
     colour, marker, dashes = style_of(backend)
-    foreseen = [(each.workers, each.predicted) for each in own if each.predicted is not None]
-    if foreseen:
-        workers = [number for number, _ in foreseen]
-        values = [estimate.value for _, estimate in foreseen]
+    predicted = [
+        (candidate.workers, candidate.predicted)
+        for candidate in own
+        if candidate.predicted is not None
+    ]
+    if predicted:
+        workers = [number for number, _ in predicted]
+        values = [estimate.value for _, estimate in predicted]
         label = f"{backend}, predicted"
         axes.plot(workers, values, color=colour, linestyle=dashes, marker=".", label=label)
-        lows = [each.low if each.low is not None else each.value for _, each in foreseen]
-        highs = [each.high if each.high is not None else each.value for _, each in foreseen]
+        lows = [value.low if value.low is not None else value.value for _, value in predicted]
+        highs = [value.high if value.high is not None else value.value for _, value in predicted]
         if len(workers) > 1:
             axes.fill_between(workers, lows, highs, color=colour, alpha=0.15, linewidth=0)
-    for each in own:
-        if (measured := each.measured) is not None:
+    for candidate in own:
+        if (measured := candidate.measured) is not None:
             axes.plot(
-                [each.workers],
+                [candidate.workers],
                 [measured.value],
                 marker,
                 color=colour,
@@ -93,4 +103,4 @@ def _curve(axes: Axes, own: Sequence[Candidate], backend: str) -> None:
                 label=f"{backend}, measured",
             )
             if measured.low is not None and measured.high is not None:
-                axes.vlines(each.workers, measured.low, measured.high, color=colour)
+                axes.vlines(candidate.workers, measured.low, measured.high, color=colour)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import psutil
 import pytest
@@ -20,6 +21,19 @@ def _own_zenml_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterat
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("ZENML_CONFIG_PATH", str(tmp_path_factory.mktemp("zenml")))
         yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Figures of reports are empty files, for tests of everything but the figures."""
+
+    def draw(*arguments: object) -> None:
+        *_, folder, name = arguments
+        for kind in ("svg", "png"):
+            Path(f"{folder}/{name}.{kind}").touch()
+
+    for name in ("draw_speedup", "draw_cores_busy"):
+        monkeypatch.setattr(f"reports.pages.{name}", draw)
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,8 @@
-"""Imports point one way, and the command line starts without the heavy packages."""
+"""Imports point one way, folders stay small, and the command line starts without heavy packages.
+
+The arrows are those that `docs/architecture.md` draws. A layer may import itself and every layer
+below it; layers in braces do not import one another.
+"""
 
 from __future__ import annotations
 
@@ -7,56 +11,144 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
 OURS = ("executors", "bench", "reports")
-ALLOWED = {
-    "executors": {"executors"},
-    "bench": {"bench", "executors"},
-    "reports": {"reports", "bench"},
+MOST_MODULES = 10  # of a folder
+
+# From the bottom to the top; a module belongs to the longest name that it starts with.
+LAYERS: list[set[str]] = [
+    {"executors.errors"},
+    {"executors.core", "executors.contention", "executors.cpus", "executors.gate"},
+    {"executors.interpreter"},
+    {"executors.backends.base", "executors.observers"},
+    {"executors.backends.workers"},
+    {"executors.backends"},
+    {"executors.runner", "executors.logs"},
+    {"executors"},
+    {"executors.zenml.errors", "executors.zenml.config"},
+    {"executors.zenml.store"},
+    {"executors.zenml.process"},
+    {"executors.zenml.graph", "executors.zenml.outcome"},
+    {"executors.zenml.steps"},
+    {"executors.zenml.orchestrator"},
+    {"executors.zenml.flavor"},
+    {"executors.zenml.install", "executors.zenml"},
+    {"bench"},
+    {"bench.workloads"},
+    {"bench.machine"},
+    {"bench.results"},
+    {"bench.analysis", "bench.predict"},
+    {"bench.measure", "bench.recommend", "bench.granularity"},
+    {"reports"},
+    {"bench.commands"},
+    {"bench.cli"},
+    {"bench.__main__"},
+]
+LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
+
+# What reports may read of `bench`: results, what is judged from them, and data to draw.
+DRAWN = (
+    "bench.results",
+    "bench.analysis",
+    "bench.granularity.crossings",
+    "bench.machine.noise",
+    "bench.recommend.recommendation",
+    "bench.workloads.duration",
+)
+
+# Which of the packages that take long to load each package of ours may import.
+HEAVY = {"numpy", "matplotlib", "psutil", "click", "zenml", "pydantic"}
+MAY_IMPORT = {
+    "executors": set[str](),
+    "executors.zenml": {"zenml", "pydantic"},
+    "bench": {"numpy", "psutil", "click"},
+    "bench.cli": {"click"},
+    "reports": {"numpy", "matplotlib"},
+}
+
+
+def module_of(file: Path) -> str:
+    parts = file.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+SOURCES = {
+    module_of(file): file for package in OURS for file in sorted((ROOT / package).rglob("*.py"))
 }
 
 
 def imports(file: Path) -> Iterator[str]:
-    """The modules that a source file imports, at any time."""
+    """The modules that a source file imports, at any time; those of ours as files."""
     for node in ast.walk(ast.parse(file.read_text())):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module]
-        yield from names
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                yield inner if inner in SOURCES else node.module
 
 
-READ_ONLY = {
-    "bench.analysis.comparison",
-    "bench.granularity.metg",
-    "bench.machine.noise",
-    "bench.recommend.recommendation",
-    "bench.results.store",
-    "bench.analysis.estimates",
-    "bench.analysis.summary",
-}
-
-SOURCES = [file for package in OURS for file in sorted((ROOT / package).rglob("*.py"))]
+def longest(module: str, names: object) -> str:
+    """The longest of the names that a module is, or lies in."""
+    while module not in names:  # type: ignore[operator]
+        module = module.rpartition(".")[0]
+    return module
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
-def test_imports_point_one_way(file: Path) -> None:
-    package = file.relative_to(ROOT).parts[0]
-    for name in imports(file):
-        other = name.split(".")[0]
-        if other in OURS and other not in ALLOWED[package]:
-            assert "commands" in file.parts, f"{file} imports {name}"
-        if other == "zenml":
-            assert "zenml" in file.parent.name, f"{file} imports {name}"
-        if package == "reports" and other == "bench":
-            assert name in READ_ONLY
-        if package == "executors" and other in ("numpy", "matplotlib", "psutil", "click"):
-            raise AssertionError(f"{file} imports {name}")
+@pytest.mark.parametrize("module", SOURCES)
+def test_imports_point_down(module: str) -> None:
+    layer = longest(module, LEVEL)
+    for name in imports(SOURCES[module]):
+        if name.split(".")[0] not in OURS:
+            continue
+        other = longest(name, LEVEL)
+        assert layer == other or LEVEL[other] < LEVEL[layer], f"{module} imports {name}"
+
+
+def test_no_imports_go_in_a_circle() -> None:
+    arrows = {
+        module: {name for name in imports(file) if name in SOURCES and name != module}
+        for module, file in SOURCES.items()
+    }
+    tuple(TopologicalSorter(arrows).static_order())  # raises CycleError
+
+
+@pytest.mark.parametrize("module", [module for module in SOURCES if module.startswith("reports")])
+def test_reports_draw_and_run_nothing(module: str) -> None:
+    for name in imports(SOURCES[module]):
+        assert not name.startswith("executors"), f"{module} imports {name}"
+        if name.startswith("bench"):
+            assert name.startswith(DRAWN), f"{module} imports {name}"
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_only_the_commands_draw(module: str) -> None:
+    draws = any(name.startswith("reports") for name in imports(SOURCES[module]))
+    assert not draws or module.startswith(("bench.commands.", "reports"))
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_heavy_packages_are_imported_where_they_belong(module: str) -> None:
+    allowed = MAY_IMPORT[longest(module, MAY_IMPORT)]
+    for name in imports(SOURCES[module]):
+        package = name.split(".")[0]
+        assert package not in HEAVY - allowed, f"{module} imports {name}"
+
+
+def test_no_folder_is_crowded() -> None:
+    for folder in {file.parent for file in SOURCES.values()}:
+        modules = [file.name for file in folder.glob("*.py") if not file.name.startswith("__")]
+        assert len(modules) <= MOST_MODULES, f"{folder} has {len(modules)} modules"
+
+
+def test_the_layers_are_those_that_exist() -> None:
+    modules = {name for module in SOURCES for name in (module, module.rpartition(".")[0])}
+    assert set(LEVEL) <= modules
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,12 @@
 """Whether anything got faster or slower between two results files.
 
-Of a case, the time over that of its run's own sequential baseline is compared: a machine that was
-slower throughout one of the runs slows both, and so does a kernel that was calibrated a little
-longer. The baselines themselves are the yardstick then: their times are shown, without a verdict.
-Against the clock, times for a unit of work are compared.
+For each case, the time over that of its run's own sequential baseline is compared: a machine that
+was slower throughout one of the runs slows down both, and so does a kernel that was calibrated a
+little longer. The baselines are then the yardstick: their times are shown, not judged. Against the
+clock, times per unit of work are compared.
 
 The ratio's 95 % interval is an independent bootstrap of the ratio of the medians (see
-`statistics.py`). With threshold t a case is::
+`estimates.py`). With threshold t a case is::
 
     slower        the interval lies above 1, and the ratio above 1 + t
     faster        the interval lies below 1, and the ratio below 1 / (1 + t)
@@ -21,16 +21,16 @@ from dataclasses import dataclass
 
 from bench import BenchError
 from bench.analysis.estimates import Estimate, ratio
-from bench.analysis.summary import is_baseline, walls_of
-from bench.measure.plan import Case
+from bench.analysis.summary import walls_of
+from bench.machine.facts import SAME_MACHINE
+from bench.results.case import Case
 from bench.results.store import Results
 
 FASTER, SLOWER, SAME, INCONCLUSIVE = "faster", "slower", "same", "inconclusive"
 YARDSTICK = "yardstick"
-RATIO, CLOCK = "baseline", "clock"  # what is compared: ratios to the baseline, or times
+RATIO, CLOCK = "baseline", "clock"  # compared: ratios to the baseline, or times
 THRESHOLD = 0.05
 
-MACHINE = ("system", "architecture", "cpu", "cpus", "memory_bytes")
 OPTIONS = (
     "shapes",
     "kernel",
@@ -47,7 +47,7 @@ class Change:
     """A case in both files.
 
     Attributes:
-        ratio: new over old; above 1 is slower. With its interval, where there are enough samples.
+        ratio: new over old, above 1 is slower; with its interval if there are enough samples.
     """
 
     case: Case
@@ -61,7 +61,7 @@ class Comparison:
 
     Attributes:
         against: "baseline" or "clock".
-        differences: why they should not have been compared, if that was forced.
+        differences: why the files are not comparable, if the comparison was forced.
         only_old, only_new: cases that the other file lacks.
     """
 
@@ -83,9 +83,8 @@ class Comparison:
             for verdict in (SLOWER, FASTER, SAME, INCONCLUSIVE)
             if self.of(verdict)
         ]
-        return f"Of {sum(change.verdict != YARDSTICK for change in self.changes)} cases: " + (
-            f"{', '.join(counts)}." if counts else "nothing to compare."
-        )
+        judged = len(self.changes) - len(self.of(YARDSTICK))
+        return f"Of {judged} cases: " + (", ".join(counts) or "nothing to compare") + "."
 
 
 def compare(
@@ -98,10 +97,10 @@ def compare(
     """Compares two results files.
 
     Args:
-        threshold: part of a time that a change must exceed to count.
+        threshold: smallest relative change that counts.
         against: "baseline": times over those of each run's own sequential baseline; "clock": times
-            for a unit of work.
-        force: compare two machines or configurations all the same.
+            per unit of work.
+        force: compare two machines or configurations nevertheless.
 
     Raises:
         BenchError: two machines or configurations, or no case is in both.
@@ -111,19 +110,20 @@ def compare(
     differences = tuple(_differences(old, new))
     if differences and not force:
         raise BenchError(
-            f"these are not runs of the same thing: {'; '.join(differences)};"
-            " compare them all the same with --force"
+            f"these runs are not comparable: {'; '.join(differences)};"
+            " compare them nevertheless with --force"
         )
     before, after = walls_of(old.measurements), walls_of(new.measurements)
     common = [case for case in before if case in after]
     if not common:
         raise BenchError("no case is in both files, so there is nothing to compare")
-    common.sort(key=lambda case: (case.shape, case.kernel, not is_baseline(case), str(case)))
+    common.sort(key=lambda case: (case.shape, case.kernel, not case.is_baseline, str(case)))
     changes = []
     for case in common:
-        found = _ratio(case, before, after, against, _units(old, case) / _units(new, case))
-        is_yardstick = against == RATIO and is_baseline(case)
-        changes.append(Change(case, found, YARDSTICK if is_yardstick else judge(found, threshold)))
+        change = _ratio(case, before, after, against, _units(old, case) / _units(new, case))
+        is_yardstick = against == RATIO and case.is_baseline
+        verdict = YARDSTICK if is_yardstick else verdict_on(change, threshold)
+        changes.append(Change(case, change, verdict))
     return Comparison(
         against,
         threshold,
@@ -134,7 +134,7 @@ def compare(
     )
 
 
-def judge(ratio: Estimate, threshold: float) -> str:
+def verdict_on(ratio: Estimate, threshold: float) -> str:
     """The verdict on a ratio of new over old."""
     if ratio.low is None or ratio.high is None:
         return INCONCLUSIVE
@@ -151,13 +151,13 @@ Walls = Mapping[Case, Sequence[float]]
 
 
 def _ratio(case: Case, before: Walls, after: Walls, against: str, units: float) -> Estimate:
-    if against == CLOCK or is_baseline(case):
+    if against == CLOCK or case.is_baseline:
         return ratio([after[case]], [before[case]], units)
     baseline = next(
         (
             other
             for other in before
-            if is_baseline(other) and (other.shape, other.kernel) == (case.shape, case.kernel)
+            if other.is_baseline and (other.shape, other.kernel) == (case.shape, case.kernel)
         ),
         None,
     )
@@ -167,24 +167,24 @@ def _ratio(case: Case, before: Walls, after: Walls, against: str, units: float) 
 
 
 def _units(results: Results, case: Case) -> float:
-    """Units of work of a task; 1 where it has none."""
+    """Units of work per task; 1 if it has none."""
     return float(results.header["kernels"][case.kernel]["units"]) or 1.0
 
 
 def _differences(old: Results, new: Results) -> list[str]:
-    found = []
-    for name in MACHINE:
+    differences = []
+    for name in SAME_MACHINE:
         before, after = old.header["machine"][name], new.header["machine"][name]
         if before != after:
-            found.append(f"{name} was {before} and is {after}")
-    before, after = (each.header["config"]["options"] for each in (old, new))
+            differences.append(f"{name} was {before} and is {after}")
+    before, after = (results.header["config"]["options"] for results in (old, new))
     for name in OPTIONS:
         if before.get(name) != after.get(name):
             option = name.replace("_", "-")
-            found.append(
+            differences.append(
                 f"--{option} was {_shown(before.get(name))}, now {_shown(after.get(name))}"
             )
-    return found
+    return differences
 
 
 def _shown(value: object) -> object:

@@ -1,14 +1,15 @@
-"""Figures with their intervals: what medians, and ratios of medians, are worth.
+"""Figures with their intervals: medians, and ratios of medians.
 
 A speedup is the median wall time of the baseline over that of the case. Its 95 % interval is an
 independent percentile bootstrap of that ratio (Efron and Tibshirani 1993, chapter 13), which
-covered 95 to 98 % of simulated truths from 5 samples on. Fewer samples get no interval.
+covered 95 to 98 % of simulated truths with at least 5 samples. Fewer samples get no interval.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from statistics import median
 
 import numpy as np
@@ -16,15 +17,16 @@ import numpy.typing as npt
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
-MIN_SAMPLES = 5
-WORTH = 0.05  # a difference of less than this is none
+MIN_SAMPLES = 5  # fewer show nothing of how far runs lie apart
+INDIFFERENCE = 0.05  # smaller differences count as none
 
 Floats = npt.NDArray[np.float64]
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """A figure and its 95 % interval; None where there are too few samples for one."""
+    """A figure and its 95 % interval; None if there are too few samples for one."""
 
     value: float
     low: float | None
@@ -36,7 +38,7 @@ class Estimate:
 
     @property
     def precision(self) -> float:
-        """Half the width of the interval, in parts of the figure; without one it is infinite."""
+        """Half the width of the interval, as a share of the figure; infinite without one."""
         if self.low is None or self.high is None:
             return float("inf")
         return (self.high - self.low) / 2 / self.value
@@ -52,28 +54,30 @@ def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Estimate
 def median_ratio_of_pairs(above: Sequence[float], below: Sequence[float]) -> Estimate:
     """The median of above / below, pair by pair, with its interval.
 
-    For runs that were made in pairs: what slows down both of a pair is left out. From 5 pairs the
-    interval is their range, which covers the true median in 94 % of the cases.
+    For runs that were made in pairs: what slows down both runs of a pair cancels out. With 5 pairs
+    the interval is their range, which covers the true median in 94 % of the cases.
     """
     ratios = [one / other for one, other in zip(above, below, strict=True)]
     if len(ratios) < MIN_SAMPLES:
         return Estimate(median(ratios), None, None)
-    return Estimate(median(ratios), *_interval(_medians(ratios, np.random.default_rng(0))))
+    (chosen,) = _resamples((len(ratios),), RESAMPLES)
+    return Estimate(median(ratios), *_interval(_medians(ratios, chosen)))
 
 
 def ratio(
     above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], factor: float = 1.0
 ) -> Estimate:
-    """The product of the medians above over that of those below, times a factor."""
-    random = np.random.default_rng(0)
+    """The product of the medians `above`, over that of the medians `below`, times a factor."""
+    lengths = tuple(map(len, (*above, *below)))
+    resamples = iter(_resamples(lengths, RESAMPLES))
     value, resampled = float(factor), np.full(RESAMPLES, float(factor))
     for samples in above:
         value *= median(samples)
-        resampled *= _medians(samples, random)
+        resampled *= _medians(samples, next(resamples))
     for samples in below:
         value /= median(samples)
-        resampled /= _medians(samples, random)
-    if min(map(len, (*above, *below))) < MIN_SAMPLES:
+        resampled /= _medians(samples, next(resamples))
+    if min(lengths) < MIN_SAMPLES:
         return Estimate(value, None, None)
     return Estimate(value, *_interval(resampled))
 
@@ -84,7 +88,25 @@ def _interval(values: Floats) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def _medians(samples: Sequence[float], random: np.random.Generator) -> Floats:
-    chosen = random.choice(np.asarray(samples, float), (RESAMPLES, len(samples)))
-    medians: Floats = np.median(chosen, axis=1)
-    return medians
+@lru_cache(maxsize=4)
+def _resamples(lengths: tuple[int, ...], count: int) -> list[Integers]:
+    """Which samples the resamples draw: for each length, `count` rows of indices.
+
+    Estimates of equally many samples share them, because drawing takes half of the time.
+    """
+    random = np.random.default_rng(0)
+    return [random.integers(0, length, (count, length)) for length in lengths]
+
+
+def _medians(samples: Sequence[float], chosen: Integers) -> Floats:
+    return row_medians(np.asarray(samples, float)[chosen])
+
+
+def row_medians(rows: Floats) -> Floats:
+    """The same as `numpy.median(rows, axis=1)`; for short rows, sorting is 3 times as fast."""
+    rows = np.sort(rows, axis=1)
+    middle = rows.shape[1] // 2
+    if rows.shape[1] % 2:
+        return rows[:, middle]
+    means: Floats = (rows[:, middle - 1] + rows[:, middle]) / 2
+    return means

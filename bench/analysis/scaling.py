@@ -1,7 +1,7 @@
 """Two classic curves through measured speedups: Amdahl's law and the Universal Scalability Law.
 
-They are captions. On real DAGs they miss what was measured by up to a third, because a graph's
-critical path is neither a serial fraction nor a coherency cost; the pick never rests on them.
+They are captions. On real DAGs they miss the measurements by up to a third, because a graph's
+critical path is neither a serial fraction nor a coherency cost; no pick depends on them.
 
 - Amdahl 1967: time on p workers = T1 (f + (1 - f) / p), f the serial fraction.
 - Gunther 1993 (USL): speedup = p / (1 + s (p - 1) + k p (p - 1)), s contention, k coherency; its
@@ -17,12 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from bench.analysis.estimates import MIN_SAMPLES, Floats, row_medians
 
 RESAMPLES = 500
-MIN_SAMPLES = 5
+MIN_COUNTS = 3  # numbers of workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +42,7 @@ class Fits:
 
     Attributes:
         serial: Amdahl's serial fraction.
-        contention, coherency: of the USL.
+        contention, coherency: the parameters of the USL.
     """
 
     serial: Interval
@@ -52,38 +51,56 @@ class Fits:
 
 
 def fit(wall_s: Mapping[int, Sequence[float]]) -> Fits | None:
-    """Fits wall times by number of workers, 1 among them; None if there are too few.
+    """Fits wall times by number of workers, including 1; None if there are too few.
 
     Args:
         wall_s: at least three numbers of workers, with at least 5 samples each.
     """
     counts = sorted(wall_s)
-    if len(counts) < 3 or counts[0] != 1 or min(map(len, wall_s.values())) < MIN_SAMPLES:
+    if len(counts) < MIN_COUNTS or counts[0] != 1 or min(map(len, wall_s.values())) < MIN_SAMPLES:
         return None
-    workers = np.array(counts, float)
+    samples = [np.asarray(wall_s[count], float) for count in counts]
+    resampled = _resampled_medians(samples)
+    medians = np.vstack([[np.median(times) for times in samples], resampled])
+    parameters = _parameters(np.array(counts, float), medians)
+    lows, highs = np.percentile(parameters[1:], [2.5, 97.5], axis=0)
+    columns = zip(parameters[0], lows, highs, strict=True)
+    return Fits(*(Interval(*map(float, column)) for column in columns))
+
+
+def _resampled_medians(samples: Sequence[Floats]) -> Floats:
+    """Bootstrap medians: a row per resample, a column per number of workers."""
     random = np.random.default_rng(0)
-    medians = [np.array([np.median(wall_s[count]) for count in counts])]
-    for _ in range(RESAMPLES):
-        chosen = [random.choice(wall_s[count], len(wall_s[count])) for count in counts]
-        medians.append(np.array([np.median(each) for each in chosen]))
-    found = np.array([_parameters(workers, each) for each in medians])
-    lows, highs = np.percentile(found[1:], [2.5, 97.5], axis=0)
-    return Fits(*(Interval(*map(float, each)) for each in zip(found[0], lows, highs, strict=True)))
+    chosen = [
+        [random.integers(0, len(times), len(times)) for times in samples] for _ in range(RESAMPLES)
+    ]
+    columns = zip(samples, zip(*chosen, strict=True), strict=True)
+    medians = [row_medians(times[np.stack(indices)]) for times, indices in columns]
+    return np.stack(medians, axis=1)
 
 
-def _parameters(workers: Floats, wall_s: Floats) -> tuple[float, float, float]:
-    serial_s, parallel_s = _not_negative(np.stack([np.ones_like(workers), 1 / workers]), wall_s)
-    stretch = workers * wall_s / wall_s[0] - 1  # p / speedup - 1
-    terms = np.stack([workers - 1, workers * (workers - 1)])
-    contention, coherency = _not_negative(terms, stretch)
-    return serial_s / (serial_s + parallel_s), contention, coherency
+def _parameters(workers: Floats, wall_s: Floats) -> Floats:
+    """Serial fraction, contention and coherency for each row of wall times."""
+    serial_s, parallel_s = _not_negative(np.ones_like(workers), 1 / workers, wall_s)
+    excess = workers * wall_s / wall_s[:, :1] - 1  # p / speedup - 1
+    contention, coherency = _not_negative(workers - 1, workers * (workers - 1), excess)
+    return np.stack([serial_s / (serial_s + parallel_s), contention, coherency], axis=1)
 
 
-def _not_negative(terms: Floats, wanted: Floats) -> tuple[float, float]:
-    """Least squares of two terms, neither of whose factors is negative."""
-    best, _, _, _ = np.linalg.lstsq(terms.T, wanted, rcond=None)
-    if min(best) >= 0:
-        return float(best[0]), float(best[1])
-    alone = [max(0.0, float(term @ wanted / (term @ term))) for term in terms]
-    left, right = (wanted - factor * term for factor, term in zip(alone, terms, strict=True))
-    return (alone[0], 0.0) if left @ left <= right @ right else (0.0, alone[1])
+def _not_negative(one: Floats, two: Floats, wanted: Floats) -> tuple[Floats, Floats]:
+    """Least squares of two terms with factors >= 0, for each row (Lawson and Hanson 1974).
+
+    If the unconstrained solution has a negative factor, one of the factors is 0.
+    """
+    first, second = np.linalg.lstsq(np.stack([one, two], axis=1), wanted.T, rcond=None)[0]
+    only_one = np.maximum(0.0, wanted @ one / (one @ one))
+    only_two = np.maximum(0.0, wanted @ two / (two @ two))
+    error_one = ((wanted - np.outer(only_one, one)) ** 2).sum(axis=1)
+    error_two = ((wanted - np.outer(only_two, two)) ** 2).sum(axis=1)
+    is_inside = np.minimum(first, second) >= 0
+    takes_one = ~is_inside & (error_one <= error_two)
+    takes_two = ~is_inside & ~takes_one
+    return (
+        np.where(is_inside, first, np.where(takes_two, 0.0, only_one)),
+        np.where(is_inside, second, np.where(takes_one, 0.0, only_two)),
+    )

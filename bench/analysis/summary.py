@@ -6,14 +6,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.analysis.estimates import MIN_SAMPLES, WORTH, Estimate, ratio, ratio_of_medians
+from bench.analysis.estimates import (
+    INDIFFERENCE,
+    MIN_SAMPLES,
+    Estimate,
+    ratio,
+    ratio_of_medians,
+)
 from bench.analysis.scaling import Fits, fit
-from bench.measure.plan import Case
+from bench.analysis.steadiness import judge
+from bench.machine.noise import Verdict
+from bench.results.case import Case
 from bench.results.store import CeilingSample, Measurement, Results
 from bench.workloads.kernels import KERNELS
-from executors.backends import SEQUENTIAL, SIMULATED
-
-__all__ = ["BASELINE", "SIMULATED", "Group", "Row", "finding", "shortfall", "summarise"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,10 +27,10 @@ class Row:
 
     Attributes:
         speedup: against the baseline of the same shape and kernel, both warm.
-        cold: the same with the start of the pool counted.
-        efficiency: speedup over the cores that it could use, or where tasks wait over its workers.
-        of_ceiling: speedup over what independent processes reached on as many cores, or None.
-        wall_s: all samples, in the order in which they were made.
+        cold: the same, including the start of the pool.
+        efficiency: speedup over the cores that it could use or, if tasks wait, over its workers.
+        of_ceiling: speedup over that of as many independent processes as cores, or None.
+        wall_s: all samples, in the order in which they were measured.
     """
 
     case: Case
@@ -38,11 +43,6 @@ class Row:
     cores_busy: float
 
     @property
-    def is_simulated(self) -> bool:
-        """Nothing ran: it says what a machine with so many cores would take."""
-        return self.case.backend == SIMULATED
-
-    @property
     def utilisation(self) -> float:
         """CPU time over workers x wall."""
         return self.cores_busy / self.case.workers
@@ -53,13 +53,13 @@ class Group:
     """All cases of one shape and kernel.
 
     Attributes:
-        tasks, depth: of the graph, all of whose tasks have the same kernel.
+        tasks, depth: those of the graph, all of whose tasks have the same kernel.
         parallelism: work over span of a workflow, whose tasks differ in length; else None.
         pick: the case with the fewest workers that is surely within 5 % of the fastest, or the
-            fastest; the baseline where no case is surely faster than it.
+            fastest; the baseline if no case is surely faster.
         rival: the fastest case of another backend, or None.
-        ceilings: how many times as fast as one process so many independent ones are.
-        fits: curves through the times of a backend, as captions.
+        ceilings: joint speed of independent processes over that of one, by their number.
+        fits: curves through the times of each backend, as captions.
     """
 
     shape: str
@@ -73,8 +73,13 @@ class Group:
     ceilings: dict[int, Estimate]
     fits: dict[str, Fits]
 
+    @property
+    def measured(self) -> list[Row]:
+        """The rows whose cases ran, without simulated ones."""
+        return [row for row in self.rows if not row.case.is_simulated]
+
     def bound(self, workers: int | None = None) -> float:
-        """The largest speedup that the graph allows; None: workers without end.
+        """The largest speedup that the graph allows; None: with unlimited workers.
 
         With equal tasks, p workers need at least max(ceil(tasks / p), depth) steps (Brent 1974),
         with others max(work / p, span) seconds.
@@ -85,23 +90,55 @@ class Group:
         return self.tasks / steps
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What a results file says, worked out once.
+
+    Attributes:
+        groups: one for each shape and kernel that has a baseline, in the order of the plan.
+        verdict: how quiet the machine was.
+        finding: one sentence: what to run each kernel on.
+        shortfall: what is missing of what was asked for, or None.
+    """
+
+    results: Results
+    groups: tuple[Group, ...]
+    verdict: Verdict
+    finding: str
+    shortfall: str | None
+
+    @property
+    def cpus(self) -> int:
+        return int(self.results.header["cpus"])
+
+
+def summarise(results: Results) -> Summary:
+    """Summarises and judges a results file."""
+    groups = _groups(results)
+    return Summary(
+        results=results,
+        groups=groups,
+        verdict=judge(results),
+        finding=finding(groups, int(results.header["cpus"])),
+        shortfall=shortfall(results),
+    )
+
+
 def is_precise(measurements: Iterable[Measurement], wanted: float) -> bool:
-    """Whether the intervals of all speedups are at most so wide (see `Estimate.precision`)."""
-    by_case = walls_of(measurements)
-    baselines = {
-        (case.shape, case.kernel): walls for case, walls in by_case.items() if is_baseline(case)
-    }
+    """Whether all speedups have at most this precision (see `Estimate.precision`)."""
+    walls = walls_of(measurements)
+    baselines = {(case.shape, case.kernel): walls[case] for case in walls if case.is_baseline}
     return all(
-        ratio_of_medians(baselines[case.shape, case.kernel], walls).precision <= wanted
-        for case, walls in by_case.items()
+        ratio_of_medians(baselines[case.shape, case.kernel], wall_s).precision <= wanted
+        for case, wall_s in walls.items()
     )
 
 
 def walls_of(measurements: Iterable[Measurement]) -> dict[Case, list[float]]:
     """The wall times of each case, in the order in which they were measured."""
     walls: dict[Case, list[float]] = {}
-    for made in measurements:
-        walls.setdefault(made.case, []).append(made.wall_s)
+    for measurement in measurements:
+        walls.setdefault(measurement.case, []).append(measurement.wall_s)
     return walls
 
 
@@ -111,51 +148,48 @@ def shortfall(results: Results) -> str | None:
     wanted = options.get("precision")
     is_open = wanted is not None or options.get("budget") is not None
     if not results.is_complete:
-        made = len(results.measurements)
         planned = "" if is_open else f" of {results.header['planned']}"
-        return f"Incomplete: {made}{planned} measurements."
+        return f"Incomplete: {len(results.measurements)}{planned} measurements."
     if wanted is not None and results.end != "precision":
         return f"Not all intervals are as narrow as the precision asked for, {wanted:g}."
     return None
 
 
-def is_baseline(case: Case) -> bool:
-    """Whether it is what speedups are measured against."""
-    return case.backend == BASELINE
-
-
-def summarise(results: Results) -> list[Group]:
-    """A group for each shape and kernel that has a baseline, in the order of the plan."""
+def _groups(results: Results) -> tuple[Group, ...]:
     by_case: dict[Case, list[Measurement]] = {}
-    for made in results.measurements:
-        by_case.setdefault(made.case, []).append(made)
+    for measurement in results.measurements:
+        by_case.setdefault(measurement.case, []).append(measurement)
     groups = []
     for shape in results.header["config"]["shapes"]:
         for kernel in results.header["config"]["kernels"]:
             cases = [case for case in by_case if (case.shape, case.kernel) == (shape, kernel)]
-            if any(map(is_baseline, cases)):
-                cases.sort(key=lambda case: (not is_baseline(case), case.backend, case.workers))
-                groups.append(
-                    _group(results, shape, kernel, {case: by_case[case] for case in cases})
-                )
-    return groups
+            if any(case.is_baseline for case in cases):
+                cases.sort(key=lambda case: (not case.is_baseline, case.backend, case.workers))
+                samples = {case: by_case[case] for case in cases}
+                groups.append(_group(results, shape, kernel, samples))
+    return tuple(groups)
 
 
 def _group(
     results: Results, shape: str, kernel: str, samples: dict[Case, list[Measurement]]
 ) -> Group:
-    known = KERNELS.get(results.header["kernels"][kernel].get("kernel"))
-    waits = known is not None and known.waits
+    kind = KERNELS.get(results.header["kernels"][kernel].get("kernel"))
+    waits = kind is not None and kind.waits
     ceilings = _ceilings(results, kernel)
-    baseline = next(made for case, made in samples.items() if is_baseline(case))
+    baseline = next(runs for case, runs in samples.items() if case.is_baseline)
     rows = []
-    for case, made in samples.items():
-        is_free = waits or case.backend == SIMULATED  # of the number of CPUs
-        cores = case.workers if is_free else min(case.workers, int(results.header["cpus"]))
-        rows.append(_row(case, made, baseline, cores, ceilings.get(cores)))
+    for case, runs in samples.items():
+        needs_no_cpus = waits or case.is_simulated
+        cores = case.workers if needs_no_cpus else min(case.workers, int(results.header["cpus"]))
+        rows.append(_row(case, runs, baseline, cores, ceilings.get(cores)))
     pick = _pick(rows)
-    others = [row for row in rows if row.case.backend not in (pick.case.backend, BASELINE)]
-    others = [row for row in others if not row.is_simulated]
+    rivals = [
+        row
+        for row in rows
+        if row.case.backend != pick.case.backend
+        and not row.case.is_baseline
+        and not row.case.is_simulated
+    ]
     sizes = results.header["shapes"][shape]
     return Group(
         shape=shape,
@@ -165,7 +199,7 @@ def _group(
         parallelism=sizes["work_s"] / sizes["span_s"] if sizes.get("span_s") else None,
         rows=tuple(rows),
         pick=pick,
-        rival=min(others, key=lambda row: row.median_s, default=None),
+        rival=min(rivals, key=lambda row: row.median_s, default=None),
         ceilings=ceilings,
         fits=_fits(rows),
     )
@@ -173,16 +207,16 @@ def _group(
 
 def _row(
     case: Case,
-    made: Sequence[Measurement],
+    runs: Sequence[Measurement],
     baseline: Sequence[Measurement],
     cores: int,
     ceiling: Estimate | None,
 ) -> Row:
-    walls = [each.wall_s for each in made]
-    before = walls if made is baseline else [each.wall_s for each in baseline]
+    walls = [run.wall_s for run in runs]
+    before = walls if runs is baseline else [run.wall_s for run in baseline]
     speedup = ratio_of_medians(before, walls)
-    colds = [each.wall_s + each.start_s for each in made]
-    before = colds if made is baseline else [each.wall_s + each.start_s for each in baseline]
+    colds = [run.wall_s + run.start_s for run in runs]
+    before = colds if runs is baseline else [run.wall_s + run.start_s for run in baseline]
     return Row(
         case=case,
         speedup=speedup,
@@ -191,71 +225,72 @@ def _row(
         of_ceiling=speedup.value / ceiling.value if ceiling else None,
         wall_s=tuple(walls),
         median_s=median(walls),
-        cores_busy=median(each.cpu_s / each.wall_s for each in made),
+        cores_busy=median(run.cpu_s / run.wall_s for run in runs),
     )
 
 
 def _ceilings(results: Results, kernel: str) -> dict[int, Estimate]:
     """By number of processes; one is its own ceiling."""
-    found: dict[int, list[CeilingSample]] = {}
+    by_count: dict[int, list[CeilingSample]] = {}
     for sample in results.ceilings:
         if sample.kernel == kernel:
-            found.setdefault(sample.workers, []).append(sample)
-    if not found:
+            by_count.setdefault(sample.workers, []).append(sample)
+    if not by_count:
         return {}
     return {1: Estimate(1.0, 1.0, 1.0)} | {
-        count: ratio([[each.one_s for each in made]], [[each.all_s for each in made]], count)
-        for count, made in sorted(found.items())
+        count: ratio(
+            [[sample.one_s for sample in samples]], [[sample.all_s for sample in samples]], count
+        )
+        for count, samples in sorted(by_count.items())
     }
 
 
 def _fits(rows: Sequence[Row]) -> dict[str, Fits]:
     fits = {}
-    for backend in dict.fromkeys(row.case.backend for row in rows if not row.is_simulated):
+    for backend in dict.fromkeys(row.case.backend for row in rows if not row.case.is_simulated):
         walls = {row.case.workers: row.wall_s for row in rows if row.case.backend == backend}
-        found = fit(walls)
-        if found is not None:
-            fits[backend] = found
+        if (curves := fit(walls)) is not None:
+            fits[backend] = curves
     return fits
 
 
 def _pick(rows: Sequence[Row]) -> Row:
-    """The fewest workers that surely gain something and surely take no longer than the best.
+    """The fewest workers that are surely faster than sequential and surely near the best.
 
-    A pool of one worker gains nothing by being a pool, so it is never picked.
+    A pool of one worker gains nothing over sequential, so it is never picked.
     """
-    gaining = [
+    faster = [
         row
         for row in rows
-        if row.case.workers > 1 and not row.is_simulated and _low(row.speedup) > 1
+        if row.case.workers > 1 and not row.case.is_simulated and _sure(row.speedup) > 1
     ]
-    if not gaining:
-        return next(row for row in rows if row.case.backend == BASELINE)
-    best = min(gaining, key=lambda row: row.median_s)
-    near = [row for row in gaining if row is best or _is_near(row, best)]
+    if not faster:
+        return next(row for row in rows if row.case.is_baseline)
+    best = min(faster, key=lambda row: row.median_s)
+    near = [row for row in faster if row is best or _is_near(row, best)]
     return min(near, key=lambda row: (row.case.workers, row.median_s))
 
 
 def _is_near(row: Row, other: Row) -> bool:
     """Whether a case surely takes at most 5 % longer than another."""
-    return _high(ratio_of_medians(row.wall_s, other.wall_s)) <= 1 + WORTH
+    return _most(ratio_of_medians(row.wall_s, other.wall_s)) <= 1 + INDIFFERENCE
 
 
-def _low(estimate: Estimate) -> float:
-    """The sure part of a gain; without an interval, what is left of it after 5 %."""
-    return estimate.value / (1 + WORTH) if estimate.low is None else estimate.low
+def _sure(speedup: Estimate) -> float:
+    """The speedup that is sure; without an interval, what is left of it after 5 %."""
+    return speedup.value / (1 + INDIFFERENCE) if speedup.low is None else speedup.low
 
 
-def _high(estimate: Estimate) -> float:
+def _most(estimate: Estimate) -> float:
     return estimate.value if estimate.high is None else estimate.high
 
 
 def finding(groups: Sequence[Group], cpus: int) -> str:
-    """One sentence: for each kernel what to run it on, what that gains, and how sure it is."""
-    clauses = []
-    for kernel in dict.fromkeys(group.kernel for group in groups):
-        same = [group for group in groups if group.kernel == kernel]
-        clauses.append(_clause(kernel, same))
+    """One sentence: for each kernel what to run it on, the speedup, and how sure that is."""
+    by_kernel: dict[str, list[Group]] = {}
+    for group in groups:
+        by_kernel.setdefault(group.kernel, []).append(group)
+    clauses = [_clause(kernel, same) for kernel, same in by_kernel.items()]
     if not clauses:
         return "Nothing can be said yet: no case has been measured beside its baseline."
     is_unsure = any(not row.speedup.has_interval for group in groups for row in group.rows)
@@ -264,14 +299,13 @@ def finding(groups: Sequence[Group], cpus: int) -> str:
 
 
 def _clause(kernel: str, groups: Sequence[Group]) -> str:
-    """Of all shapes of a kernel: the one with the largest sure gain."""
-    group = max(groups, key=lambda group: _low(group.pick.speedup))
-    others = [row for group in groups for row in group.rows if not is_baseline(row.case)]
-    others = [row for row in others if not row.is_simulated]
+    """For all shapes of a kernel: the one with the largest sure speedup."""
+    group = max(groups, key=lambda group: _sure(group.pick.speedup))
+    others = [row for group in groups for row in group.measured if not row.case.is_baseline]
     if not others:
-        return f"{kernel} tasks were run sequentially only, so there is nothing to compare"
-    if is_baseline(group.pick.case):
-        if all(_high(row.speedup) <= 1 + WORTH for row in others):
+        return f"{kernel} tasks ran only sequentially, so there is nothing to compare"
+    if group.pick.case.is_baseline:
+        if all(_most(row.speedup) <= 1 + INDIFFERENCE for row in others):
             return f"{kernel} tasks gain nothing from more workers"
         return f"{kernel} tasks could not be shown to gain from more workers"
     return f"{kernel} tasks gain most {finding_of(group)}"
@@ -280,7 +314,7 @@ def _clause(kernel: str, groups: Sequence[Group]) -> str:
 def finding_of(group: Group) -> str:
     """What one shape and kernel gain from their pick."""
     pick, rival = group.pick, group.rival
-    if is_baseline(pick.case):
+    if pick.case.is_baseline:
         return "no gain could be shown"
     interval = ""
     if pick.speedup.low is not None and pick.speedup.high is not None:
@@ -290,5 +324,5 @@ def finding_of(group: Group) -> str:
         tie = f" ({rival.case.backend} with {rival.case.workers}: at most 5 % longer)"
     return (
         f"on {pick.case.backend} with {pick.case.workers} workers:"
-        f" {pick.speedup.value:.2f} times as fast as sequentially{interval} in {group.shape}{tie}"
+        f" {pick.speedup.value:.2f} times as fast as sequential{interval} in {group.shape}{tie}"
     )

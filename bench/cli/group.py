@@ -1,4 +1,4 @@
-"""What all commands of `bench` share: clear errors, and defaults from elsewhere."""
+"""What all commands of `bench` share: clear errors, and options from elsewhere."""
 
 from __future__ import annotations
 
@@ -12,57 +12,55 @@ import click
 from click.core import ParameterSource
 
 from bench.cli.config import defaults, variable
-
-INTERRUPTED = 130
+from bench.commands.exit_codes import INTERRUPTED
 
 
 @contextmanager
 def _clear_errors() -> Iterator[None]:
-    """Turns what a user can mend into one message and exit code 2, and Ctrl-C into 130."""
-    from bench import BenchError
-    from executors.errors import (
-        BackendError,
-        GraphError,
-        InstallError,
-        RunFailed,
-        UnsupportedZenML,
-    )
+    """Turns errors that a user can mend into one message and exit code 2, and Ctrl-C into 130."""
+    from executors.errors import ExecutorError, RunFailed
 
     try:
         yield
     except click.BadParameter as error:
-        if error.ctx is not None and isinstance(error.param, click.Option):
-            source = error.ctx.get_parameter_source(str(error.param.name))
-            places = {
-                ParameterSource.ENVIRONMENT: error.param.envvar,
-                ParameterSource.DEFAULT_MAP: "[tool.bench] of pyproject.toml",
-            }
-            if source in places:
-                said = f"{error.message.rstrip('.')} (from {places[source]})."
-                raise click.BadParameter(said, error.ctx, error.param) from None
-        raise
-    except (BenchError, BackendError, GraphError, InstallError, UnsupportedZenML) as error:
-        raise click.UsageError(str(error)) from error
+        raise _with_source(error) from None
     except RunFailed as error:
         raise click.ClickException(str(error)) from error
+    except ExecutorError as error:
+        raise click.UsageError(str(error)) from error
     except BrokenPipeError:
-        raise  # click ends quietly when nobody reads what it prints
+        raise  # click ends quietly when nobody reads the output
     except OSError as error:
         where = f"cannot use {error.filename}: " if error.filename else ""
         what_next = "; name another place" if where else ""
         if error.errno == errno.ENOSPC:
-            what_next = "; free some"
+            what_next = "; free some space"
         raise click.UsageError(f"{where}{error.strerror or error}{what_next}") from error
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
 
 
-class Commands(click.Group):
-    """Commands whose errors are told clearly, wherever they come from.
+def _with_source(error: click.BadParameter) -> click.BadParameter:
+    """Adds where a wrong value comes from, if not from the command line."""
+    if error.ctx is None or not isinstance(error.param, click.Option):
+        return error
+    places = {
+        ParameterSource.ENVIRONMENT: error.param.envvar,
+        ParameterSource.DEFAULT_MAP: "[tool.bench] of pyproject.toml",
+    }
+    source = error.ctx.get_parameter_source(str(error.param.name))
+    if source not in places:
+        return error
+    message = f"{error.message.rstrip('.')} (from {places[source]})."
+    return click.BadParameter(message, error.ctx, error.param)
 
-    Each option may also come from the environment, as BENCH_MAX_WORKERS or BENCH_METG_MAX_WORKERS,
-    or from [tool.bench].
+
+class Commands(click.Group):
+    """Commands with clear errors, wherever these come from.
+
+    Each option can also be set in the environment, for example BENCH_MAX_WORKERS or
+    BENCH_METG_MAX_WORKERS, or in [tool.bench].
     """
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -77,8 +75,8 @@ class Commands(click.Group):
 
 
 def _options(command: click.Command) -> list[click.Option]:
-    return [each for each in command.params if isinstance(each, click.Option)]
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
 
 
-def _configured(commands: click.Group) -> dict[str, Any]:
-    return defaults({name: _options(each) for name, each in commands.commands.items()})
+def _configured(group: click.Group) -> dict[str, Any]:
+    return defaults({name: _options(command) for name, command in group.commands.items()})

@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from bench.cli.group import Commands
-from bench.machine.blas import limit_blas_threads, threads_of
+from bench.machine.blas import blas_threads_of, limit_blas_threads
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -19,9 +19,9 @@ from bench.machine.blas import limit_blas_threads, threads_of
 def main() -> None:
     """Threads or processes, and how many workers? Measures the same DAG on every backend.
 
-    Each option of run may also be set in the environment, as BENCH_MAX_WORKERS=1,2, or in the table
-    [tool.bench] of pyproject.toml, as max-workers = "1,2"; those of another command as
-    BENCH_METG_BLOCKS, or in the table [tool.bench.metg].
+    Options of run can also be set in the environment (BENCH_MAX_WORKERS=1,2) or in the table
+    [tool.bench] of pyproject.toml (max-workers = "1,2"). For other commands, prefix the variable
+    with the command's name (BENCH_METG_BLOCKS), or use a table of its own ([tool.bench.metg]).
     """
 
 
@@ -33,22 +33,30 @@ def _output(help_text: str) -> Callable[[Any], Any]:
 
 def _named(ctx: click.Context) -> set[str]:
     """The options that the command line itself names."""
-    given = ParameterSource.COMMANDLINE
-    return {name for name in ctx.params if ctx.get_parameter_source(name) is given}
+    return {
+        name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
+    }
 
 
 def _format(*forms: str) -> Callable[[Any], Any]:
     return click.option(
-        "--format", "form", default=forms[0], show_default=True, type=click.Choice(forms)
+        "--format",
+        "form",
+        default=forms[0],
+        show_default=True,
+        type=click.Choice(forms),
+        help="output format",
     )
 
 
-_backends = click.option("--backends", metavar="NAMES", help="default: all that are available here")
-_seed = click.option("--seed", default=0, show_default=True, help="of the random order")
+_backends = click.option(
+    "--backends", metavar="NAMES", help="comma-separated names; default: all that are available"
+)
+_seed = click.option("--seed", default=0, show_default=True, help="seed of the run order")
 
 
 def _shapes(help_text: str) -> Callable[[Any], Any]:
-    return click.option("--shapes", metavar="SPECS", help=f"DAG shapes, {help_text}")
+    return click.option("--shapes", metavar="SPECS", help=help_text)
 
 
 _kernel = click.option(
@@ -56,24 +64,24 @@ _kernel = click.option(
     default="sleep,python-cpu,native-cpu",
     show_default=True,
     metavar="SPECS",
-    help="what a task does, as sleep:20ms,noop; 20ms if no length is given",
+    help="what a task does, for example sleep:20ms,noop; the default length is 20ms",
 )
 _workflow = click.option(
     "--workflow",
     multiple=True,
     metavar="PATH",
-    help="a recorded workflow in WfFormat, or a folder of them; may be given again",
+    help="recorded workflow in WfFormat, or a folder of them; repeatable",
 )
 _scale = click.option(
     "--scale",
     type=float,
     metavar="FACTOR",
-    help="of recorded times; default: each workflow is a second of work",
+    help="multiply recorded task times; default: 1 s of total work per workflow",
 )
 
 
 @main.command()
-@_shapes("as fan-in:width=8,stencil; see: bench list; default: fan-in,diamond")
+@_shapes("DAG shapes, for example fan-in:width=8,stencil; see: bench list; default: fan-in,diamond")
 @_kernel
 @_workflow
 @_scale
@@ -81,113 +89,124 @@ _scale = click.option(
 @click.option(
     "--max-workers",
     metavar="NUMBERS",
-    help="default: 1, 2, 4 ... up to the CPU count; 2 and 4 times it for tasks that wait",
+    help="default: 1, 2, 4 ... up to the CPU count; for tasks that wait also 2 and 4 times that",
 )
 @click.option(
     "--blocks",
     type=click.IntRange(1),
-    help="how often each case is measured; an interval needs at least 5; default: 7",
+    help="how often each case is measured; intervals need at least 5; default: 7",
 )
 @_seed
-@click.option("--budget", metavar="TIME", help="as many blocks as fit into it, as 90s or 2m")
+@click.option("--budget", metavar="TIME", help="measure as many blocks as fit into it, e.g. 90s")
 @click.option(
     "--precision",
     type=float,
     metavar="PART",
-    help="go on until all intervals are so narrow, as 0.03 for 3 % either way",
+    help="stop when every interval is within this fraction, e.g. 0.03 for 3 %",
 )
 @click.option(
     "--blas-threads",
     default=1,
     show_default=True,
     type=click.IntRange(1),
-    help="threads that BLAS libraries may use in each worker",
+    help="threads that BLAS libraries may use per worker",
 )
-@_output("where results go; default: a new folder under bench-results/")
+@_output("folder for the results; default: a new one in bench-results/")
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="go on with the interrupted run in this folder, with its options",
+    help="continue the interrupted run in this folder, with its options",
 )
 @click.option(
-    "--dry-run", is_flag=True, help="print the plan and how long it takes; measure nothing"
+    "--dry-run", is_flag=True, help="print the plan and its estimated time; measure nothing"
 )
-@click.option("--strict", is_flag=True, help="exit with 4 when the machine was not quiet enough")
+@click.option("--strict", is_flag=True, help="exit with 4 if the machine was not quiet enough")
 @click.option(
     "--log-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="log of the runs and of what tasks log; written between the runs",
+    help="log file for the runs and for records of the tasks; written between runs",
 )
 @click.option(
     "--log-level",
     default="info",
     show_default=True,
     type=click.Choice(["debug", "info", "warning"]),
+    help="least severe records in the log file",
 )
-@click.option("-q", "--quiet", is_flag=True, help="print the folder only, and no progress")
+@click.option("-q", "--quiet", is_flag=True, help="print only the folder, and no progress")
 @click.pass_context
 def run(ctx: click.Context, /, **values: Any) -> None:
     """Measure shapes x kernels x backends x workers and write a report.
 
-    Writes results.jsonl, the speedup and CPU figures (SVG and PNG) and report.md into a folder
-    that has no results yet. Ctrl-C stops it and reports what has been measured so far.
+    Writes results.jsonl, the speedup and CPU figures (SVG and PNG) and report.md into a folder that
+    has no results yet. Ctrl-C stops the run and reports what has been measured so far.
 
     \b
     Example: bench run --shapes fan-in:width=16,chain --kernel sleep:5ms
     """
     from dataclasses import fields, replace
 
-    began = values["resume"] and threads_of(values["resume"] / "results.jsonl")
-    limit_blas_threads(began or values["blas_threads"])  # before numpy is imported
+    resumed_threads = values["resume"] and blas_threads_of(values["resume"] / "results.jsonl")
+    limit_blas_threads(resumed_threads or values["blas_threads"])  # before numpy is imported
 
-    from bench.commands.run import Settings
+    from bench.commands.run import RunOutput
     from bench.commands.run import run as run_
-    from bench.measure.plan import Options
+    from bench.measure.plan import RunOptions
 
-    settings = Settings(**{field.name: values.pop(field.name) for field in fields(Settings)})
+    settings = RunOutput(**{field.name: values.pop(field.name) for field in fields(RunOutput)})
     named = _named(ctx)
     if settings.resume is not None and "output" not in named:
-        settings = replace(settings, output=None)  # where new runs usually go
+        settings = replace(settings, output=None)  # a configured folder is for new runs
     given = {name: value for name, value in values.items() if name in named}
-    sys.exit(run_(Options(**values), given, settings))
+    sys.exit(run_(RunOptions(**values), given, settings))
 
 
 @main.command()
-@_shapes("as fan-in:width=8,stencil; default: a fan-in, a chain of diamonds, a chain")
+@_shapes(
+    "DAG shapes, for example fan-in:width=8,stencil; default: fan-in, chain of diamonds, chain"
+)
 @_kernel
 @_workflow
 @_scale
-@click.option("--graph", metavar="MODULE:FUNCTION", help="my own tasks: it returns a Graph")
-@click.option("--pipeline", metavar="NAME", help="a ZenML pipeline, from its past runs")
+@click.option("--graph", metavar="MODULE:FUNCTION", help="function of yours that returns a Graph")
+@click.option("--pipeline", metavar="NAME", help="ZenML pipeline, judged by its past runs")
 @click.option(
     "--steps",
     default="wait",
     show_default=True,
     type=click.Choice(["wait", "compute", "python"]),
-    help="of --pipeline: wait for others, compute outside of Python, or in Python",
+    help="what the steps of --pipeline do: wait, compute outside of Python, or in Python",
 )
 @click.option(
-    "--results", type=click.Path(path_type=Path), metavar="PATH", help="what bench run has measured"
+    "--results",
+    type=click.Path(path_type=Path),
+    metavar="PATH",
+    help="results of bench run to recommend from",
 )
 @_backends
 @click.option(
-    "--max-workers", metavar="NUMBERS", help="to choose from; default: as many as may help"
+    "--max-workers", metavar="NUMBERS", help="worker counts to consider; default: all that may help"
 )
 @_seed
 @click.option(
-    "--no-verify", "verify", is_flag=True, flag_value=False, default=True, help="only predict"
+    "--no-verify",
+    "verify",
+    is_flag=True,
+    flag_value=False,
+    default=True,
+    help="predict without measuring the candidates",
 )
 @click.option("--json", "form", flag_value="json", help="print JSON")
 @_output("also write a figure and JSON into this folder")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")
 @click.pass_context
 def recommend(ctx: click.Context, /, **values: Any) -> None:
-    """Pick the backend and max_workers: for a mix of kernels, or for my own graph.
+    """Pick the backend and max_workers for a mix of kernels, or for a graph of yours.
 
-    Measures what tasks and backends take here, predicts every number of workers by simulating the
-    graph, and runs only the candidates. The exit code is 4 when it cannot tell.
+    Measures how long tasks and backends take here, predicts every number of workers by simulating
+    the graph, and runs only the candidates. The exit code is 4 if it cannot tell.
 
     \b
     Example: bench recommend --shapes stencil --kernel native-cpu:5ms
@@ -196,19 +215,21 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
 
     from dataclasses import fields
 
-    from bench.commands.recommend import Settings
+    from bench.commands.recommend import RecommendRequest
     from bench.commands.recommend import recommend as recommend_
-    from bench.measure.plan import Options
+    from bench.measure.plan import RunOptions
 
     values["form"] = values["form"] or "text"
-    settings = Settings(**{field.name: values.pop(field.name) for field in fields(Settings)})
-    sys.exit(recommend_(Options(**values), settings, _named(ctx)))
+    request = RecommendRequest(
+        **{field.name: values.pop(field.name) for field in fields(RecommendRequest)}
+    )
+    sys.exit(recommend_(RunOptions(**values), request, _named(ctx)))
 
 
 @main.command()
 @click.argument("results", type=click.Path(path_type=Path))
-@_output("where figures and page go; default: beside the results")
-@click.option("-q", "--quiet", is_flag=True, help="print the folder only")
+@_output("folder for figures and page; default: beside the results")
+@click.option("-q", "--quiet", is_flag=True, help="print only the folder")
 def report(results: Path, output: Path | None, quiet: bool) -> None:
     """Draw the report of RESULTS again: a results.jsonl, or a folder with one.
 
@@ -227,22 +248,22 @@ def report(results: Path, output: Path | None, quiet: bool) -> None:
     default=0.05,
     show_default=True,
     metavar="PART",
-    help="a change must be larger to count",
+    help="smallest relative change that counts",
 )
 @click.option(
     "--against",
     default="baseline",
     show_default=True,
     type=click.Choice(["baseline", "clock"]),
-    help="times over each run's own sequential baseline, or as they are",
+    help="compare times over each run's own sequential baseline, or plain times",
 )
-@click.option("--force", is_flag=True, help="compare two machines or configurations")
+@click.option("--force", is_flag=True, help="compare even two machines or configurations")
 @_format("text", "json", "markdown")
 @_output("also write a page, JSON and a forest plot into this folder")
 def compare(**values: Any) -> None:
-    """Say of each case whether NEW is faster or slower than OLD, the same, or inconclusive.
+    """Judge for each case whether NEW is faster or slower than OLD, the same, or inconclusive.
 
-    Both are results.jsonl files, or folders with one. The exit code is 3 when a case got slower.
+    Both are results.jsonl files, or folders with one. The exit code is 3 if a case got slower.
     """
     from bench.commands.compare import compare as compare_
 
@@ -255,11 +276,17 @@ def compare(**values: Any) -> None:
     default="native-cpu",
     show_default=True,
     metavar="NAME",
-    help="what a task does; one that keeps a CPU busy",
+    help="what a task does; must keep a CPU busy",
 )
 @_backends
 @click.option("--max-workers", type=click.IntRange(2), help="default: the CPU count")
-@click.option("--blocks", default=7, show_default=True, type=click.IntRange(1))
+@click.option(
+    "--blocks",
+    default=7,
+    show_default=True,
+    type=click.IntRange(1),
+    help="how often each length is measured; intervals need at least 5",
+)
 @_seed
 @_format("text", "json")
 @_output("also write samples (JSON) and the efficiency curve into this folder")
@@ -267,14 +294,15 @@ def compare(**values: Any) -> None:
 def metg(**values: Any) -> None:
     """Find the shortest tasks that are worth running in parallel here.
 
-    METG(75 %) is the length of a task from which on a backend reaches 75 % of what independent
+    METG(75 %) is the shortest task length at which a backend still reaches 75 % of what independent
     processes do on this machine. Takes half a minute on 2 CPUs.
     """
     limit_blas_threads(1)  # before numpy is imported
 
+    from bench.commands.metg import MetgRequest
     from bench.commands.metg import metg as metg_
 
-    metg_(**values)
+    metg_(MetgRequest(**values))
 
 
 @main.command()
@@ -282,8 +310,8 @@ def metg(**values: Any) -> None:
 def doctor(form: str) -> None:
     """Show what this machine can do, what limits it, and what may spoil a measurement.
 
-    Takes a few seconds, since it measures: what independent processes reach together, what else
-    uses the CPUs now, what starting a process costs.
+    Takes a few seconds, because it measures: the joint speed of independent processes, the CPU time
+    of other programs, the time to start a process.
     """
     from bench.commands.doctor import doctor as doctor_
 
@@ -292,7 +320,7 @@ def doctor(form: str) -> None:
 
 @main.command("list")
 def list_() -> None:
-    """Show shapes, kernels and backends, and why one is not available here."""
+    """Show shapes, kernels and backends, and why a backend is not available here."""
     from bench.commands.listing import listing
 
     listing()
@@ -300,7 +328,7 @@ def list_() -> None:
 
 @main.group("zenml")
 def zenml_() -> None:
-    """The thread-pool backend as a ZenML orchestrator: run a pipeline's steps side by side."""
+    """The thread-pool backend as a ZenML orchestrator: run a pipeline's steps in parallel."""
 
 
 @zenml_.command("install")

@@ -1,1 +1,1 @@
-"""What the commands do, a module each; `bench/cli.py` reads their options."""
+"""What the commands do, a module each; `bench/cli` reads their options."""

@@ -10,12 +10,12 @@ import click
 
 from bench.analysis.comparison import CLOCK, SLOWER, Change, Comparison
 from bench.analysis.comparison import compare as compare_
-from bench.commands.report import wrapped
-from bench.machine.noise import Verdict, judge
+from bench.analysis.steadiness import judge
+from bench.commands.exit_codes import REGRESSION
+from bench.commands.terminal import wrapped
+from bench.machine.noise import Verdict
 from bench.results.store import read_results
 from reports.comparison import markdown, write_comparison
-
-REGRESSION = 3
 
 
 def compare(
@@ -27,50 +27,52 @@ def compare(
     form: str,
     output: Path | None,
 ) -> int:
-    """Compares and prints; the exit code: 3 where something got slower.
+    """Compares and prints; the exit code is 3 if a case got slower.
 
     Args:
         old, new: results files, or the folders that they are in.
         form: text, json or markdown.
         output: the folder for page, JSON and forest plot, if they are wanted.
     """
-    results = read_results(old), read_results(new)
-    for each in results:
-        for warning in each.warnings:
+    runs = read_results(old), read_results(new)
+    for run in runs:
+        for warning in run.warnings:
             click.echo(f"Warning: {warning}", err=True)
-    found = compare_(*results, threshold, against, force)
-    verdicts = judge(results[0]), judge(results[1])
+    comparison = compare_(*runs, threshold, against, force)
+    verdicts = judge(runs[0]), judge(runs[1])
     if output is not None:
-        write_comparison(found, verdicts, output)
-        (output / "compare.json").write_text(_json(found, verdicts) + "\n", encoding="utf-8")
+        write_comparison(comparison, verdicts, output)
+        content = _json(comparison, verdicts) + "\n"
+        (output / "compare.json").write_text(content, encoding="utf-8")
     if form == "json":
-        click.echo(_json(found, verdicts))
+        click.echo(_json(comparison, verdicts))
     elif form == "markdown":
-        click.echo(markdown(found, verdicts))
+        click.echo(markdown(comparison, verdicts))
     else:
-        _show(found, verdicts)
+        _show(comparison, verdicts)
         if output is not None:
             click.echo(f"\nReport: {output / 'compare.md'}")
-    return REGRESSION if found.of(SLOWER) else 0
+    return REGRESSION if comparison.of(SLOWER) else 0
 
 
-def _show(found: Comparison, verdicts: tuple[Verdict, Verdict]) -> None:
-    for difference in found.differences:
+def _show(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> None:
+    for difference in comparison.differences:
         wrapped(f"Warning: {difference}")
-    what = "time for a unit of work" if found.against == CLOCK else "time over that of sequential"
+    is_clock = comparison.against == CLOCK
+    what = "time per unit of work" if is_clock else "time over that of sequential"
     wrapped(f"new / old of the {what}, with its 95 % interval; above 1 is slower")
     click.echo("  backend    workers  ratio  95 % interval  verdict")
     group = None
-    for change in found.changes:
+    for change in comparison.changes:
         if (change.case.shape, change.case.kernel) != group:
             group = change.case.shape, change.case.kernel
             click.echo(f"\n{group[0]}, {group[1]}")
         click.echo(_line(change))
-    for name, cases in (("OLD", found.only_old), ("NEW", found.only_new)):
+    for name, cases in (("OLD", comparison.only_old), ("NEW", comparison.only_new)):
         for case in cases:
             click.echo(f"only in {name}: {case}")
     click.echo()
-    wrapped(found.finding)
+    wrapped(comparison.finding)
     for name, verdict in zip(("OLD", "NEW"), verdicts, strict=True):
         click.echo()
         wrapped(f"{name}: {verdict}")
@@ -85,16 +87,15 @@ def _line(change: Change) -> str:
     )
 
 
-def _json(found: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
+def _json(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
     content: dict[str, Any] = {
-        "against": found.against,
-        "threshold": found.threshold,
-        "finding": found.finding,
+        "against": comparison.against,
+        "threshold": comparison.threshold,
+        "finding": comparison.finding,
         "noise": {
-            name: {"level": verdict.level, "reasons": [reason.text for reason in verdict.reasons]}
-            for name, verdict in zip(("old", "new"), verdicts, strict=True)
+            name: verdict.as_json() for name, verdict in zip(("old", "new"), verdicts, strict=True)
         },
-        "differences": found.differences,
+        "differences": comparison.differences,
         "cases": [
             {
                 "shape": change.case.shape,
@@ -106,9 +107,9 @@ def _json(found: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
                 "high": change.ratio.high,
                 "verdict": change.verdict,
             }
-            for change in found.changes
+            for change in comparison.changes
         ],
-        "only_old": [str(case) for case in found.only_old],
-        "only_new": [str(case) for case in found.only_new],
+        "only_old": [str(case) for case in comparison.only_old],
+        "only_new": [str(case) for case in comparison.only_new],
     }
     return json.dumps(content, indent=2)

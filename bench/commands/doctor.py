@@ -1,4 +1,4 @@
-"""`bench doctor`: what this machine can do, and what may be in the way."""
+"""`bench doctor`: what this machine can do, and what may spoil a measurement."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ NAME_WIDTH = 24
 
 
 def doctor(form: str) -> None:
-    """Prints the facts as they are found; advice stands below what it is about."""
+    """Prints the facts one by one, each with its advice below it."""
     if form == "json":
         click.echo(json.dumps([asdict(fact) for fact in examine()], indent=1))
         return

@@ -17,20 +17,23 @@ import click
 from bench import BenchError
 from bench.analysis.estimates import Estimate
 from bench.analysis.summary import finding_of, summarise
-from bench.commands.report import is_terminal, wrapped
-from bench.machine.noise import UNUSABLE, judge
-from bench.measure.plan import Options, plan, worker_counts
+from bench.commands.exit_codes import UNSURE
+from bench.commands.terminal import progress, wrapped
+from bench.machine.noise import UNUSABLE
+from bench.measure.plan import Plan, RunOptions, plan
 from bench.measure.prepared import graph_of
 from bench.predict.profiler import Profiler
+from bench.predict.worker_counts import parsed_counts
 from bench.recommend.advisor import Advisor
 from bench.recommend.recommendation import Candidate, Recommendation
 from bench.results.store import read_results
+from bench.workloads.duration import shown
 from bench.workloads.kernels import calibrate
 from executors import Graph, usable_cpus
-from reports.markdown import duration
+from executors.backends import SIMULATED
+from executors.core.records import describe
 from reports.recommendation import draw_recommendations
 
-CANNOT_TELL = 4
 SHAPES = "fan-in:width=16,diamond-chain,chain"
 RUN = {"backends", "max_workers", "seed", "verify"}
 SHAPED = {*RUN, "shapes", "kernel", "workflow", "scale"}
@@ -38,8 +41,8 @@ ONLY_WITH = {"graph": RUN, "pipeline": {"max_workers", "steps"}, "results": set[
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What to recommend for, and how; one of graph, pipeline and results, or none.
+class RecommendRequest:
+    """What to recommend for, and how; at most one of graph, pipeline and results.
 
     Attributes:
         graph: module:function, whose function returns a Graph.
@@ -57,33 +60,33 @@ class Settings:
     quiet: bool
 
 
-def recommend(options: Options, settings: Settings, named: Collection[str]) -> int:
-    """Measures, prints and, if a folder is given, draws; the exit code: 4 if it cannot tell.
+def recommend(options: RunOptions, request: RecommendRequest, named: Collection[str]) -> int:
+    """Measures, prints and, if a folder is given, draws; the exit code is 4 if it cannot tell.
 
     Args:
-        named: the options that the command line names.
+        named: the options on the command line.
     """
     _check_options(named)
-    if "simulated" in (options.backends or "").split(","):
+    if SIMULATED in (options.backends or "").split(","):
         raise BenchError("--backends simulated runs nothing, so it is never recommended")
-    if settings.output is not None:
-        settings.output.mkdir(parents=True, exist_ok=True)
-    found: list[Recommendation] = []
+    if request.output is not None:
+        request.output.mkdir(parents=True, exist_ok=True)
+    advice: list[Recommendation] = []
     try:
-        with _answer_alone(settings.form == "json"):
-            for each in _recommendations(options, settings):
-                found.append(each)
-                if settings.form == "text":
-                    _show(each)
-    finally:  # what is finished when it is interrupted is not lost
-        if found:
-            _write(found, settings)
-    return 0 if all(each.pick for each in found) else CANNOT_TELL
+        with _answer_alone(request.form == "json"):
+            for recommendation in _recommendations(options, request):
+                advice.append(recommendation)
+                if request.form == "text":
+                    _show(recommendation)
+    finally:  # an interrupt must not lose finished recommendations
+        if advice:
+            _write(advice, request)
+    return 0 if all(recommendation.pick for recommendation in advice) else UNSURE
 
 
 @contextmanager
 def _answer_alone(wanted: bool) -> Iterator[None]:
-    """What tasks and libraries print goes to standard error, if nothing but JSON is wanted."""
+    """Keeps standard output for JSON: what tasks and libraries print goes to standard error."""
     if not wanted or sys.stdout is None:
         yield
         return
@@ -94,23 +97,23 @@ def _answer_alone(wanted: bool) -> Iterator[None]:
         kept = os.dup(1)
         stack.callback(os.close, kept)
         stack.callback(os.dup2, kept, 1)
-        os.dup2(2 if sys.stderr else nowhere.fileno(), 1)  # that of the workers
+        os.dup2(2 if sys.stderr else nowhere.fileno(), 1)  # the one that workers inherit
         yield
 
 
-def _write(found: Sequence[Recommendation], settings: Settings) -> None:
-    text = json.dumps([_content(each) for each in found], indent=1)
-    if settings.form == "json":
+def _write(advice: Sequence[Recommendation], request: RecommendRequest) -> None:
+    text = json.dumps([_content(recommendation) for recommendation in advice], indent=1)
+    if request.form == "json":
         click.echo(text)
-    if settings.output is not None:
-        (settings.output / "recommend.json").write_text(text + "\n", encoding="utf-8")
-        draw_recommendations(found, usable_cpus(), settings.output / "recommend")
-        if settings.form == "text":
-            click.echo(f"Figure, also as PNG, and JSON: {settings.output / 'recommend.svg'}")
+    if request.output is not None:
+        (request.output / "recommend.json").write_text(text + "\n", encoding="utf-8")
+        draw_recommendations(advice, usable_cpus(), request.output / "recommend")
+        if request.form == "text":
+            click.echo(f"Figure, also as PNG, and JSON: {request.output / 'recommend.svg'}")
 
 
 def _check_options(named: Collection[str]) -> None:
-    """An option that would do nothing is a mistake."""
+    """Refuses options that would have no effect."""
     sources = [name for name in ONLY_WITH if name in named]
     if len(sources) > 1:
         raise BenchError(f"--{sources[0]} and --{sources[1]} are two questions; ask one at a time")
@@ -118,181 +121,190 @@ def _check_options(named: Collection[str]) -> None:
     useless = sorted((SHAPED | {"steps"}) & set(named) - ONLY_WITH.get(source, SHAPED))
     if useless:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in useless)
-        raise BenchError(f"{words}: does nothing beside --{source}; leave it out")
+        raise BenchError(f"{words}: has no effect with --{source}; leave it out")
 
 
-def _recommendations(options: Options, settings: Settings) -> Iterator[Recommendation]:
-    if settings.pipeline is not None:
+def _recommendations(options: RunOptions, request: RecommendRequest) -> Iterator[Recommendation]:
+    if request.pipeline is not None:
         from bench.recommend.pipelines import recommend_for_pipeline
 
-        yield recommend_for_pipeline(settings.pipeline, _numbers(options), settings.steps)
-        return
-    if settings.results is not None:
-        yield from _measured(settings.results)
-        return
-    if options.shapes is None and not options.workflow:
-        options = replace(options, shapes=SHAPES)
-    planned = plan(options, usable_cpus())
+        yield recommend_for_pipeline(request.pipeline, _numbers(options), request.steps)
+    elif request.results is not None:
+        yield from _from_results(request.results)
+    else:
+        if options.shapes is None and not options.workflow:
+            options = replace(options, shapes=SHAPES)
+        planned = plan(options, usable_cpus())
+        if request.graph is not None:
+            yield _for_graph(load_graph(request.graph), planned, request)
+        else:
+            yield from _for_shapes(planned, request)
+
+
+def _for_graph(graph: Graph, planned: Plan, request: RecommendRequest) -> Recommendation:
     names = list(dict.fromkeys(case.backend for case in planned.cases))
-    if settings.graph is not None:
-        graph = load_graph(settings.graph)
-        with Profiler(names) as profiler:
-            advisor = Advisor(profiler, options.seed)
-            views = profiler.views_of(graph)
-            yield advisor.recommend(
-                settings.graph, graph, views, _numbers(options), settings.verify
-            )
-        return
+    with Profiler(names) as profiler:
+        advisor = Advisor(profiler, planned.options.seed)
+        models = profiler.task_models_of(graph)
+        counts = _numbers(planned.options)
+        return advisor.recommend(str(request.graph), graph, models, counts, request.verify)
+
+
+def _for_shapes(planned: Plan, request: RecommendRequest) -> Iterator[Recommendation]:
+    names = list(dict.fromkeys(case.backend for case in planned.cases))
     pairs = list(dict.fromkeys((case.shape, case.kernel) for case in planned.cases))
     shapes = {shape.text: shape for shape in planned.shapes}
     kernels = {kernel.text: kernel for kernel in planned.kernels}
+    counts = _numbers(planned.options)
     with (
-        click.progressbar(
-            pairs,
-            label=f"{len(pairs)} graphs",
-            file=sys.stderr,
-            hidden=settings.quiet or not is_terminal(sys.stderr),
-            width=20,
-        ) as bar,
+        progress(len(pairs), f"{len(pairs)} graphs", request.quiet) as bar,
         Profiler(names) as profiler,
     ):
-        advisor = Advisor(profiler, options.seed)
-        for shape, kernel in bar:
+        advisor = Advisor(profiler, planned.options.seed)
+        for shape, kernel in pairs:
             work = calibrate(kernels[kernel])
             graph = graph_of(shapes[shape], kernels[kernel], work)
-            views = profiler.views(kernels[kernel], work)
+            models = profiler.task_models(kernels[kernel], work)
             name = f"{shape}, {kernel}"
-            yield advisor.recommend(name, graph, views, _numbers(options), settings.verify)
+            yield advisor.recommend(name, graph, models, counts, request.verify)
+            bar.update(1)
 
 
-def _numbers(options: Options) -> list[int] | None:
-    return None if options.max_workers is None else worker_counts(options.max_workers)
+def _numbers(options: RunOptions) -> list[int] | None:
+    return None if options.max_workers is None else parsed_counts(options.max_workers)
 
 
 def load_graph(spec: str) -> Graph:
-    """The graph that module:function returns; modules of the current folder are found as well.
+    """The graph that module:function returns; modules in the current folder are found, too.
 
     Raises:
-        BenchError: there is no such function, it fails, or what it returns is no Graph.
+        BenchError: there is no such function, it fails, or it does not return a Graph.
     """
     module_name, _, function = spec.partition(":")
     if not module_name or not function:
-        raise BenchError(f"--graph is module:function, as my_tasks:make_graph, not {spec!r}")
+        raise BenchError(f"--graph must be module:function, like my_tasks:make_graph, not {spec!r}")
     sys.path.insert(0, str(Path.cwd()))
     try:
         module = import_module(module_name)
     except (Exception, SystemExit) as error:
-        raise BenchError(f"--graph {spec}: cannot import {module_name} ({_told(error)})") from error
+        raise BenchError(
+            f"--graph {spec}: cannot import {module_name} ({describe(error)})"
+        ) from error
     make = getattr(module, function, None)
     if not callable(make):
         raise BenchError(f"--graph {spec}: {module_name} has no function {function}")
     try:
-        made = make()
+        graph = make()
     except (Exception, SystemExit) as error:
-        raise BenchError(f"--graph {spec}: {function}() failed ({_told(error)})") from error
-    if not isinstance(made, Graph):
-        raise BenchError(f"--graph {spec}: {function}() gave {type(made).__name__}, no Graph")
-    return made
+        raise BenchError(f"--graph {spec}: {function}() failed ({describe(error)})") from error
+    if not isinstance(graph, Graph):
+        raise BenchError(
+            f"--graph {spec}: {function}() must return a Graph, not {type(graph).__name__}"
+        )
+    return graph
 
 
-def _told(error: BaseException) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-def _measured(path: Path) -> Iterator[Recommendation]:
-    """What a finished `bench run` says."""
+def _from_results(path: Path) -> Iterator[Recommendation]:
+    """What a finished `bench run` recommends."""
     results = read_results(path)
-    verdict = judge(results)
-    for group in summarise(results):
-        rows = [row for row in group.rows if not row.is_simulated]
-        if len(rows) == 1:
+    summary = summarise(results)
+    is_unusable = summary.verdict.level == UNUSABLE
+    for group in summary.groups:
+        if len(group.measured) == 1:
             raise BenchError(f"{path} has only sequential runs; there is nothing to choose from")
         candidates = {
-            row: Candidate(row.case.backend, row.case.workers, None, row.wall_s) for row in rows
+            row: Candidate(row.case.backend, row.case.workers, None, row.wall_s)
+            for row in group.measured
         }
-        made = [each for each in results.measurements if each.case == rows[0].case]
-        is_unusable = verdict.level == UNUSABLE
+        baseline = group.measured[0].case
+        runs = [run for run in results.measurements if run.case == baseline]
         finding = finding_of(group)
         yield Recommendation(
             name=f"{group.shape}, {group.kernel}",
             pick=None if is_unusable else candidates[group.pick],
             runner_up=candidates[group.rival] if group.rival else None,
             candidates=tuple(candidates.values()),
-            span_s=min(each.span_s for each in made),
-            work_s=min(each.work_s for each in made),
+            span_s=min(run.span_s for run in runs),
+            work_s=min(run.work_s for run in runs),
             parallelism=group.bound(),
             regret=None,
-            reason=f"The machine was too noisy. {verdict}"
+            reason=f"The machine was too noisy. {summary.verdict}"
             if is_unusable
             else f"{finding[0].upper()}{finding[1:]}.",
-            verdict=verdict,
+            verdict=summary.verdict,
         )
 
 
-def _show(found: Recommendation) -> None:
-    click.echo(f"{found.name}: {found.pick or 'cannot tell'}")
-    columns = [name for name in ("predicted", "measured") if any(_estimates(found, name))]
+# -- showing --------------------------------------------------------------------------------------
+
+
+def _show(advice: Recommendation) -> None:
+    click.echo(f"{advice.name}: {advice.pick or 'cannot tell'}")
+    columns = [name for name in ("predicted", "measured") if any(_estimates(advice, name))]
     heads = "".join(f"  {name + ' (range)':<20}" for name in columns)
     click.echo(f"  backend    workers{heads}".rstrip())
-    for each in found.candidates:
-        mark = "*" if each is found.pick else " "
-        cells = "".join(f"  {_with_range(getattr(each, name)):<20}" for name in columns)
-        click.echo(f"{mark} {each.backend:<10} {each.workers:>7}{cells}".rstrip())
+    for candidate in advice.candidates:
+        mark = "*" if candidate is advice.pick else " "
+        cells = "".join(f"  {_with_range(getattr(candidate, name)):<20}" for name in columns)
+        click.echo(f"{mark} {candidate.backend:<10} {candidate.workers:>7}{cells}".rstrip())
     click.echo()
-    if found.pick is not None and found.runner_up is not None:
-        slower = found.runner_up.seconds / found.pick.seconds
-        wrapped(
-            f"Runner-up, the best of another backend: {found.runner_up},"
-            f" {_seconds(found.runner_up)} ({slower:.2f} times as long)."
+    for paragraph in _paragraphs(advice):
+        wrapped(paragraph)
+    if advice.command is not None:
+        click.echo(f"To use it:\n  {advice.command}")
+    click.echo()
+
+
+def _paragraphs(advice: Recommendation) -> Iterator[str]:
+    pick, runner_up = advice.pick, advice.runner_up
+    if pick is not None and runner_up is not None:
+        slower = runner_up.seconds / pick.seconds
+        yield (
+            f"Runner-up, the best of another backend: {runner_up}, {_seconds(runner_up)}"
+            f" ({slower:.2f} times as long)."
         )
-    if found.pick not in (None, found.sequential):
-        wrapped(f"{found.speedup:.2f} times as fast as sequential, {_seconds(found.sequential)}.")
-    wrapped(found.reason)
-    if found.regret is not None and found.pick is not None:
-        by = f"at most {100 * found.regret:.0f} %" if found.regret >= 0.005 else "not"
-        wrapped(f"Surely {by} slower than any other that was measured.")
-    limits = f"Critical path: {duration(found.span_s)}; all tasks: {duration(found.work_s)}"
-    if found.bound_s is not None:
-        limits += f"; so {found.pick} would need at least {duration(found.bound_s)}"
-    wrapped(f"{limits}.")
-    for sentence in found.left_out:
-        wrapped(f"Left out: {sentence}")
-    if not found.verdict.is_clean and found.pick is not None:
-        wrapped(str(found.verdict))
-    if found.command is not None:
-        click.echo(f"To use it:\n  {found.command}")
-    click.echo()
+    if pick not in (None, advice.sequential):
+        yield f"{advice.speedup:.2f} times as fast as sequential, {_seconds(advice.sequential)}."
+    yield advice.reason
+    if advice.regret is not None and pick is not None:
+        by = f"at most {100 * advice.regret:.0f} %" if advice.regret >= 0.005 else "not"
+        yield f"Surely {by} slower than any other that was measured."
+    limits = f"Critical path: {shown(advice.span_s)}; all tasks: {shown(advice.work_s)}"
+    if advice.bound_s is not None:
+        limits += f"; so {pick} would need at least {shown(advice.bound_s)}"
+    yield f"{limits}."
+    for sentence in advice.left_out:
+        yield f"Left out: {sentence}"
+    if not advice.verdict.is_clean and pick is not None:
+        yield str(advice.verdict)
 
 
-def _estimates(found: Recommendation, name: str) -> list[Estimate]:
-    made = [getattr(each, name) for each in found.candidates]
-    return [each for each in made if each is not None]
+def _estimates(advice: Recommendation, name: str) -> list[Estimate]:
+    estimates = [getattr(candidate, name) for candidate in advice.candidates]
+    return [estimate for estimate in estimates if estimate is not None]
 
 
 def _seconds(candidate: Candidate) -> str:
     how = "measured" if candidate.wall_s else "predicted"
-    return f"{duration(candidate.seconds)} {how}"
+    return f"{shown(candidate.seconds)} {how}"
 
 
 def _with_range(estimate: Estimate | None) -> str:
-    """As 190 ms (184-195): all of it in the same unit."""
+    """For example 190 ms (184-195): all of it in the same unit."""
     if estimate is None:
         return ""
-    value, unit = duration(estimate.value).split()
+    value, unit = shown(estimate.value).split()
     if estimate.low is None or estimate.high is None or not estimate.value:
         return f"{value} {unit}"
     factor = float(value) / estimate.value
     return f"{value} {unit} ({factor * estimate.low:.3g}-{factor * estimate.high:.3g})"
 
 
-def _content(found: Recommendation) -> dict[str, Any]:
-    content = asdict(found)
-    for candidate, made in zip(content["candidates"], found.candidates, strict=True):
-        candidate["measured"] = asdict(made.measured) if made.measured else None
-    content["noise"] = {
-        "level": found.verdict.level,
-        "reasons": [each.text for each in found.verdict.reasons],
-    }
-    content["speedup"] = found.speedup
+def _content(advice: Recommendation) -> dict[str, Any]:
+    content = asdict(advice)
+    for values, candidate in zip(content["candidates"], advice.candidates, strict=True):
+        values["measured"] = asdict(candidate.measured) if candidate.measured else None
+    content["noise"] = advice.verdict.as_json()
+    content["speedup"] = advice.speedup
     del content["verdict"]
     return content

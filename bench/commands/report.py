@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
-from typing import TextIO
 
 import click
 
-from bench.analysis.summary import Group, finding, shortfall, summarise
-from bench.machine.noise import Verdict, judge
+from bench.analysis.summary import Group, Summary, summarise
+from bench.commands.terminal import wrapped
+from bench.machine.noise import Verdict
 from bench.results.store import read_results
+from bench.workloads.duration import in_milliseconds
 from reports import write_report
-
-WIDEST = 100
 
 
 def report(source: Path, folder: Path | None, quiet: bool) -> Verdict:
@@ -27,54 +25,43 @@ def report(source: Path, folder: Path | None, quiet: bool) -> Verdict:
     results = read_results(source)
     for warning in results.warnings:
         click.echo(f"Warning: {warning}", err=True)
-    page = write_report(results, folder)
-    verdict = judge(results)
+    summary = summarise(results)
+    page = write_report(summary, folder)
     if quiet:
         click.echo(folder)
-        return verdict
-    groups = summarise(results)
-    for group in groups:
+    else:
+        _show(summary)
+        click.echo(f"Report: {page}")
+    return summary.verdict
+
+
+def _show(summary: Summary) -> None:
+    for group in summary.groups:
         click.echo("\n".join(_group_lines(group)) + "\n")
-    if any(row.is_simulated for group in groups for row in group.rows):
-        wrapped("~ was not measured: it is what a perfect scheduler would take on so many cores.")
+    if any(row.case.is_simulated for group in summary.groups for row in group.rows):
+        wrapped("~ was not measured: it is the time of a perfect scheduler on that many cores.")
         click.echo()
-    wrapped(finding(groups, int(results.header["cpus"])))
+    wrapped(summary.finding)
     click.echo()
-    wrapped(str(verdict))
+    wrapped(str(summary.verdict))
     click.echo()
-    if (missing := shortfall(results)) is not None:
-        click.echo(f"{missing}\n")
-    click.echo(f"Report: {page}")
-    return verdict
-
-
-def is_terminal(stream: TextIO | None) -> bool:
-    """A stream that was closed before the start is None."""
-    return stream is not None and stream.isatty()
-
-
-def wrapped(text: str) -> None:
-    """Prints a paragraph as wide as the terminal."""
-    width = min(WIDEST, shutil.get_terminal_size().columns)
-    click.echo(click.wrap_text(text, width))
+    if summary.shortfall is not None:
+        click.echo(f"{summary.shortfall}\n")
 
 
 def _group_lines(group: Group) -> list[str]:
     """One shape and kernel, in less than 60 columns; * marks the pick, ~ what is simulated."""
     lines = [
-        f"{group.shape}, {group.kernel}: at most {group.bound():.2f} times",
+        f"{group.shape}, {group.kernel}: speedup at most {group.bound():.2f}",
         "  backend    workers       time  speedup  95 % interval",
     ]
     for row in group.rows:
         low, high = row.speedup.low, row.speedup.high
         interval = "" if low is None else f"{low:.2f} to {high:.2f}"
-        mark = "*" if row is group.pick else "~" if row.is_simulated else " "
+        mark = "*" if row is group.pick else "~" if row.case.is_simulated else " "
+        time = in_milliseconds(row.median_s)
         lines.append(
-            f"{mark} {row.case.backend:<10} {row.case.workers:>7} {_milliseconds(row.median_s):>10}"
+            f"{mark} {row.case.backend:<10} {row.case.workers:>7} {time:>10}"
             f" {row.speedup.value:>8.2f}  {interval}".rstrip()
         )
     return lines
-
-
-def _milliseconds(seconds: float) -> str:
-    return f"{1e3 * seconds:.1f} ms" if seconds >= 0.01 else f"{1e3 * seconds:.3f} ms"

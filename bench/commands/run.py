@@ -15,26 +15,24 @@ from typing import Any, NoReturn
 import click
 
 from bench import BenchError
-from bench.commands.report import is_terminal, report
-from bench.machine.facts import describe_machine
+from bench.commands.exit_codes import FAILED, INTERRUPTED, TERMINATED, UNSURE
+from bench.commands.report import report
+from bench.commands.terminal import progress
+from bench.machine.facts import SAME_MACHINE, describe_machine
 from bench.measure.harness import measure
-from bench.measure.plan import Options, Plan, check_same, plan
-from bench.measure.prepared import Bench, prepare
+from bench.measure.plan import Plan, RunOptions, check_same, plan
+from bench.measure.prepared import PreparedPlan, prepare
 from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder
-from bench.workloads.duration import shown
+from bench.workloads.duration import estimated
 from executors import BackendError, RunFailed, usable_cpus
 from executors.logs import log_to_file
 
-FAILED = 1
-NOT_CLEAN = 4
-INTERRUPTED = 130
-TERMINATED = 143
 RESULTS_HOME = Path("bench-results")
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """How a run shows itself, and where it goes; nothing here changes what is measured."""
+class RunOutput:
+    """Where a run goes and how it is shown; nothing here changes what is measured."""
 
     output: Path | None
     resume: Path | None
@@ -45,19 +43,19 @@ class Settings:
     quiet: bool
 
 
-def run(options: Options, given: Mapping[str, Any], settings: Settings) -> int:
-    """Measures and reports; the exit code.
+def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> int:
+    """Measures and reports; returns the exit code.
 
     Args:
-        given: those of the options that were named, which a resumed run must have had as well.
+        given: the options on the command line, which a resumed run must have had as well.
     """
     if settings.dry_run and settings.resume is not None:
-        raise BenchError("--dry-run shows a new run: leave out --resume")
+        raise BenchError("--dry-run is for new runs; leave out --resume")
     if settings.dry_run:
         return _show_plan(prepare(plan(options, usable_cpus())))
     if settings.resume is not None:
         if settings.output is not None:
-            raise BenchError("--resume goes on in its own folder: leave out -o")
+            raise BenchError("--resume continues in its own folder; leave out -o")
         folder = settings.resume
         _check_log(folder, settings)
         status = _resume(folder, given, settings)
@@ -75,22 +73,22 @@ def run(options: Options, given: Mapping[str, Any], settings: Settings) -> int:
         click.echo(f"Interrupted; to draw the report: bench report {folder}", err=True)
         return INTERRUPTED
     if status:
-        click.echo(f"To go on with it: bench run --resume {folder}", err=True)
+        click.echo(f"To continue it: bench run --resume {folder}", err=True)
     elif settings.strict and not verdict.is_clean:
-        return NOT_CLEAN
+        return UNSURE
     return status
 
 
-def _check_log(folder: Path, settings: Settings) -> None:
+def _check_log(folder: Path, settings: RunOutput) -> None:
     log = settings.log_file
     if log is not None and log.resolve() == (folder / FILE_NAME).resolve():
-        raise BenchError(f"{log} is for the results; name another --log-file")
+        raise BenchError(f"{log} is the results file; name another --log-file")
 
 
-def _resume(folder: Path, given: Mapping[str, Any], settings: Settings) -> int:
+def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
     writer, before = ResultsWriter.resume(folder)
     with writer:
-        options = Options.of(before.header["config"]["options"])
+        options = RunOptions.of(before.header["config"]["options"])
         check_same(options, given)
         _same_machine(before)
         for warning in before.warnings:
@@ -103,14 +101,14 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: Settings) -> int:
 
 
 def _same_machine(before: Results) -> None:
-    """Refuses to go on where another machine has begun."""
+    """Refuses to continue a run of another machine."""
     now = describe_machine()
-    for name in ("system", "architecture", "cpu", "cpus", "memory_bytes"):
+    for name in SAME_MACHINE:
         then = before.header["machine"][name]
         if now[name] != then:
             raise BenchError(
-                f"the run was begun on another machine, or with other limits ({name}: {then}, here"
-                f" {now[name]}); start another run"
+                f"the run was started on another machine, or with other limits ({name}: {then},"
+                f" here {now[name]}); start another run"
             )
 
 
@@ -118,9 +116,9 @@ def _measure(
     planned: Plan,
     folder: Path,
     resumed: tuple[ResultsWriter, Results] | None,
-    settings: Settings,
+    settings: RunOutput,
 ) -> int:
-    """Measures what is planned; the exit code, which tells whether that is complete."""
+    """Measures the plan; returns the exit code, which is 0 if everything was measured."""
     with ExitStack() as stack:
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _terminate))
         logs = []
@@ -128,23 +126,17 @@ def _measure(
             level = logging.getLevelNamesMapping()[settings.log_level.upper()]
             logs.append(stack.enter_context(log_to_file(settings.log_file, level)))
         before = resumed[1] if resumed else None
-        bench = prepare(planned, before)
+        prepared = prepare(planned, before)
         if resumed:
             writer = resumed[0]
         else:
-            writer = stack.enter_context(ResultsWriter.create(folder, bench.header))
-        expected_ms = {case: round(1000 * bench.expected_s(case)) for case in planned.cases}
-        bar = stack.enter_context(
-            click.progressbar(
-                length=bench.blocks * sum(expected_ms.values()),
-                label=f"{len(planned.cases)} cases x {bench.blocks}",
-                file=sys.stderr,
-                hidden=settings.quiet or not is_terminal(sys.stderr),
-                width=20,
-            )
-        )
+            writer = stack.enter_context(ResultsWriter.create(folder, prepared.header))
+        expected_ms = {case: round(1000 * prepared.expected_s(case)) for case in planned.cases}
+        total_ms = prepared.blocks * sum(expected_ms.values())
+        label = f"{len(planned.cases)} cases x {prepared.blocks}"
+        bar = stack.enter_context(progress(total_ms, label, settings.quiet))
         try:
-            measure(bench, writer, logs, lambda case: bar.update(expected_ms[case]), before)
+            measure(prepared, writer, logs, lambda case: bar.update(expected_ms[case]), before)
         except (BenchError, BackendError, RunFailed, OSError) as error:
             click.echo(f"Error: {error}", err=True)
             return FAILED
@@ -160,28 +152,29 @@ def _terminate(number: int, frame: object) -> NoReturn:
 
 
 def _new_folder() -> Path:
-    """One named after the time, that is not there yet."""
+    """A folder named after the time that does not exist yet."""
     now = time.strftime("%Y-%m-%d-%H%M%S")
     names = [now, *(f"{now}-{number}" for number in range(2, 100))]
     return next(RESULTS_HOME / name for name in names if not (RESULTS_HOME / name).exists())
 
 
-def _show_plan(bench: Bench) -> int:
-    planned = bench.plan
+def _show_plan(prepared: PreparedPlan) -> int:
+    planned = prepared.plan
     for (backend, workers), cases in planned.block(0):
         click.echo(f"{backend}, {workers} worker{'s' * (workers > 1)}")
         for case in cases:
-            expected_ms = 1e3 * bench.expected_s(case)
-            click.echo(f"  {case.shape}, {case.kernel}: about {expected_ms:.0f} ms, start included")
+            expected_ms = 1e3 * prepared.expected_s(case)
+            click.echo(f"  {case.shape}, {case.kernel}: about {expected_ms:.0f} ms with its start")
     for kernel, counts in planned.ceilings:
         numbers = ", ".join(map(str, counts))
         click.echo(f"ceiling of {kernel.text}: {numbers} independent processes")
     most = "" if planned.options.precision is None else " at most"
-    total = f"{len(planned.cases)} cases, {bench.blocks} block{'s' * (bench.blocks > 1)}{most}"
-    click.echo(f"{total}: about {shown(bench.blocks * bench.block_s)}. Nothing was measured.")
-    if planned.budget_s is not None and bench.block_s > planned.budget_s:
+    blocks = f"{prepared.blocks} block{'s' * (prepared.blocks > 1)}{most}"
+    total = estimated(prepared.blocks * prepared.block_s)
+    click.echo(f"{len(planned.cases)} cases, {blocks}: about {total}. Nothing was measured.")
+    if planned.budget_s is not None and prepared.block_s > planned.budget_s:
         click.echo(
-            f"Warning: one block alone takes about {shown(bench.block_s)}, longer than the budget.",
+            f"Warning: a block takes about {estimated(prepared.block_s)}, longer than the budget.",
             err=True,
         )
     return 0

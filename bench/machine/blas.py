@@ -1,4 +1,4 @@
-"""Threads of BLAS libraries, which read their limits when they are loaded, with numpy."""
+"""Threads of BLAS libraries, which read their limits when numpy loads them."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ BLAS_VARIABLES = (
 def limit_blas_threads(threads: int) -> None:
     """Limits them in this process and its children; call it before numpy is imported.
 
-    With one a worker, workers and BLAS threads do not compete for the same CPUs.
+    With one thread per worker, workers and BLAS threads do not compete for the same CPUs.
     """
     for name in BLAS_VARIABLES:
         os.environ[name] = str(threads)
 
 
-def threads_of(results: Path) -> int | None:
-    """The limit that a run was begun with; None: its file does not say."""
+def blas_threads_of(results: Path) -> int | None:
+    """The limit with which a run was started, or None if its file does not say."""
     try:
         with results.open(encoding="utf-8") as file:
             threads = json.loads(file.readline())["config"]["options"]["blas_threads"]

@@ -1,4 +1,4 @@
-"""What the system has counted: who used the CPUs, and who waited for them.
+"""The system's counters: which processes used the CPUs, and which waited for them.
 
 Nothing is judged here; `noise.py` does that.
 """
@@ -13,18 +13,18 @@ from pathlib import Path
 
 from executors.cpus import cgroups
 
-LOOK_S = 0.5
-LOOK_EVERY_S = 0.01
+WATCH_S = 0.5
+INTERVAL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
-    """What else happened while one pool was measured; None: this system does not tell.
+class Interference:
+    """What other processes did while one pool was measured; None if the system does not say.
 
     Attributes:
-        backend, workers, block: of the pool.
+        backend, workers, block: those of the pool.
         wall_s: from before its start to after its end.
-        foreign_s: CPU time that other processes used, of the CPUs that this one may run on.
+        foreign_s: CPU time of other processes, on the CPUs that this process may use.
         steal_s: CPU time that the hypervisor took away.
         throttled_s: time in which the quota of this process's cgroup stopped it.
         stalled_s: time in which some process waited for a CPU (pressure stall information).
@@ -40,30 +40,30 @@ class Window:
     stalled_s: float | None
 
 
-class Counters:
-    """What the system has counted until now, and this process with its children."""
+class SystemCounters:
+    """The counters of the system until now, and of this process with its children."""
 
     def __init__(self, root: Path = Path("/")) -> None:
         import psutil
 
         self.at_s = time.monotonic()
         mine = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
-        cpus = psutil.cpu_times(percpu=True)  # of those online, which may lack some numbers
+        cpus = psutil.cpu_times(percpu=True)  # only those online, so numbers may be missing
         if mine is not None and len(mine) < len(cpus):
             cpus = [times for cpu, times in enumerate(cpus) if cpu in mine]
         idle_s = sum(times.idle + getattr(times, "iowait", 0.0) for times in cpus)
         steals = [times.steal for times in cpus if hasattr(times, "steal")]
         self.steal_s = sum(steals) if steals else None
-        # What is not idle: `guest` is part of `user`.
+        # Everything that is not idle; `guest` is part of `user`.
         self.busy_s = len(cpus) * self.at_s - idle_s - (self.steal_s or 0.0)
         self.own_s = _own_s()
         self.throttled_s = _throttled_s(root)
         self.stalled_s = _stalled_s(root)
 
-    def since(self, before: Counters, backend: str, workers: int, block: int) -> Window:
-        """What was counted between two moments."""
+    def since(self, before: SystemCounters, backend: str, workers: int, block: int) -> Interference:
+        """The difference to earlier counters, for one pool."""
         own_s = self.own_s - before.own_s
-        return Window(
+        return Interference(
             backend,
             workers,
             block,
@@ -82,11 +82,11 @@ class Counters:
 
 
 def _own_s() -> float:
-    """CPU time of this process and of all its children, those that have ended included."""
+    """CPU time of this process and of all its children, including those that have ended."""
     import psutil
 
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-    own_s = sum(each.ru_utime + each.ru_stime for each in used)
+    own_s = sum(usage.ru_utime + usage.ru_stime for usage in used)
     for child in psutil.Process().children(recursive=True):
         try:
             own_s += sum(child.cpu_times()[:4])  # user and system, its own and its children's
@@ -96,17 +96,14 @@ def _own_s() -> float:
 
 
 def _throttled_s(root: Path) -> dict[Path, float]:
-    """How long the quotas of this process's group and of its ancestors have stopped them.
-
-    Added up over the CPUs.
-    """
-    found = {}
+    """How long quotas have stopped this process's group and its ancestors, summed over CPUs."""
+    throttled_s = {}
     for folder in cgroups(root):
         for name, unit_s in (("throttled_usec", 1e-6), ("throttled_time", 1e-9)):
             value = _field(folder / "cpu.stat", name)
             if value is not None:
-                found[folder] = value * unit_s
-    return found
+                throttled_s[folder] = value * unit_s
+    return throttled_s
 
 
 def _stalled_s(root: Path) -> float | None:
@@ -115,7 +112,7 @@ def _stalled_s(root: Path) -> float | None:
 
 
 def _field(path: Path, name: str, label: str = "") -> float | None:
-    """The number behind a name, or in such a line behind a label."""
+    """The number after a name, or after a label in the line with that name."""
     try:
         lines = path.read_text().splitlines()
     except OSError:
@@ -132,18 +129,17 @@ def _rise(now: float | None, before: float | None) -> float | None:
     return None if now is None or before is None else now - before
 
 
-def others_running(seconds: float = LOOK_S, root: Path = Path("/")) -> float | None:
-    """How many other processes want a CPU, on average over a moment; blocks that long.
+def others_running(seconds: float = WATCH_S, root: Path = Path("/")) -> float | None:
+    """The average number of other processes that want a CPU; blocks for `seconds`.
 
-    Unlike the load average, it does not remember what has ended. None where there is no
-    /proc/stat.
+    Unlike the load average, it forgets processes that have ended. None without /proc/stat.
     """
-    seen = []
+    samples = []
     end_s = time.monotonic() + seconds
     while time.monotonic() < end_s:
         running = _field(root / "proc/stat", "procs_running")
         if running is None:
             return None
-        seen.append(running - 1)  # without this process
-        time.sleep(LOOK_EVERY_S)
-    return sum(seen) / len(seen)
+        samples.append(running - 1)  # excluding this process
+        time.sleep(INTERVAL_S)
+    return sum(samples) / len(samples)

@@ -1,4 +1,4 @@
-"""What this machine can do, and what may be in the way: the facts behind `bench doctor`."""
+"""What this machine can do, and what may spoil a measurement: the facts of `bench doctor`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import psutil
 
 from bench.machine.blas import BLAS_VARIABLES
 from bench.machine.ceiling import side_by_side_s
-from bench.machine.counters import Counters, others_running
+from bench.machine.counters import SystemCounters, others_running
 from bench.machine.facts import PACKAGES, describe_machine, describe_versions
 from bench.machine.noise import judge_machine
 from bench.workloads.kernels import calibrate, sized
@@ -28,7 +28,7 @@ CEILING_S = 0.1  # length of a loop
 CEILING_ROUNDS = 3
 STARTS = 4
 WATCH_S = 1.0
-LOW_CEILING = 0.75  # of the usable CPUs
+LOW_CEILING = 0.75  # times the usable CPUs
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ class Fact:
     """One line of the examination.
 
     Attributes:
-        section: CPUs, noise, Python, ZenML.
-        advice: what to do about it; "" where all is well.
+        section: CPUs, noise, Python or ZenML.
+        advice: what to do about it; empty if all is well.
     """
 
     section: str
@@ -47,10 +47,10 @@ class Fact:
 
 
 def examine(root: Path = Path("/")) -> Iterator[Fact]:
-    """The facts, as they are found; measures for some seconds.
+    """Yields the facts one by one; measures for a few seconds.
 
     Args:
-        root: holds the `proc` and `sys` to read limits from.
+        root: holds the `proc` and `sys` from which limits are read.
     """
     budget = cpu_budget(root)
     yield from _cpus(budget, quotas(root))
@@ -76,7 +76,7 @@ def _cpus(budget: CpuBudget, limits: dict[Path, float]) -> Iterator[Fact]:
         yield Fact("CPUs", "override", f"{OVERRIDE}={budget.override}")
     advice = ""
     if budget.override is None and budget.usable < budget.installed:
-        advice = f"Tools that only look at os.cpu_count() start {budget.installed} workers here."
+        advice = f"Tools that use os.cpu_count() start {budget.installed} workers here."
     yield Fact("CPUs", "usable", f"{budget.usable}, {_why(budget)}", advice)
     memory = psutil.virtual_memory()
     yield Fact(
@@ -85,7 +85,7 @@ def _cpus(budget: CpuBudget, limits: dict[Path, float]) -> Iterator[Fact]:
 
 
 def _why(budget: CpuBudget) -> str:
-    """Which limit decides."""
+    """The limit that decides."""
     if budget.override is not None:
         return f"because {OVERRIDE} says so"
     if budget.quota is not None and budget.usable < (budget.affinity or budget.installed):
@@ -96,49 +96,52 @@ def _why(budget: CpuBudget) -> str:
 
 
 def _noise(budget: CpuBudget) -> Iterator[Fact]:
-    before = Counters()
+    before = SystemCounters()
     running = others_running(WATCH_S)
-    found = Counters().since(before, "", 0, 0)
+    meanwhile = SystemCounters().since(before, "", 0, 0)
     machine = {"cpus": {**asdict(budget), "usable": budget.usable}, "others_running": running}
-    advice = {reason.what: reason.advice for reason in judge_machine(machine, [found]).reasons}
-    load = ", ".join(f"{each:.2f}" for each in os.getloadavg())
-    yield Fact("noise", "load", f"{load} in 1, 5 and 15 minutes")
+    reasons = judge_machine(machine, [meanwhile]).reasons
+    advice = {reason.what: reason.advice for reason in reasons}
+    averages = ", ".join(f"{load:.2f}" for load in os.getloadavg())
+    yield Fact("noise", "load", f"{averages} in 1, 5 and 15 minutes")
     if running is not None:
         running_text = f"{running:.1f} other processes"
         yield Fact("noise", "runnable now", running_text, advice.get("load", ""))
-    used = f"{max(0.0, found.foreign_s / found.wall_s):.2f} CPUs used by others"
-    yield Fact("noise", "foreign CPU", used, advice.get("foreign CPU", ""))
+    used = max(0.0, meanwhile.foreign_s / meanwhile.wall_s)
+    text = f"{used:.2f} CPUs used by other processes"
+    yield Fact("noise", "foreign CPU", text, advice.get("foreign CPU", ""))
     cpus = budget.affinity or budget.installed
-    for name, seconds, of in (
-        ("steal", found.steal_s, cpus),
-        ("throttling", found.throttled_s, cpus),
-        ("pressure", found.stalled_s, 1),
+    for name, lost_s, of in (
+        ("steal", meanwhile.steal_s, cpus),
+        ("throttling", meanwhile.throttled_s, cpus),
+        ("pressure", meanwhile.stalled_s, 1),
     ):
-        share = (
-            "not known here" if seconds is None else f"{100 * seconds / found.wall_s / of:.0f} %"
-        )
+        share = "not known on this system"
+        if lost_s is not None:
+            share = f"{100 * lost_s / meanwhile.wall_s / of:.0f} %"
         yield Fact("noise", name, share, advice.get(name, ""))
 
 
 def _ceiling(cpus: int) -> Fact:
-    """How many times as fast as one `cpus` independent processes are."""
+    """The joint speed of `cpus` independent processes, over that of one."""
     if cpus == 1:
         return Fact("CPUs", "measured ceiling", "1: there is one CPU")
     work = calibrate(sized("native-cpu:1ms"))
     count = round(CEILING_S / 1e-3)
     with load_backend("processes", cpus) as pool:
         side_by_side_s(pool, work, count, cpus)
-        found = median(
+        ceiling = median(
             cpus * side_by_side_s(pool, work, count, 1) / side_by_side_s(pool, work, count, cpus)
             for _ in range(CEILING_ROUNDS)
         )
     advice = ""
-    if found < LOW_CEILING * cpus:
+    if ceiling < LOW_CEILING * cpus:
         advice = (
-            "Something else uses the CPUs now, or they are threads of one core: as it is, expect no"
-            " more speedup."
+            "Something else uses the CPUs now, or they are threads of one core: expect no more"
+            " speedup than this."
         )
-    return Fact("CPUs", "measured ceiling", f"{cpus} processes are {found:.2f} times one", advice)
+    reached = f"{cpus} processes are {ceiling:.2f} times as fast as one"
+    return Fact("CPUs", "measured ceiling", reached, advice)
 
 
 def _python(budget: CpuBudget) -> Iterator[Fact]:
@@ -148,10 +151,10 @@ def _python(budget: CpuBudget) -> Iterator[Fact]:
     for method in get_all_start_methods():
         advice = ""
         if method == default == "fork":
-            advice = "Never fork a process that runs threads; the process backend does not."
+            advice = "Do not fork a process that runs threads; the process backend never forks."
         name = f"start by {method}" + (" (default)" if method == default else "")
         first_s, *later_s = _starts_s(method)
-        costs = f"{1e3 * first_s:.0f} ms, then {1e3 * median(later_s):.0f} ms a process"
+        costs = f"{1e3 * first_s:.0f} ms, then {1e3 * median(later_s):.0f} ms per process"
         yield Fact("Python", name, costs, advice)
     with load_backend("processes", budget.usable) as pool:
         pass
@@ -161,7 +164,7 @@ def _python(budget: CpuBudget) -> Iterator[Fact]:
         f"{1e3 * pool.start_s:.0f} ms for {budget.usable} workers, once",
     )
     threads = {os.environ.get(name) for name in BLAS_VARIABLES} - {None}
-    limited = ", ".join(sorted(str(each) for each in threads))
+    limited = ", ".join(sorted(str(limit) for limit in threads))
     if threads:
         yield Fact("Python", "BLAS threads", f"{limited}, from the environment")
     else:
@@ -177,9 +180,9 @@ def _python(budget: CpuBudget) -> Iterator[Fact]:
 
 
 def _starts_s(method: str) -> list[float]:
-    """Seconds to start and end a process by a method of multiprocessing, again and again.
+    """Seconds to start and end a process by a method of multiprocessing, several times.
 
-    In a fresh interpreter, since this one may run threads.
+    In a fresh interpreter, because this one may run threads.
     """
     script = (
         "import multiprocessing, time\n"
@@ -199,11 +202,11 @@ def _starts_s(method: str) -> list[float]:
 
 
 def _zenml() -> Iterator[Fact]:
-    """Whether `local_threaded` is registered; asks in another process, as ZenML is heavy."""
+    """Whether `local_threaded` is registered; ZenML is heavy, so another process finds out."""
     folder = Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
     if not (folder / "config.yaml").exists():
         value = f"not set up yet in {folder}"
-        yield Fact("ZenML", "store", value, "Its first use sets it up: bench zenml install")
+        yield Fact("ZenML", "store", value, "The first use sets it up: bench zenml install")
         return
     start_s = time.perf_counter()
     done = subprocess.run(
@@ -221,7 +224,7 @@ def _zenml() -> Iterator[Fact]:
         if name == "local_threaded" and value == "not registered":
             advice = "Register it with: bench zenml install"
         yield Fact("ZenML", name, value, advice)
-    yield Fact("ZenML", "asking took", f"{took_s:.1f} s")
+    yield Fact("ZenML", "answered in", f"{took_s:.1f} s")
 
 
 ZENML_SCRIPT = """
@@ -230,7 +233,8 @@ client = Client()
 store = client.zen_store
 print(f"= store: {store.url}")
 print(f"= active stack: {client.active_stack_model.name}")
-found = [each.name for each in client.list_stack_components(type="orchestrator", size=1000)
-         if each.flavor_name == "local_threaded"]
-print(f"= local_threaded: {', '.join(found) or 'not registered'}")
+names = [component.name
+         for component in client.list_stack_components(type="orchestrator", size=1000)
+         if component.flavor_name == "local_threaded"]
+print(f"= local_threaded: {', '.join(names) or 'not registered'}")
 """

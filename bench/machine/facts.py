@@ -1,4 +1,4 @@
-"""What a result depends on: the machine, the versions, the limits on this process."""
+"""What results depend on: the machine, the versions, the limits on this process."""
 
 from __future__ import annotations
 
@@ -15,13 +15,16 @@ from bench.machine.blas import BLAS_VARIABLES
 from bench.machine.counters import others_running
 from executors.cpus import cpu_budget
 
+# The facts that must be equal for two runs to be comparable.
+SAME_MACHINE = ("system", "architecture", "cpu", "cpus", "memory_bytes")
+
 PACKAGES = ("executor-bench", "cloudpickle", "matplotlib", "numpy", "psutil", "zenml")
 
 
 def describe_machine() -> dict[str, Any]:
-    """Machine, limits, load and BLAS settings, as the header of a results file has them.
+    """Machine, limits, load and BLAS settings, for the header of a results file.
 
-    Blocks for a moment, in which it counts what else wants a CPU.
+    Blocks for half a second, in which it counts the other processes that want a CPU.
     """
     budget = cpu_budget()
     return {
@@ -37,19 +40,19 @@ def describe_machine() -> dict[str, Any]:
 
 
 def describe_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter, whether or not they are loaded."""
+    """Versions of Python and of the packages that matter, loaded or not."""
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
-    found = {
+    versions = {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "gil": "on" if gil else "off",
         "abi": str(sysconfig.get_config_var("SOABI")),
     }
     for package in PACKAGES:
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "not installed"
-    return found
+            versions[package] = "not installed"
+    return versions
 
 
 def _cpu_model() -> str:

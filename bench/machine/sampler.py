@@ -1,4 +1,4 @@
-"""CPU and memory of a process tree, measured from a process of its own.
+"""CPU time and memory of a process tree, measured from another process.
 
 `Sampler` starts this module as a process, which finds the tree with psutil before a timed region
 and then only reads the clocks of the processes that it knows::
@@ -10,9 +10,9 @@ and then only reads the clocks of the processes that it knows::
     end    ------------------> finds the tree again, reads every CPU clock: the total
            <------------------ {"cpu_s": ..., "busy": ..., "memory_bytes": ...}
 
-Totals are differences of cumulative times, with those of children that ended meanwhile, once
-their parents have waited for them. The clocks are POSIX CPU clocks (clock_getcpuclockid(3)) where
-they exist, as psutil's times come in steps of 10 ms, which is too coarse for a run of 50 ms.
+Totals are differences of cumulative times, including those of children that ended meanwhile and
+that their parents have waited for. The clocks are POSIX CPU clocks (clock_getcpuclockid(3)) where
+they exist: the times of psutil have steps of 10 ms, too coarse for a run of 50 ms.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from bench import BenchError
 from executors.interpreter import module_command, module_environment
 
 INTERVAL_S = 0.025
-MEMORY_EVERY = 4  # intervals; resident sizes cost more to read than clocks
+MEMORY_EVERY = 4  # intervals: reading resident sizes takes longer than reading clocks
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +44,8 @@ class Sample:
 
     Attributes:
         cpu_s: CPU seconds of all its processes.
-        busy: (monotonic time, cores busy since the point before).
-        memory_bytes: the largest sum of resident sizes seen, every 100 ms and at both ends.
+        busy: pairs of a monotonic time and the average of busy cores since the previous pair.
+        memory_bytes: the largest sum of resident sizes, sampled every 100 ms and at both ends.
     """
 
     cpu_s: float
@@ -54,9 +54,9 @@ class Sample:
 
 
 class Sampler:
-    """Samples this process and its children, without the sampler itself.
+    """Samples this process and its children, except the sampling process itself.
 
-    A context manager; on entry the sampling process is started.
+    A context manager; on entry it starts the sampling process.
     """
 
     def __enter__(self) -> Self:
@@ -67,7 +67,7 @@ class Sampler:
             text=True,
             bufsize=1,
             env=module_environment(),
-            process_group=0,  # Ctrl-C in the terminal is not for it
+            process_group=0,  # so that Ctrl-C in the terminal does not reach it
         )
         return self
 
@@ -81,24 +81,24 @@ class Sampler:
         try:
             self._process.communicate()
         except OSError:
-            pass  # it was gone before
+            pass  # it had ended before
 
     @property
     def pid(self) -> int:
-        """Of the sampling process."""
+        """The process id of the sampling process."""
         return self._process.pid
 
     def begin(self) -> None:
-        """Returns when the sampler has seen the tree as it is now."""
-        self._ask("begin")
+        """Returns when the sampler has read the tree in its present state."""
+        self._request("begin")
 
     def end(self) -> Sample:
-        """What was used since `begin`."""
-        made = json.loads(self._ask("end"))
-        busy = [(at_s, cores) for at_s, cores in made["busy"]]
-        return Sample(made["cpu_s"], busy, made["memory_bytes"])
+        """The use since `begin`."""
+        sample = json.loads(self._request("end"))
+        busy = [(at_s, cores) for at_s, cores in sample["busy"]]
+        return Sample(sample["cpu_s"], busy, sample["memory_bytes"])
 
-    def _ask(self, request: str) -> str:
+    def _request(self, request: str) -> str:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
@@ -120,7 +120,7 @@ def main() -> None:
         return
 
     def tree() -> list[psutil.Process]:
-        return [parent, *(each for each in parent.children(recursive=True) if each != itself)]
+        return [parent, *(child for child in parent.children(recursive=True) if child != itself)]
 
     while sys.stdin.readline():  # begin
         known = tree()
@@ -144,17 +144,17 @@ def main() -> None:
 
 
 def _busy(points: list[tuple[float, dict[int, float]]]) -> list[tuple[float, float]]:
-    """Cores busy in each interval, at its end: the rise of the CPU clocks over the time."""
+    """For each interval, its end and the busy cores: the increase of the CPU clocks over time."""
     busy = []
     for (before_s, before), (at_s, clocks) in pairwise(points):
-        rise_s = sum(clocks[pid] - before.get(pid, clocks[pid]) for pid in clocks)
+        used_s = sum(clocks[pid] - before.get(pid, clocks[pid]) for pid in clocks)
         if at_s > before_s:
-            busy.append((round(at_s, 6), round(rise_s / (at_s - before_s), 4)))
+            busy.append((round(at_s, 6), round(used_s / (at_s - before_s), 4)))
     return busy
 
 
 def _clocks_s(processes: Iterable[psutil.Process]) -> dict[int, float]:
-    """CPU seconds of each process so far, without its children; ended ones are left out."""
+    """CPU seconds of each process so far, without its children; without ended processes."""
     clocks = {}
     for process in processes:
         try:
@@ -166,16 +166,16 @@ def _clocks_s(processes: Iterable[psutil.Process]) -> dict[int, float]:
 
 def _clock_s(process: psutil.Process) -> float:
     if sys.platform == "linux":
-        # The clock of another process, made from its pid as clock_getcpuclockid does.
+        # The clock of another process, computed from its pid like clock_getcpuclockid does.
         return time.clock_gettime((~process.pid << 3) | 2)
     times = process.cpu_times()
     return times.user + times.system
 
 
 def _total_s(processes: Iterable[psutil.Process]) -> float:
-    """CPU seconds of all so far, with the children that they have waited for.
+    """CPU seconds of all processes so far, including children that they have waited for.
 
-    A process that ends later moves from its own clock to its parent's children: the sum stays.
+    When a process ends, its time moves from its own clock to its parent's children: the sum stays.
     """
     total_s = 0.0
     for process in processes:

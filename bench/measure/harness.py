@@ -1,12 +1,12 @@
-"""Runs a plan: warm pools, randomised blocks, one Measurement for each case of each block.
+"""Runs a plan: warm pools, randomised blocks, one Measurement per case and block.
 
-A block, in which everything happens once::
+In each block, everything happens once::
 
     ceilings   independent processes, for each kernel that needs CPUs
-    pools      in random order: start, warm up, its cases in random order, end
-               and what else the machine did meanwhile (`counters.py`)
+    pools      in random order: start, warm up, its cases in random order, end,
+               and what other processes did meanwhile (`counters.py`)
 
-What the results file has already, from a run that was interrupted, is not measured again.
+Cases that the results of an interrupted run already have are not measured again.
 """
 
 from __future__ import annotations
@@ -19,21 +19,22 @@ from time import monotonic
 
 from bench import BenchError
 from bench.analysis.summary import is_precise
-from bench.machine.ceiling import side_by_side_s, warm_up
-from bench.machine.counters import Counters
+from bench.machine.ceiling import side_by_side_s
+from bench.machine.counters import SystemCounters
 from bench.machine.sampler import Sample, Sampler
-from bench.measure.plan import Case
-from bench.measure.prepared import CEILING_S, Bench
+from bench.machine.timing import warm_up
+from bench.measure.prepared import CEILING_S, PreparedPlan
 from bench.predict.simulation import simulated
+from bench.results.case import BASELINE, Case
 from bench.results.store import CeilingSample, Measurement, Results, ResultsWriter
 from executors import Backend, Graph, Observer, RunReport, load_backend, run
-from executors.backends import SEQUENTIAL, backend_class
+from executors.backends import backend_class
 
 COMPLETE, BUDGET, PRECISION = "complete", "budget", "precision"
 
 
 def measure(
-    bench: Bench,
+    prepared: PreparedPlan,
     writer: ResultsWriter,
     observers: Sequence[Observer] = (),
     progress: Callable[[Case], object] = lambda case: None,
@@ -41,51 +42,52 @@ def measure(
 ) -> str:
     """Measures every case of every block and appends each to the results.
 
-    A pool is started anew in each block, as its start is part of what varies, and warmed up.
+    Each pool is started again in each block, because its start varies too, and warmed up.
 
     Args:
-        before: what the results have already.
+        progress: called after each case.
+        before: the results of the run to continue.
 
     Returns:
-        Why nothing more is to be measured: "complete", "budget" or "precision".
+        Why nothing more is measured: "complete", "budget" or "precision".
 
     Raises:
         RunFailed: a task failed.
         KeyboardInterrupt, SystemExit: SIGINT or SIGTERM; what was measured is in the file.
     """
     with Sampler() as sampler:
-        job = _Job(bench, writer, sampler, observers, progress, before)
-        reason = job.blocks()
+        measuring = _Measuring(prepared, writer, sampler, observers, progress, before)
+        reason = measuring.blocks()
     writer.end(reason)
     return reason
 
 
-class _Job:
+class _Measuring:
     """One call of `measure`."""
 
     def __init__(
         self,
-        bench: Bench,
+        prepared: PreparedPlan,
         writer: ResultsWriter,
         sampler: Sampler,
         observers: Sequence[Observer],
         progress: Callable[[Case], object],
         before: Results | None,
     ) -> None:
-        self._bench = bench
+        self._prepared = prepared
         self._writer = writer
         self._sampler = sampler
         self._observers = observers
         self._progress = progress
         self._measurements = list(before.measurements) if before else []
-        self._done = {(made.case, made.block) for made in self._measurements}
+        self._measured = {(run.case, run.block) for run in self._measurements}
         ceilings = before.ceilings if before else ()
-        self._spent_s = sum(window.wall_s for window in before.windows) if before else 0.0
-        self._ceilings_done = {(made.kernel, made.workers, made.block) for made in ceilings}
+        self._spent_s = sum(pool.wall_s for pool in before.interference) if before else 0.0
+        self._ceilings_measured = {(loop.kernel, loop.workers, loop.block) for loop in ceilings}
 
     def blocks(self) -> str:
         """Measures block after block, until there is a reason to stop."""
-        plan = self._bench.plan
+        plan = self._prepared.plan
         began_s = monotonic() - self._spent_s
         longest_s = 0.0
         for block in range(plan.blocks):
@@ -101,19 +103,19 @@ class _Job:
         return COMPLETE
 
     def _is_precise(self) -> bool:
-        wanted = self._bench.plan.options.precision
+        wanted = self._prepared.plan.options.precision
         return wanted is not None and is_precise(self._measurements, wanted)
 
     def _ceilings(self, block: int) -> None:
         wanted = [
             (kernel, count)
-            for kernel, counts in self._bench.plan.ceilings
+            for kernel, counts in self._prepared.plan.ceilings
             for count in counts
-            if (kernel.text, count, block) not in self._ceilings_done
+            if (kernel.text, count, block) not in self._ceilings_measured
         ]
         if not wanted:
             return
-        works = {kernel.text: self._bench.actions[kernel.text] for kernel, _ in wanted}
+        works = {kernel.text: self._prepared.actions[kernel.text] for kernel, _ in wanted}
         with load_backend("processes", max(count for _, count in wanted)) as pool:
             warm_up(pool, set(works.values()))
             for kernel, count in wanted:
@@ -123,8 +125,8 @@ class _Job:
                 self._writer.append(CeilingSample(kernel.text, count, block, one_s, all_s))
 
     def _pool(self, backend: str, workers: int, block: int, cases: list[Case]) -> None:
-        """Measures the cases of one pool, each unless it is done."""
-        missing = [case for case in cases if (case, block) not in self._done]
+        """Measures the cases of one pool, except those that are measured already."""
+        missing = [case for case in cases if (case, block) not in self._measured]
         for case in cases:
             if case not in missing:
                 self._progress(case)
@@ -132,36 +134,36 @@ class _Job:
             return
         if not backend_class(backend).runs_tasks:
             for case in missing:
-                graph = self._bench.graphs[case.shape, case.kernel]
+                graph = self._prepared.graphs[case.shape, case.kernel]
                 self._keep(simulated(case, graph, self._alone(case, block)))
             return
         with self._watched(backend, workers, block), load_backend(backend, workers) as pool:
-            warm_up(pool, {self._bench.actions[case.kernel] for case in missing})
+            warm_up(pool, {self._prepared.actions[case.kernel] for case in missing})
             for case in missing:
-                graph = self._bench.graphs[case.shape, case.kernel]
+                graph = self._prepared.graphs[case.shape, case.kernel]
                 timed_run = timed(graph, pool, self._sampler, self._observers)
                 self._keep(_measurement(case, block, pool.start_s, graph, *timed_run))
 
     def _alone(self, case: Case, block: int) -> Measurement:
-        """The sequential run of the same graph in a block; it is made before it is asked for."""
+        """The sequential run of the same graph in a block, which is measured earlier."""
         wanted = replace(case, backend=BASELINE, workers=1), block
-        return next(made for made in self._measurements if (made.case, made.block) == wanted)
+        return next(run for run in self._measurements if (run.case, run.block) == wanted)
 
-    def _keep(self, made: Measurement) -> None:
-        self._writer.append(made)
-        self._measurements.append(made)
-        self._progress(made.case)
+    def _keep(self, measurement: Measurement) -> None:
+        self._writer.append(measurement)
+        self._measurements.append(measurement)
+        self._progress(measurement.case)
 
     @contextmanager
     def _watched(self, backend: str, workers: int, block: int) -> Iterator[None]:
-        """Writes what else the machine did meanwhile."""
-        before = Counters()
+        """Writes what other processes did while the context lasted."""
+        before = SystemCounters()
         yield
-        self._writer.append(Counters().since(before, backend, workers, block))
+        self._writer.append(SystemCounters().since(before, backend, workers, block))
 
 
 class _Sampling(Observer):
-    """Ends a sample with the run, before other observers hear of the end and write their logs."""
+    """Ends the sample with the run, before other observers are notified and write their logs."""
 
     def __init__(self, sampler: Sampler) -> None:
         self._sampler = sampler
@@ -171,19 +173,19 @@ class _Sampling(Observer):
         try:
             self.sample = self._sampler.end()
         except BenchError:
-            pass  # the sampling process is gone, which ends the run right after
+            pass  # the sampling process is gone; `timed` raises
 
 
 def timed(
     graph: Graph, pool: Backend, sampler: Sampler, observers: Sequence[Observer]
 ) -> tuple[float, RunReport, Sample]:
-    """Runs a graph once: when it was started, its report, and what it used.
+    """Runs a graph once: its start time, its report, and its use of CPU and memory.
 
     Raises:
         RunFailed: a task failed.
     """
     sampling = _Sampling(sampler)
-    gc.collect()  # what earlier runs left is not this one's to clean
+    gc.collect()  # so that this run does not clean up after earlier ones
     sampler.begin()
     start_s = monotonic()
     report = run(graph, pool, observers=[sampling, *observers], keep="none")

@@ -3,52 +3,50 @@
 from __future__ import annotations
 
 import random
-import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, get_type_hints
 
 from bench import BenchError
+from bench.predict.worker_counts import measured_counts, parsed_counts
+from bench.results.case import BASELINE, Case, PoolKey
+from bench.results.schema import check_fields
 from bench.workloads.duration import seconds
 from bench.workloads.kernels import SizedKernel
 from bench.workloads.kernels import sized as sized_kernel
 from bench.workloads.shapes import SizedShape
 from bench.workloads.shapes import sized as sized_shape
 from bench.workloads.workflows import read_workflows
-from executors.backends import SEQUENTIAL, SIMULATED, backend_class, backend_names, load_backend
-from executors.backends.base import checked_workers
-from executors.errors import BackendError
+from executors.backends import backend_class, backend_names, load_backend
 
-WAITING_FACTORS = (2, 4)  # of the CPU count, tried for kernels that wait
 SHAPES = "fan-in,diamond"
 BLOCKS = 7
-MOST_BLOCKS = 50  # where a budget or a precision decides
+MOST_BLOCKS = 50  # if a budget or a precision decides
 
 
 @dataclass(frozen=True, slots=True)
-class Options:
-    """What is asked for, as the command line takes it; each field is the option of that name.
+class RunOptions:
+    """What to measure, as on the command line; each field is the option of that name.
 
     Attributes:
-        shapes: specs with commas between them, as `fan-in:width=8,diamond`; None means these two,
-            or none where there is a workflow.
-        kernel: the same, as `sleep:20ms,noop`. Tasks of a workflow have its lengths.
+        shapes: comma-separated specs, such as `fan-in:width=8,diamond`; None means these two
+            shapes, or none if there is a workflow.
+        kernel: likewise, such as `sleep:20ms,noop`. A workflow gives the lengths of its tasks.
         workflow: files in WfFormat, or folders of them.
-        scale: what recorded times are multiplied by; None makes each workflow a second of work.
+        scale: factor for recorded times; None scales each workflow to 1 s of work.
         backends: names; None means all that are available here. The baseline is always added.
-        max_workers: whole numbers; None means powers of two up to the CPU count, and twice and
-            four times that for kernels that wait.
-        blocks: how often each case is measured; None means BLOCKS, or with a budget or a
-            precision as often as that takes, up to MOST_BLOCKS.
-        seed: of the random order.
-        blas_threads: of each worker.
-        budget: how long it may take, as 2m.
-        precision: goes on until the intervals of all speedups are at most so wide, from the
-            middle and in parts of it.
+        max_workers: whole numbers; None means powers of two up to the CPU count and, for kernels
+            that wait, two and four times that.
+        blocks: how often each case is measured; None means BLOCKS or, with a budget or a
+            precision, as often as needed, up to MOST_BLOCKS.
+        seed: seed of the run order.
+        blas_threads: per worker.
+        budget: the longest time to measure, such as 2m.
+        precision: stop when the interval of every speedup is within this share of it.
     """
 
     shapes: str | None = None
@@ -64,51 +62,30 @@ class Options:
     precision: float | None = None
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Options:
-        """Those of a results file's header; what it does not name has its default.
+    def of(cls, values: Mapping[str, Any]) -> RunOptions:
+        """The options in a results file's header, with defaults for those that are missing.
 
         Raises:
             BenchError: one has a wrong type.
         """
-        known = {field.name: str(field.type) for field in fields(cls)}
-        found = {name: value for name, value in values.items() if name in known}
-        found["workflow"] = tuple(found.get("workflow", ()))
-        for name, value in found.items():
-            kind = (
-                "tuple" if name == "workflow" else type(value).__name__.replace("NoneType", "None")
-            )
-            if kind not in re.split(r"\W+", known[name].replace("float", "float int")):
-                raise BenchError(
-                    f"the results have --{name.replace('_', '-')} {value!r}, which it cannot be"
-                )
-        return cls(**found)
+        hints = get_type_hints(cls)
+        known = {name: value for name, value in values.items() if name in hints}
+        try:
+            check_fields(known, {name: hints[name] for name in known}, "the options in the results")
+        except TypeError as error:
+            raise BenchError(str(error)) from None
+        return cls(**{**known, "workflow": tuple(known.get("workflow", ()))})
 
     @property
     def command(self) -> str:
-        """The command that asks for the same."""
+        """The command line with these options."""
         words = ["bench", "run"]
         for field in fields(self):
             value = getattr(self, field.name)
             if value != field.default or field.name in ("kernel", "seed"):
-                for each in value if isinstance(value, tuple) else [value]:
-                    words += [f"--{field.name.replace('_', '-')}", str(each)]
+                for part in value if isinstance(value, tuple) else [value]:
+                    words += [f"--{field.name.replace('_', '-')}", str(part)]
         return shlex.join(words)
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """One thing to measure: a shape of a kernel on a backend with so many workers."""
-
-    shape: str
-    kernel: str
-    backend: str
-    workers: int
-
-    def __str__(self) -> str:
-        return f"{self.shape}, {self.kernel}, {self.backend} with {self.workers}"
-
-
-Pool = tuple[str, int]  # backend and workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,13 +93,13 @@ class Plan:
     """All cases, and how often each is measured.
 
     Every block has every case once. Within a block the pools are in random order, and so are the
-    cases of a pool: a machine that slows down meanwhile slows all cases alike.
+    cases of a pool: a machine that slows down meanwhile slows down all cases alike.
 
     Attributes:
-        blocks: how many at most; fewer if `budget_s` or `precision` are reached before.
+        blocks: the largest number of blocks; `budget_s` or `precision` may end the run earlier.
     """
 
-    options: Options
+    options: RunOptions
     shapes: tuple[SizedShape, ...]
     kernels: tuple[SizedKernel, ...]
     cases: tuple[Case, ...]
@@ -130,41 +107,41 @@ class Plan:
     cpus: int
     budget_s: float | None
 
-    def block(self, number: int) -> Iterator[tuple[Pool, list[Case]]]:
-        """The pools of one block in their order, each with its cases in theirs."""
+    def block(self, number: int) -> Iterator[tuple[PoolKey, list[Case]]]:
+        """The pools of one block in their order, each with its cases in their order."""
         shuffle = random.Random(f"{self.options.seed}/{number}").shuffle
         by_pool = sorted(self.cases, key=_pool)
         pools = [(pool, list(cases)) for pool, cases in groupby(by_pool, key=_pool)]
         shuffle(pools)
-        pools.sort(key=lambda pool: pool[0][0] == SIMULATED)  # last: from what was measured
+        pools.sort(key=lambda pool: pool[1][0].is_simulated)  # last: they need measured runs
         for pool, cases in pools:
             shuffle(cases)
             yield pool, cases
 
     @property
     def ceilings(self) -> list[tuple[SizedKernel, list[int]]]:
-        """Of which kernels the ceiling is measured, and with how many processes."""
-        measured = [case for case in self.cases if case.backend != SIMULATED]
+        """The kernels whose ceiling is measured, and the numbers of processes."""
+        measured = [case for case in self.cases if not case.is_simulated]
         counts = sorted({min(case.workers, self.cpus) for case in measured} - {1})
-        busy = [kernel for kernel in self.kernels if kernel.length_s and not kernel.kernel.waits]
+        busy = [kernel for kernel in self.kernels if kernel.length_s and not kernel.kind.waits]
         return [(kernel, counts) for kernel in busy] if counts else []
 
 
-def _pool(case: Case) -> Pool:
-    return case.backend, case.workers
+def _pool(case: Case) -> PoolKey:
+    return case.pool
 
 
-def plan(options: Options, cpus: int) -> Plan:
-    """The plan behind what is asked for, on a machine with so many usable CPUs.
+def plan(options: RunOptions, cpus: int) -> Plan:
+    """The plan for the options, on a machine with `cpus` usable CPUs.
 
     Raises:
-        BenchError: something in a list is unknown or malformed.
-        BackendError: a backend is not available here, or has no room for so many workers.
+        BenchError: an option is malformed or names something unknown.
+        BackendError: a backend is not available here, or has no room for that many workers.
     """
     shapes = _shapes(options)
     kernels = _kernels(options, shapes)
     names = _backends(options.backends)
-    given = None if options.max_workers is None else worker_counts(options.max_workers)
+    counts = None if options.max_workers is None else parsed_counts(options.max_workers)
     cases = [
         Case(shape.text, kernel.text, backend, workers)
         for shape in shapes
@@ -172,10 +149,10 @@ def plan(options: Options, cpus: int) -> Plan:
         if kernel.is_mean == (shape.lengths_s is not None)
         for backend in names
         for workers in (
-            [1] if backend == BASELINE else given or default_workers(cpus, kernel.kernel.waits)
+            [1] if backend == BASELINE else counts or measured_counts(cpus, kernel.kind.waits)
         )
     ]
-    for backend, workers in {_pool(case) for case in cases}:
+    for backend, workers in {case.pool for case in cases}:
         load_backend(backend, workers)  # refused now rather than in the middle
     budget_s = None if options.budget is None else seconds(options.budget)
     if options.budget is not None and budget_s is None:
@@ -187,8 +164,8 @@ def plan(options: Options, cpus: int) -> Plan:
     return Plan(options, shapes, kernels, tuple(dict.fromkeys(cases)), blocks, cpus, budget_s)
 
 
-def check_same(options: Options, given: Mapping[str, Any]) -> None:
-    """Checks that what is asked for now is what was asked for before.
+def check_same(options: RunOptions, given: Mapping[str, Any]) -> None:
+    """Checks that the options given now are those of the run to continue.
 
     Raises:
         BenchError: names the first option that differs.
@@ -196,20 +173,12 @@ def check_same(options: Options, given: Mapping[str, Any]) -> None:
     for name, before in asdict(options).items():
         if name in given and given[name] != before:
             raise BenchError(
-                f"the run to go on with has --{name.replace('_', '-')} {before}, not {given[name]};"
+                f"the run to continue has --{name.replace('_', '-')} {before}, not {given[name]};"
                 " leave the option out, or start another run"
             )
 
 
-def default_workers(cpus: int, waits: bool) -> list[int]:
-    """1, 2, 4 ... up to the CPU count; for tasks that wait also 2 and 4 times that."""
-    counts = {2**power for power in range(cpus.bit_length()) if 2**power <= cpus} | {cpus}
-    if waits:
-        counts |= {factor * cpus for factor in WAITING_FACTORS}
-    return sorted(counts)
-
-
-def _shapes(options: Options) -> tuple[SizedShape, ...]:
+def _shapes(options: RunOptions) -> tuple[SizedShape, ...]:
     if options.scale is not None and not 0 < options.scale < float("inf"):
         raise BenchError(f"--scale must be above 0, not {options.scale:g}")
     if options.scale is not None and not options.workflow:
@@ -228,14 +197,14 @@ def _shapes(options: Options) -> tuple[SizedShape, ...]:
     return tuple(shapes)
 
 
-def _kernels(options: Options, shapes: Sequence[SizedShape]) -> tuple[SizedKernel, ...]:
-    """Those of the shapes, and those of the workflows, with the mean length of their tasks."""
+def _kernels(options: RunOptions, shapes: Sequence[SizedShape]) -> tuple[SizedKernel, ...]:
+    """The kernels of the shapes, and those of the workflows with the mean length of their tasks."""
     wanted = [sized_kernel(spec) for spec in _items("kernel", options.kernel)]
     kernels = [] if all(shape.lengths_s for shape in shapes) else wanted
     lengths_s = [length for shape in shapes for length in (shape.lengths_s or {}).values()]
     if lengths_s:
         mean_s = fmean(lengths_s)
-        kinds = {each.kernel.name: each.kernel for each in wanted}
+        kinds = {kernel.kind.name: kernel.kind for kernel in wanted}
         kernels += [SizedKernel(kind, mean_s, is_mean=True) for kind in kinds.values()]
     return tuple(kernels)
 
@@ -251,17 +220,3 @@ def _backends(text: str | None) -> list[str]:
     if text is None:
         return [name for name in backend_names() if backend_class(name).unavailable() is None]
     return [BASELINE, *(name for name in _items("backends", text) if name != BASELINE)]
-
-
-def worker_counts(text: str) -> list[int]:
-    """Those of a text like 1,2,4, in ascending order.
-
-    Raises:
-        BenchError: one is no whole number of at least 1.
-    """
-    try:
-        return sorted({checked_workers(int(item)) for item in _items("max-workers", text)})
-    except (ValueError, BackendError):
-        raise BenchError(
-            f"--max-workers must be whole numbers of at least 1, like 1,2,4; not {text!r}"
-        ) from None

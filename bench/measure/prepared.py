@@ -1,4 +1,4 @@
-"""A plan made runnable on this machine: calibrated kernels, graphs, and about how long it takes."""
+"""A plan made runnable on this machine: calibrated kernels, graphs, and estimated times."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from time import time
 from typing import Any
 
 from bench.machine.facts import describe_machine, describe_versions
-from bench.measure.plan import Case, Plan
+from bench.measure.plan import Plan
+from bench.results.case import Case
 from bench.results.store import Results
 from bench.workloads.kernels import KERNELS, SizedKernel, Work, calibrate
 from bench.workloads.shapes import SizedShape
 from executors import Graph, Task
-from executors.backends import SEQUENTIAL, backend_class
+from executors.backends import backend_class
 
 POOL_S = 0.2  # starting, warming up and ending a pool, for the estimate
-SIMULATED_S = 2e-5  # of a task
-CASE_S = 0.01  # a case's own part beside its run
+SIMULATED_S = 2e-5  # per task
+CASE_S = 0.01  # per case, beside its run
 CEILING_S = 0.1  # length of a loop
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class PreparedPlan:
     """A plan made runnable on this machine.
 
     Attributes:
         graphs: by shape and kernel.
-        actions: what a task of a kernel does, calibrated.
+        actions: the calibrated work of a task, by kernel.
     """
 
     plan: Plan
@@ -36,7 +37,7 @@ class Bench:
 
     @property
     def header(self) -> dict[str, Any]:
-        """The first line of the results file; looks at the machine for a moment."""
+        """The first line of the results file; examines the machine for a moment."""
         plan = self.plan
         sizes = {shape: graph for (shape, _), graph in self.graphs.items()}
         machine = describe_machine()
@@ -76,23 +77,20 @@ class Bench:
         }
 
     def expected_s(self, case: Case) -> float:
-        """About how long a case takes in one block, with its part of its pool."""
+        """Estimated time of a case in one block, with its share of its pool."""
         graph = self.graphs[case.shape, case.kernel]
         if not backend_class(case.backend).runs_tasks:
             return SIMULATED_S * len(graph)
         waits = KERNELS[self.actions[case.kernel].kernel].waits
         at_once = case.workers if waits else min(case.workers, self.plan.cpus)
-        sharing = sum(
-            (case.backend, case.workers) == (other.backend, other.workers)
-            for other in self.plan.cases
-        )
+        sharing = sum(case.pool == other.pool for other in self.plan.cases)
         run_s = max(graph.work_s() / at_once, graph.span_s())
-        start_s = CASE_S if case.backend == BASELINE else POOL_S
+        start_s = CASE_S if case.is_baseline else POOL_S
         return run_s + CASE_S + start_s / sharing
 
     @property
     def block_s(self) -> float:
-        """About how long a block takes."""
+        """Estimated time of a block."""
         ceilings_s = sum(
             POOL_S + 2 * len(counts) * max(CEILING_S, kernel.length_s)
             for kernel, counts in self.plan.ceilings
@@ -101,24 +99,24 @@ class Bench:
 
     @property
     def blocks(self) -> int:
-        """How many blocks are likely: as many as the budget has room for."""
+        """Expected number of blocks: as many as the budget has room for."""
         if self.plan.budget_s is None:
             return self.plan.blocks
         return max(1, min(self.plan.blocks, int(self.plan.budget_s / self.block_s)))
 
 
-def prepare(plan: Plan, before: Results | None = None) -> Bench:
+def prepare(plan: Plan, before: Results | None = None) -> PreparedPlan:
     """Calibrates the kernels and builds the graphs; takes a moment.
 
     Args:
-        before: the run to go on with: its calibration is taken.
+        before: the run to continue, whose calibration is used.
     """
     if before is None:
         actions = {kernel.text: calibrate(kernel) for kernel in plan.kernels}
     else:
-        found = before.header["kernels"]
+        calibrated = before.header["kernels"]
         actions = {
-            kernel.text: Work(kernel.kernel.name, found[kernel.text]["units"])
+            kernel.text: Work(kernel.kind.name, calibrated[kernel.text]["units"])
             for kernel in plan.kernels
         }
     graphs = {
@@ -127,11 +125,11 @@ def prepare(plan: Plan, before: Results | None = None) -> Bench:
         for kernel in plan.kernels
         if kernel.is_mean == (shape.lengths_s is not None)
     }
-    return Bench(plan, graphs, actions)
+    return PreparedPlan(plan, graphs, actions)
 
 
 def graph_of(shape: SizedShape, kernel: SizedKernel, work: Work) -> Graph:
-    """A graph of that shape whose tasks do the calibrated work, or their recorded part of it."""
+    """A graph whose tasks do the calibrated work or, in a workflow, their share of it."""
     if shape.lengths_s is None:
         return Graph(
             Task(name, work, needs, cost_s=kernel.length_s) for name, needs in shape.needs.items()

@@ -1,20 +1,20 @@
-"""What a graph would take on each backend: measured parts, put together on the simulated one.
+"""How long a graph takes on each backend: measured parts, combined by the simulated backend.
 
-Nothing of the graph itself has to be run for it::
+Nothing of the graph itself has to run for it::
 
-    loops of the tasks' work, alone     how long a task is, and for how much of it it needs a core
-      in 1 ... cpus processes           how fast the cores are together
-      in cpus threads                   how much of a task needs the interpreter lock
-    runs of empty tasks, of sleeps      what a backend adds to a run, a task, a wake-up
+    loops of the tasks' work, alone     length of a task, and its share of a core
+      in 1 ... cpus processes           joint speed of the cores
+      in cpus threads                   share of a task that needs the interpreter lock
+    runs of empty tasks and of sleeps   what a backend adds to a run, a task, a wake-up
 
 The loops are measured in rounds, because two CPUs may be two cores now and two threads of one core
-a second later. A makespan adds up what such moments take, so what counts is their mean, without
-those that something else disturbed: the mean of the middle half of the rounds. Of loops side by
-side one may be on the faster core; in a run that worker gets more tasks, so they count by their
-speeds (the harmonic mean of their times). How much of a task needs the lock is the median of what
-each round says, which compares threads with processes at that moment. A prediction has a range,
-from the fastest loops to the slowest, which shows how steady the machine was. Overheads are
-measured once for each backend.
+a second later. A makespan adds up the effects of such moments, so their mean counts, without those
+that something else disturbed: the interquartile mean of the rounds. Of loops side by side one may
+be on the faster core; in a run that worker gets more tasks, so loops count by their speeds (the
+harmonic mean of their times). The share of a task that needs the lock is the median over the
+rounds, each of which compares threads with processes at that moment. A prediction has a range, from
+the fastest loops to the slowest, which shows how steady the machine was. Overheads are measured
+once per backend.
 """
 
 from __future__ import annotations
@@ -24,34 +24,35 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import fmean, harmonic_mean, median
 
-from bench.machine.ceiling import loops
+from bench.machine.timing import loops, wall_s
+from bench.results.case import BASELINE
 from bench.workloads.kernels import Work
 from bench.workloads.shapes import sized as sized_shape
 from executors import Backend, Graph, Task, load_backend, run
-from executors.backends import SEQUENTIAL, SIMULATED
+from executors.backends import SIMULATED
 from executors.backends.simulated import Overheads
 from executors.contention import Demand, Machine, stretches
 
 ROUNDS = 8
-LOOP_S = 0.08  # of a loop
+LOOP_S = 0.08  # length of a loop
 EMPTY_TASKS = 400
 SLEEP_S = 0.001
 SLEEP_STEPS = 20
 REPEATS = 5  # of the runs that overheads are measured with
 BISECTIONS = 30
-LEAST_CPU = 0.05  # below this part a task waits
-LEAST_LOCK = 0.05  # how much longer threads must take than processes for it to be the lock
+LEAST_CPU = 0.05  # a smaller share of a core counts as waiting
+LEAST_LOCK = 0.05  # by how much more threads must take than processes to blame the lock
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """The loops of one round, in seconds for a task.
+class ProfileRound:
+    """The loops of one round, in seconds per task.
 
     Attributes:
         alone_s: of a task that runs alone.
-        cpu: the part of it that keeps a core busy.
-        processes_s: of one of so many tasks at once, each in a process.
-        threads_s: of one of as many as there are CPUs, in threads, or None.
+        cpu: the share of that time in which it keeps a core busy.
+        processes_s: of one of several tasks at once, in processes, by their number.
+        threads_s: of one of as many tasks as CPUs at once, in threads, or None.
     """
 
     alone_s: float
@@ -60,19 +61,19 @@ class Round:
     threads_s: float | None
 
     def stretched(self) -> dict[int, float]:
-        """How many times as long as alone, in processes."""
-        return {number: each_s / self.alone_s for number, each_s in self.processes_s.items()}
+        """The times in processes, over the time alone."""
+        return {number: task_s / self.alone_s for number, task_s in self.processes_s.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class KernelProfile:
     """A kind of work on this machine.
 
     Attributes:
         factor: length of a task over the length that it should have.
-        cpu, gil: the parts of a task that need a core, and the lock.
-        cores: see `Machine`.
-        lock: the same of threads that want the interpreter lock.
+        cpu, gil: the shares of a task that need a core, and the interpreter lock.
+        cores: joint speeds of busy cores; see `Machine`.
+        lock: joint speeds of threads that want the lock; see `Machine`.
     """
 
     factor: float
@@ -81,31 +82,34 @@ class Kind:
     cores: tuple[float, ...]
     lock: tuple[float, ...]
 
-    def machine(self, backend: str) -> Machine:
-        """What the workers of a backend share."""
-        return Machine(self.cores, self.lock if backend == "threads" else ())
+    def machine(self, shares_interpreter: bool) -> Machine:
+        """The capacity that the workers of a backend share."""
+        return Machine(self.cores, self.lock if shares_interpreter else ())
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """What a round of measuring says of the tasks of one graph.
+class TaskModel:
+    """What one round of measuring says about the tasks of a graph.
 
     Attributes:
-        demand: what each task takes.
-        machines: what the workers share, by backend.
+        demand: what each task needs.
+        machines: the capacity that workers share, by backend.
     """
 
     demand: Callable[[Task], Demand]
     machines: Mapping[str, Machine]
 
 
-def look(pools: Mapping[str, Backend], work: Work, length_s: float) -> Round:
-    """Measures loops of a kind of work, on processes and threads if there are pools of them.
+def measure_round(
+    work: Work, length_s: float, separate: Backend | None, shared: Backend | None
+) -> ProfileRound:
+    """Measures loops of a kind of work, alone and side by side.
 
     Args:
-        pools: by backend; each has as many workers as there are CPUs, and is warm.
-        length_s: about how long a task of this work is; of longer ones than a loop only a part
+        length_s: about how long a task of this work is. Of a task longer than a loop, only a part
             is done.
+        separate: warm workers with interpreters of their own, one per CPU, or None.
+        shared: warm threads that share an interpreter lock, one per CPU, or None.
     """
     count = max(1, round(LOOP_S / length_s))
     part = min(1.0, LOOP_S / length_s)
@@ -114,71 +118,71 @@ def look(pools: Mapping[str, Backend], work: Work, length_s: float) -> Round:
     alone = [alone_s]
     processes_s: dict[int, float] = {}
     threads_s = None
-    if (pool := pools.get("processes")) is not None:
-        alone.append(_task_s(pool, work, count, 1))
-        for number in _counts(pool.workers):
-            processes_s[number] = _task_s(pool, work, count, number) / part
-    if (pool := pools.get("threads")) is not None and pool.workers > 1:
-        threads_s = _task_s(pool, work, count, pool.workers) / part
-        alone.append(_task_s(pool, work, count, 1))
-    return Round(median(alone) / part, cpu, processes_s, threads_s)
+    if separate is not None:
+        alone.append(_task_s(separate, work, count, 1))
+        for number in _counts(separate.workers):
+            processes_s[number] = _task_s(separate, work, count, number) / part
+    if shared is not None and shared.workers > 1:
+        threads_s = _task_s(shared, work, count, shared.workers) / part
+        alone.append(_task_s(shared, work, count, 1))
+    return ProfileRound(median(alone) / part, cpu, processes_s, threads_s)
 
 
-def usual_of(values: Iterable[float]) -> float:
-    """The interquartile mean: of the middle half, rounded up."""
+def interquartile_mean(values: Iterable[float]) -> float:
+    """The mean of the middle half, rounded up."""
     ordered = sorted(values)
     outer = len(ordered) // 4
     return fmean(ordered[outer : len(ordered) - outer])
 
 
-def kind_of_work(
-    rounds: Sequence[Round],
+def profile_of(
+    rounds: Sequence[ProfileRound],
     length_s: float,
     cpus: int,
-    of: Callable[[list[float]], float] = usual_of,
-) -> Kind:
-    """What several looks say together.
+    of: Callable[[list[float]], float] = interquartile_mean,
+) -> KernelProfile:
+    """The profile that follows from several rounds.
 
     Args:
-        of: makes one time of those of all rounds; min and max give the ends of the range.
+        of: combines the times of all rounds into one; min and max give the ends of the range.
     """
-    cpu = median(each.cpu for each in rounds)
+    cpu = median(sample.cpu for sample in rounds)
     cpu = 0.0 if cpu < LEAST_CPU else cpu
-    alone_s = of([each.alone_s for each in rounds])
+    alone_s = of([sample.alone_s for sample in rounds])
     counts = rounds[0].processes_s if cpu else ()
     stretched = {
-        number: of([each.processes_s[number] for each in rounds]) / alone_s for number in counts
+        number: of([sample.processes_s[number] for sample in rounds]) / alone_s for number in counts
     }
     cores = _cores(stretched, cpu, cpus)
     gil = 0.0
     lock: tuple[float, ...] = (1.0, 1.0)
     locks = [
-        lock_of(cpu, _cores(each.stretched(), cpu, cpus), cpus, each.threads_s / each.alone_s)
-        for each in rounds
-        if cpu and each.threads_s is not None
+        lock_of(cpu, _cores(sample.stretched(), cpu, cpus), cpus, sample.threads_s / sample.alone_s)
+        for sample in rounds
+        if cpu and sample.threads_s is not None
     ]
     if locks:
-        gil = median(each for each, _ in locks)
+        gil = median(part for part, _ in locks)
         lock = (1.0, median(speeds[1] for _, speeds in locks))
-    return Kind(alone_s / length_s, cpu, gil, cores, lock)
+    return KernelProfile(alone_s / length_s, cpu, gil, cores, lock)
 
 
 def _cores(stretched: Mapping[int, float], cpu: float, cpus: int) -> tuple[float, ...]:
-    speeds = {number: speed_of(cpu, number, each) for number, each in stretched.items()}
+    speeds = {number: speed_of(cpu, number, times) for number, times in stretched.items()}
     return _between(speeds, cpus)
 
 
 def speed_of(cpu: float, number: int, stretched: float) -> float:
-    """How fast so many cores are together, if tasks on them take so many times as long as alone.
+    """The joint speed of cores on which `number` tasks take `stretched` times as long as alone.
 
-    Tasks that wait as well leave cores idle at times, so they show it only in part.
+    Tasks that also wait leave cores idle at times, so they show it only in part.
     """
     on_core = max(1.0, 1 + (stretched - 1) / cpu)
     return number / on_core
 
 
 def _alone(work: Work, count: int) -> tuple[float, float]:
-    """The part of its time that a task in this thread keeps a core busy, and that time."""
+    """The share of its time in which a task in this thread keeps a core busy, and that time."""
     began_s, began_cpu_s = time.perf_counter(), time.thread_time()
     for _ in range(count):
         work()
@@ -187,8 +191,9 @@ def _alone(work: Work, count: int) -> tuple[float, float]:
 
 
 def _task_s(pool: Backend, work: Work, count: int, number: int) -> float:
-    """Seconds of a task while so many loops run."""
-    return harmonic_mean(each.duration_s for each in loops(pool, work, count, number)) / count
+    """Seconds per task while `number` loops run."""
+    attempts = loops(pool, work, count, number)
+    return harmonic_mean(attempt.duration_s for attempt in attempts) / count
 
 
 def _counts(cpus: int) -> list[int]:
@@ -197,24 +202,24 @@ def _counts(cpus: int) -> list[int]:
 
 
 def _between(speeds: Mapping[int, float], cpus: int) -> tuple[float, ...]:
-    """The speed of each number of cores, on straight lines between the measured ones."""
+    """The joint speed of each number of cores, interpolated linearly between measured ones."""
     known = {1: 1.0, cpus: float(cpus)} | dict(speeds)
-    found = []
+    interpolated = []
     for number in range(1, cpus + 1):
-        low = max(each for each in known if each <= number)
-        high = min(each for each in known if each >= number)
+        low = max(count for count in known if count <= number)
+        high = min(count for count in known if count >= number)
         part = (number - low) / (high - low) if high > low else 0.0
-        found.append(known[low] + part * (known[high] - known[low]))
-    return tuple(found)
+        interpolated.append(known[low] + part * (known[high] - known[low]))
+    return tuple(interpolated)
 
 
 def lock_of(
     cpu: float, cores: tuple[float, ...], threads: int, stretched: float
 ) -> tuple[float, tuple[float, ...]]:
-    """The part of a task that needs the lock, and the speed of threads that want it.
+    """The share of a task that needs the lock, and the joint speed of threads that want it.
 
     Args:
-        stretched: how many times as long as one alone so many threads take side by side.
+        stretched: time of a task while `threads` of them run side by side, over its time alone.
     """
 
     def stretch(gil: float) -> float:
@@ -223,20 +228,21 @@ def lock_of(
     gil = lock_part(stretch, stretched, cpu)
     if gil < cpu:
         return gil, (1.0, 1.0)
-    return cpu, (1.0, min(1.0, stretch(cpu) / stretched))  # handing it over costs something as well
+    return cpu, (1.0, min(1.0, stretch(cpu) / stretched))  # handing it over takes time as well
 
 
-def lock_part(takes: Callable[[float], float], taken: float, cpu: float) -> float:
-    """The part of a task that needs the lock, from how long threads have taken.
+def lock_part(predicted: Callable[[float], float], measured: float, cpu: float) -> float:
+    """The share of a task that needs the lock, judging by how long threads took.
 
     Args:
-        takes: how long they would, if it were so much.
+        predicted: how long they would take for a given share.
+        measured: how long they took.
     """
-    if taken <= takes(0.0) * (1 + LEAST_LOCK):  # no longer than cores alone explain
+    if measured <= predicted(0.0) * (1 + LEAST_LOCK):  # cores alone explain it
         return 0.0
-    if takes(cpu) <= taken:
+    if predicted(cpu) <= measured:
         return cpu
-    return bisected(takes, taken, cpu)
+    return bisected(predicted, measured, cpu)
 
 
 def bisected(rising: Callable[[float], float], wanted: float, most: float) -> float:
@@ -249,14 +255,14 @@ def bisected(rising: Callable[[float], float], wanted: float, most: float) -> fl
 
 
 def overheads(pool: Backend) -> Overheads:
-    """What a warm backend adds to the tasks, from runs of empty ones and of short sleeps."""
+    """What a warm backend adds to the tasks, from runs of empty tasks and of short sleeps."""
     empty = Work("noop", 0)
     one = Graph([Task("one", empty)])
     many = Graph(Task(f"task{index}", empty) for index in range(EMPTY_TASKS))
     steps = sized_shape(f"stencil:steps={SLEEP_STEPS}:width={pool.workers}")
     short = Graph(Task(name, Work("sleep", SLEEP_S), needs) for name, needs in steps.needs.items())
-    run_s = median(_wall_s(one, pool) for _ in range(2 * REPEATS))
-    task_s = median(_wall_s(many, pool) - run_s for _ in range(REPEATS)) / EMPTY_TASKS
+    run_s = median(wall_s(one, pool) for _ in range(2 * REPEATS))
+    task_s = median(wall_s(many, pool) - run_s for _ in range(REPEATS)) / EMPTY_TASKS
     task_s = max(0.0, task_s)
     if pool.name == BASELINE:
         return Overheads(run_s, task_s)
@@ -265,15 +271,9 @@ def overheads(pool: Backend) -> Overheads:
         began_s = time.monotonic()
         report = run(short, pool, keep="none")
         took_s = time.monotonic() - began_s
-        span_s = short.span_s({name: each.duration_s for name, each in report.tasks.items()})
+        span_s = short.span_s({name: record.duration_s for name, record in report.tasks.items()})
         waits_s.append((took_s - run_s - span_s) / SLEEP_STEPS - pool.workers * task_s)
     return Overheads(run_s, task_s, max(0.0, median(waits_s)))
-
-
-def _wall_s(graph: Graph, pool: Backend) -> float:
-    began_s = time.monotonic()
-    run(graph, pool, keep="none").raise_for_failures()
-    return time.monotonic() - began_s
 
 
 def simulated_s(
@@ -283,7 +283,7 @@ def simulated_s(
     machine: Machine,
     costs: Overheads,
 ) -> float:
-    """The makespan of the graph, simulated; infinite if a task took longer than it may."""
+    """The simulated makespan of a graph; infinite if a task would overrun its timeout."""
     backend = load_backend(SIMULATED, workers, demand=demand, machine=machine, overheads=costs)
     report = run(graph, backend, keep="none")
     return report.makespan_s if report.succeeded else float("inf")

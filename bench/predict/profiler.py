@@ -1,4 +1,4 @@
-"""Measures what tasks and backends take here: the facts that predictions are made from."""
+"""Measures how long tasks and backends take here: the facts behind predictions."""
 
 from __future__ import annotations
 
@@ -12,41 +12,44 @@ from typing import Self
 import psutil
 
 from bench import BenchError
-from bench.machine.ceiling import warm_up
+from bench.machine.timing import wall_s, warm_up
 from bench.predict.prediction import (
     LEAST_CPU,
     ROUNDS,
-    Kind,
-    Round,
-    View,
-    kind_of_work,
+    KernelProfile,
+    ProfileRound,
+    TaskModel,
+    interquartile_mean,
     lock_part,
-    look,
+    measure_round,
     overheads,
+    profile_of,
     simulated_s,
-    usual_of,
 )
+from bench.predict.worker_counts import MOST_WAITING
+from bench.results.case import BASELINE, PoolKey
 from bench.workloads.kernels import SizedKernel, Work, calibrate, sized
 from executors import Backend, Graph, Task, load_backend, run, usable_cpus
-from executors.backends import SEQUENTIAL, backend_class, backend_names
+from executors.backends import backend_class, backend_names
 from executors.backends.simulated import Overheads
 from executors.contention import Demand, Machine
 
-MOST_WAITING = 16  # workers a CPU that are tried for tasks that wait
-OWN_ROUNDS = 3  # of a graph of which nothing is known
+OWN_ROUNDS = 3  # of a graph about which nothing is known
 CONTESTED = 1.5  # cores that tasks must want together to show whether they need the lock
-
-Pool = tuple[str, int]  # backend and workers
+PROCESSES = "processes"  # these measure the cores, whatever backends are asked for
 
 
 class Profiler:
-    """Measures what tasks and backends take; while it is entered, its pools are warm.
+    """Measures how long tasks and backends take; while it is entered, its pools are warm.
 
     Attributes:
-        cpus: how many there are.
-        names: of the backends to choose from, without the baseline.
+        cpus: number of usable CPUs.
+        names: the backends to choose from, without the baseline.
         overheads: by backend.
         worker_bytes: memory of a worker that has done nothing, by backend.
+
+    Raises:
+        BenchError: there is no backend to choose from.
     """
 
     def __init__(self, backends: Sequence[str] | None = None) -> None:
@@ -56,9 +59,9 @@ class Profiler:
         if not self.names:
             raise BenchError("there is no backend to choose from; name threads or processes")
         self._stack = ExitStack()
-        self._pools: dict[Pool, Backend] = {}
+        self._pools: dict[PoolKey, Backend] = {}
         self.overheads: dict[str, Overheads] = {}
-        self._kinds: dict[tuple[str, float], list[Kind]] = {}
+        self._profiles: dict[tuple[str, float], list[KernelProfile]] = {}
         self.worker_bytes: dict[str, float] = {}
 
     def __enter__(self) -> Self:
@@ -77,7 +80,7 @@ class Profiler:
         self._stack.close()
 
     def pool(self, backend: str, workers: int) -> Backend:
-        """A warm one, which lives as long as this."""
+        """A warm pool, which lives until the profiler is left."""
         key = backend, 1 if backend == BASELINE else workers
         if key not in self._pools:
             self._pools[key] = self._stack.enter_context(load_backend(*key))
@@ -86,78 +89,94 @@ class Profiler:
 
     def run_s(self, graph: Graph, backend: str, workers: int) -> float:
         """Seconds of a run on a warm pool."""
-        pool = self.pool(backend, workers)
-        began_s = time.monotonic()
-        run(graph, pool, keep="none").raise_for_failures()
-        return time.monotonic() - began_s
+        return wall_s(graph, self.pool(backend, workers))
 
-    def views(self, kernel: SizedKernel, work: Work) -> list[View]:
-        """Of graphs whose tasks are a kernel's, as long as their `cost_s` says.
+    def task_models(self, kernel: SizedKernel, work: Work) -> list[TaskModel]:
+        """The models of a kernel's tasks, whose lengths are their `cost_s`.
 
-        The first one is what is usual; with the others, the fastest and the slowest, predictions
-        have a range.
+        The first one is the usual case; the others, the fastest and the slowest, give predictions
+        their range.
         """
         if not kernel.length_s:
-            return [View(lambda task: Demand(0.0), self._machines(Machine.ideal(self.cpus)))]
-        key = kernel.kernel.name, kernel.length_s
-        if key not in self._kinds:
-            pools = self.side_by_side()
-            for pool in pools.values():
-                warm_up(pool, [work])
-            rounds = [look(pools, work, kernel.length_s) for _ in range(ROUNDS)]
-            self.know(kernel, rounds)
+            return [TaskModel(lambda task: Demand(0.0), self._machines(Machine.ideal(self.cpus)))]
+        key = kernel.kind.name, kernel.length_s
+        if key not in self._profiles:
+            separate, shared = self.side_by_side()
+            for pool in (separate, shared):
+                if pool is not None:
+                    warm_up(pool, [work])
+            rounds = [measure_round(work, kernel.length_s, separate, shared) for _ in range(ROUNDS)]
+            self.set_profile(kernel, rounds)
         return [
-            View(
-                partial(_as_long_as_said, kind.factor, kind.cpu, kind.gil),
-                {backend: kind.machine(backend) for backend in (BASELINE, *self.names)},
+            TaskModel(
+                partial(_as_long_as_planned, profile.factor, profile.cpu, profile.gil),
+                {
+                    backend: profile.machine(backend_class(backend).shares_interpreter)
+                    for backend in (BASELINE, *self.names)
+                },
             )
-            for kind in self._kinds[key]
+            for profile in self._profiles[key]
         ]
 
-    def side_by_side(self) -> dict[str, Backend]:
-        """The pools to look at work with: processes show the cores, whatever is asked for."""
-        wanted = [name for name in ("threads", "processes") if name in self.names]
-        if "processes" not in wanted and _is_usable("processes"):
-            wanted.append("processes")
-        return {name: self.pool(name, self.cpus) for name in wanted}
+    def side_by_side(self) -> tuple[Backend | None, Backend | None]:
+        """Pools with one worker per CPU: with interpreters of their own, and sharing one."""
+        shared = [name for name in self.names if backend_class(name).shares_interpreter]
+        separate = [name for name in self.names if name not in shared]
+        if PROCESSES in separate or _is_usable(PROCESSES):
+            separate = [PROCESSES]
+        first, second = (
+            self.pool(names[0], self.cpus) if names else None for names in (separate, shared)
+        )
+        return first, second
 
-    def know(self, kernel: SizedKernel, rounds: Sequence[Round]) -> None:
-        """Takes what looks at a kernel's work say."""
-        self._kinds[kernel.kernel.name, kernel.length_s] = [
-            kind_of_work(rounds, kernel.length_s, self.cpus, of) for of in (usual_of, min, max)
+    def set_profile(self, kernel: SizedKernel, rounds: Sequence[ProfileRound]) -> None:
+        """Sets the profile of a kernel, from rounds of its work."""
+        self._profiles[kernel.kind.name, kernel.length_s] = [
+            profile_of(rounds, kernel.length_s, self.cpus, of)
+            for of in (interquartile_mean, min, max)
         ]
 
-    def views_of(self, graph: Graph) -> list[View]:
-        """Of a graph of which nothing is known: runs it some times, once to warm up."""
+    def task_models_of(self, graph: Graph) -> list[TaskModel]:
+        """The models of a graph about which nothing is known: runs it a few times.
+
+        Raises:
+            BenchError: the graph has no tasks.
+            RunFailed: a task failed.
+        """
         if not len(graph):
             raise BenchError("there is nothing to recommend for a graph without tasks")
         native = sized("native-cpu:5ms")
-        machines = self.views(native, calibrate(native))[0].machines
-        self.run_s(graph, BASELINE, 1)
-        found = []
+        machines = self.task_models(native, calibrate(native))[0].machines
+        self.run_s(graph, BASELINE, 1)  # warms up
+        models = []
         for _ in range(OWN_ROUNDS):
             times_s, cpu = _alone(graph, self.pool(BASELINE, 1))
-            gil = 0.0
-            own = dict(machines)
-            if "threads" in self.names and cpu >= LEAST_CPU and self.cpus > 1:
-                own["threads"] = Machine(machines["threads"].cores, (1.0, 1.0))
-                gil = self._lock_part(graph, times_s, cpu, own["threads"])
-            found.append(View(partial(_measured, times_s, cpu, gil), own))
-        return found
+            gil, own = 0.0, dict(machines)
+            shared = [name for name in self.names if backend_class(name).shares_interpreter]
+            if shared and cpu >= LEAST_CPU and self.cpus > 1:
+                own |= {name: Machine(machines[name].cores, (1.0, 1.0)) for name in shared}
+                gil = self._lock_part(graph, times_s, cpu, shared[0], own[shared[0]])
+            models.append(TaskModel(partial(_measured, times_s, cpu, gil), own))
+        return models
 
     def _lock_part(
-        self, graph: Graph, times_s: Mapping[str, float], cpu: float, machine: Machine
+        self,
+        graph: Graph,
+        times_s: Mapping[str, float],
+        cpu: float,
+        backend: str,
+        machine: Machine,
     ) -> float:
-        """The part of the tasks that needs the lock, from how long a run on threads takes."""
+        """The share of the tasks that needs the lock, judging by a run on threads."""
         workers = self.cpus
         if cpu * workers < CONTESTED:
             workers = min(graph.width, MOST_WAITING * self.cpus, math.ceil(CONTESTED / cpu))
 
         def makespan_s(gil: float) -> float:
             demand = partial(_measured, times_s, cpu, gil)
-            return simulated_s(graph, workers, demand, machine, self.overheads["threads"])
+            return simulated_s(graph, workers, demand, machine, self.overheads[backend])
 
-        return lock_part(makespan_s, self.run_s(graph, "threads", workers), cpu)
+        return lock_part(makespan_s, self.run_s(graph, backend, workers), cpu)
 
     def _machines(self, machine: Machine) -> dict[str, Machine]:
         return dict.fromkeys((BASELINE, *self.names), machine)
@@ -168,7 +187,7 @@ def _is_usable(backend: str) -> bool:
     return kind.runs_tasks and not kind.unavailable()
 
 
-def _as_long_as_said(factor: float, cpu: float, gil: float, task: Task) -> Demand:
+def _as_long_as_planned(factor: float, cpu: float, gil: float, task: Task) -> Demand:
     return Demand(factor * (task.cost_s or 0.0), cpu, gil)
 
 
@@ -177,13 +196,13 @@ def _measured(times_s: Mapping[str, float], cpu: float, gil: float, task: Task) 
 
 
 def _alone(graph: Graph, pool: Backend) -> tuple[dict[str, float], float]:
-    """The times of the tasks, one after the other, and the part in which they used a CPU."""
+    """The times of the tasks, one after the other, and their share of a CPU."""
     began_s, began_cpu_s = time.monotonic(), time.process_time()
     report = run(graph, pool, keep="none")
     report.raise_for_failures()
     took_s = time.monotonic() - began_s
     cpu = min(1.0, (time.process_time() - began_cpu_s) / took_s)
-    return {name: each.duration_s for name, each in report.tasks.items()}, cpu
+    return {name: record.duration_s for name, record in report.tasks.items()}, cpu
 
 
 def _children_bytes() -> int:

@@ -1,35 +1,34 @@
-"""What a case on the simulated backend would have been: a Measurement without a run."""
+"""Simulated cases: a Measurement of what a run would take, without the run."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 
-from bench.measure.plan import Case
 from bench.predict.prediction import LEAST_CPU
+from bench.results.case import Case
 from bench.results.store import Measurement
 from executors import Graph, RunReport, Task, load_backend, run
 from executors.contention import Demand
 
-STEPS = 40  # of the curve of cores busy
+STEPS = 40  # in the curve of busy cores
 
 
 def simulated(case: Case, graph: Graph, alone: Measurement) -> Measurement:
-    """What the tasks would take on as many cores as workers.
+    """The time that the tasks would take on as many cores as workers.
 
-    They are as long as in a sequential run; nothing is added for a scheduler, which makes it a
-    bound.
+    They are as long as in a sequential run, and no time is added for a scheduler, so it is a bound.
 
     Args:
-        alone: the sequential run, of the same block.
+        alone: the sequential run in the same block.
     """
     work_s = graph.work_s()
     factor = alone.work_s / work_s if work_s else 0.0
-    each_s = alone.work_s / len(graph)
+    mean_s = alone.work_s / len(graph)
     cores = min(1.0, alone.cpu_s / alone.work_s) if alone.work_s else 0.0
     cores = cores if cores >= LEAST_CPU else 0.0
 
     def demand(task: Task) -> Demand:
-        return Demand(factor * (task.cost_s or 0.0) if work_s else each_s, cores)
+        return Demand(factor * (task.cost_s or 0.0) if work_s else mean_s, cores)
 
     report = run(graph, load_backend(case.backend, case.workers, demand=demand), keep="none")
     times_s = {task.name: demand(task).seconds for task in graph.tasks}
@@ -48,7 +47,7 @@ def simulated(case: Case, graph: Graph, alone: Measurement) -> Measurement:
 
 
 def _cores_busy(report: RunReport) -> list[tuple[float, float]]:
-    """(time, tasks running since the point before) of a simulated run, in equal steps."""
+    """Pairs of time and mean of running tasks since the previous pair, in equal steps."""
     step_s = report.makespan_s / STEPS
     used_s = [0.0] * STEPS
     for record in report.tasks.values():
@@ -58,4 +57,4 @@ def _cores_busy(report: RunReport) -> list[tuple[float, float]]:
         )
         for step in range(int(start_s), min(STEPS, int(end_s) + 1)):
             used_s[step] += min(end_s, step + 1) - max(start_s, step)
-    return [(round((at + 1) * step_s, 6), round(used, 4)) for at, used in enumerate(used_s)]
+    return [(round((step + 1) * step_s, 6), round(used, 4)) for step, used in enumerate(used_s)]

@@ -1,19 +1,19 @@
-"""Which backend, and how many workers, for a graph on this machine, and how sure that is.
+"""Which backend and how many workers for a graph on this machine, and how sure that is.
 
-It does not sweep: it measures what tasks and backends take (`prediction.py`), simulates the graph
+It does not sweep. It measures how long tasks and backends take (`profiler.py`), simulates the graph
 on every backend with every number of workers, and runs only those that may be the best::
 
-    candidates   of each backend the fewest workers predicted within 5 % of its best, where that is
-                 within a margin of the best of all; sequential where little is gained
-    verified     in randomised blocks, each candidate once in each; where one takes longer than
-                 predicted, others that may then be the best are run too
-    pick         the fewest workers whose time is surely within 5 % of the best measured one
-                 (the upper end of the interval of their ratio is); of as many workers the backend
-                 that starts faster, if it is within 5 % in the middle. Without verification, the
-                 fewest that are predicted within 5 % of the best
+    candidates   for each backend the fewest workers predicted within 5 % of its best, if that is
+                 within a margin of the best of all; sequential if little is gained
+    verified     in randomised blocks, each candidate once per block; if one takes longer than
+                 predicted, others that may then be the best run too
+    pick         the fewest workers whose time is surely within 5 % of the best measured one (by
+                 the upper end of the interval of their ratio); with equally many workers the
+                 backend that starts faster, if the ratio itself is within 5 %. Without
+                 verification, the fewest that are predicted within 5 % of the best
 
-It does not pick where the machine is too noisy, or where a candidate that was not picked may be
-better by more than a fifth for all that was measured.
+It does not pick if the machine is too noisy, or if another measured candidate may be more than a
+fifth faster than the pick.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from time import monotonic
 
 import psutil
 
-from bench.analysis.estimates import WORTH
-from bench.machine.counters import Counters
+from bench.analysis.estimates import INDIFFERENCE, MIN_SAMPLES
+from bench.machine.counters import SystemCounters
 from bench.machine.facts import describe_machine
 from bench.machine.noise import UNUSABLE, Verdict, judge_machine
-from bench.predict.prediction import View, simulated_s
-from bench.predict.profiler import MOST_WAITING, Profiler
+from bench.predict.prediction import TaskModel, simulated_s
+from bench.predict.profiler import Profiler
+from bench.predict.worker_counts import predicted_counts
 from bench.recommend.decision import decide, next_to_run
 from bench.recommend.recommendation import Candidate, Recommendation, median_and_range
+from bench.results.case import BASELINE
 from executors import Graph, RunFailed
-from executors.backends import SEQUENTIAL
 from executors.backends.base import checked_workers
 
-BLOCKS = 5
-MORE_BLOCKS = 4  # where the first ones leave more open than this
+MORE_BLOCKS = 4  # if the first ones leave more regret than this
 SURE = 0.1
 SWEEP_RUNS = 14  # of each candidate: seven blocks, and a warm-up in each
-SWEEP_PART = 0.25  # of the time of a sweep: more than that is not worth being surer
+SWEEP_PART = 0.25  # of the time of a sweep: being surer is not worth more
 COMPUTES = 0.9  # of a task's time on a core: then more workers than cores gain nothing
-ROOM = 0.8  # of the free memory, that workers may need before they do anything
+ROOM = 0.8  # share of the free memory that idle workers may need
 MOST_TASKS = 10_000  # of a graph whose predictions get a range
 
 
@@ -61,24 +61,24 @@ def recommend(
 
     Runs the graph: four times in this thread, for the times of its tasks, three times on threads,
     to see how much they hold the interpreter lock, and each candidate six times or more. A backend
-    that it fails on is left out.
+    on which it fails is left out.
 
     Args:
         backends: names; None means all that are available here.
-        max_workers: numbers to choose from; None means powers of two, up to the CPU count or for
-            tasks that wait further.
-        verify: measure the candidates; else predictions are all there is.
+        max_workers: numbers to choose from; None means powers of two up to the CPU count or, for
+            tasks that wait, beyond.
+        verify: measure the candidates; otherwise the result rests on predictions alone.
 
     Raises:
         BenchError: the graph is empty, or there is no backend to choose from.
-        BackendError: a number of workers is none.
+        BackendError: a number of workers is not a whole number of at least 1.
         RunFailed: a task failed in this thread.
     """
     for workers in max_workers or ():
         checked_workers(workers)
     with Profiler(backends) as profiler:
         advisor = Advisor(profiler)
-        return advisor.recommend(name, graph, profiler.views_of(graph), max_workers, verify)
+        return advisor.recommend(name, graph, profiler.task_models_of(graph), max_workers, verify)
 
 
 class Advisor:
@@ -88,83 +88,74 @@ class Advisor:
         self._profiler = profiler
         self._shuffle = random.Random(seed).shuffle
         self._machine: dict[str, object] = describe_machine()
-        self._before = Counters()
+        self._before = SystemCounters()
 
     def recommend(
         self,
         name: str,
         graph: Graph,
-        views: Sequence[View],
+        models: Sequence[TaskModel],
         max_workers: Sequence[int] | None = None,
         verify: bool = True,
     ) -> Recommendation:
         """Predicts, verifies and picks.
 
         Args:
-            views: of its tasks; each gives one prediction.
+            models: of its tasks; each gives one prediction.
         """
-        views = views if len(graph) <= MOST_TASKS else views[:1]
-        times_s = [{task.name: view.demand(task).seconds for task in graph.tasks} for view in views]
-        work_s = median(graph.work_s(each) for each in times_s)
-        span_s = median(graph.span_s(each) for each in times_s)
-        left_out: list[str] = []
-        found = Recommendation(
+        models = models if len(graph) <= MOST_TASKS else models[:1]
+        advice = self._predicted(name, graph, models, max_workers)
+        if verify and advice.parallelism >= 1 + INDIFFERENCE:
+            while batch := next_to_run(advice):
+                advice = self._with_runs(graph, advice, batch, MIN_SAMPLES)
+        advice = self._decided(advice, graph, models[0])
+        if (advice.regret or 0.0) > SURE and self._is_worthwhile(advice):
+            advice = self._with_runs(graph, advice, advice.measured, MORE_BLOCKS)
+            advice = self._decided(advice, graph, models[0])
+        self._before = SystemCounters()
+        self._machine = {**self._machine, "others_running": None}  # was before the first graph
+        return advice
+
+    def _predicted(
+        self,
+        name: str,
+        graph: Graph,
+        models: Sequence[TaskModel],
+        max_workers: Sequence[int] | None,
+    ) -> Recommendation:
+        """All predictions, without a pick."""
+        times_s = [
+            {task.name: model.demand(task).seconds for task in graph.tasks} for model in models
+        ]
+        work_s = median(graph.work_s(times) for times in times_s)
+        span_s = median(graph.span_s(times) for times in times_s)
+        candidates, left_out = self.predict(graph, models, max_workers)
+        return Recommendation(
             name=name,
             pick=None,
             runner_up=None,
-            candidates=tuple(self.predict(graph, views, max_workers, left_out)),
+            candidates=tuple(candidates),
             span_s=span_s,
             work_s=work_s,
             parallelism=work_s / span_s if span_s else graph.average_parallelism,
             regret=None,
             reason="",
             verdict=Verdict(),
+            left_out=tuple(left_out),
         )
-        if verify and found.parallelism >= 1 + WORTH:
-            while batch := next_to_run(found):
-                found = self._with_runs(graph, found, batch, BLOCKS, left_out)
-        found = self._decided(found, graph, views[0], left_out)
-        batch = [each for each in found.candidates if each.wall_s]
-        if (found.regret or 0.0) > SURE and self._is_worthwhile(found, batch):
-            found = self._with_runs(graph, found, batch, MORE_BLOCKS, left_out)
-            found = self._decided(found, graph, views[0], left_out)
-        self._before = Counters()
-        self._machine = {**self._machine, "others_running": None}  # that was before the first one
-        return found
-
-    def _is_worthwhile(self, found: Recommendation, batch: Sequence[Candidate]) -> bool:
-        """A sweep would answer as well, so more runs must not make it a large part of one."""
-        spent_s = (
-            monotonic() - self._before.at_s + MORE_BLOCKS * sum(each.seconds for each in batch)
-        )
-        sweep_s = SWEEP_RUNS * sum(each.seconds for each in found.candidates)
-        return found.verdict.level != UNUSABLE and spent_s <= SWEEP_PART * sweep_s
-
-    def _decided(
-        self, found: Recommendation, graph: Graph, view: View, left_out: Sequence[str]
-    ) -> Recommendation:
-        window = Counters().since(self._before, "", 1, 0)
-        found = replace(
-            found, left_out=tuple(left_out), verdict=judge_machine(self._machine, [window])
-        )
-        return decide(found, graph, view, self._profiler.overheads)
 
     def predict(
-        self,
-        graph: Graph,
-        views: Sequence[View],
-        max_workers: Sequence[int] | None,
-        left_out: list[str],
-    ) -> list[Candidate]:
+        self, graph: Graph, models: Sequence[TaskModel], max_workers: Sequence[int] | None
+    ) -> tuple[list[Candidate], list[str]]:
         """Every backend with every number of workers, simulated.
 
-        Args:
-            left_out: gets a sentence for what does not fit into the memory, or would fail.
+        Returns:
+            The candidates, and a sentence for each that needs too much memory or would fail.
         """
         room_bytes = ROOM * psutil.virtual_memory().available
-        waits = all(views[0].demand(task).cpu < COMPUTES for task in graph.tasks)
-        counts = max_workers or default_counts(self._profiler.cpus, graph.width, waits)
-        found = []
+        waits = all(models[0].demand(task).cpu < COMPUTES for task in graph.tasks)
+        counts = max_workers or predicted_counts(self._profiler.cpus, graph.width, waits)
+        candidates, left_out = [], []
         for backend in (BASELINE, *self._profiler.names):
             for workers in [1] if backend == BASELINE else counts:
                 memory_bytes = workers * self._profiler.worker_bytes[backend]
@@ -174,77 +165,82 @@ class Advisor:
                         f" {room_bytes / 1e9:.1f} GB are free."
                     )
                     continue
-                makespans_s = [
-                    simulated_s(
-                        graph,
-                        workers,
-                        view.demand,
-                        view.machines[backend],
-                        self._profiler.overheads[backend],
-                    )
-                    for view in views
-                ]
-                made = Candidate(
-                    backend,
-                    workers,
-                    median_and_range(makespans_s),
-                    start_s=self._profiler.pool(backend, self._profiler.cpus).start_s,
-                    memory_bytes=memory_bytes,
-                )
-                if math.isinf(made.seconds) and backend != BASELINE:
-                    left_out.append(f"On {made} a task would take longer than its timeout_s.")
+                candidate = self._candidate(graph, models, backend, workers, memory_bytes)
+                if math.isinf(candidate.seconds) and not candidate.is_baseline:
+                    left_out.append(f"On {candidate} a task would overrun its timeout_s.")
                     continue
-                found.append(made)
-        return found
+                candidates.append(candidate)
+        return candidates, left_out
 
-    def _with_runs(
+    def _candidate(
         self,
         graph: Graph,
-        found: Recommendation,
-        batch: Sequence[Candidate],
-        blocks: int,
-        left_out: list[str],
+        models: Sequence[TaskModel],
+        backend: str,
+        workers: int,
+        memory_bytes: float,
+    ) -> Candidate:
+        overheads = self._profiler.overheads[backend]
+        makespans_s = [
+            simulated_s(graph, workers, model.demand, model.machines[backend], overheads)
+            for model in models
+        ]
+        start_s = self._profiler.pool(backend, self._profiler.cpus).start_s
+        predicted = median_and_range(makespans_s)
+        return Candidate(backend, workers, predicted, start_s=start_s, memory_bytes=memory_bytes)
+
+    def _is_worthwhile(self, advice: Recommendation) -> bool:
+        """A sweep would answer as well, so more runs must take only a small part of its time."""
+        more_s = MORE_BLOCKS * sum(candidate.seconds for candidate in advice.measured)
+        spent_s = monotonic() - self._before.at_s + more_s
+        sweep_s = SWEEP_RUNS * sum(candidate.seconds for candidate in advice.candidates)
+        return advice.verdict.level != UNUSABLE and spent_s <= SWEEP_PART * sweep_s
+
+    def _decided(self, advice: Recommendation, graph: Graph, model: TaskModel) -> Recommendation:
+        meanwhile = SystemCounters().since(self._before, "", 1, 0)
+        advice = replace(advice, verdict=judge_machine(self._machine, [meanwhile]))
+        return decide(advice, graph, model, self._profiler.overheads)
+
+    def _with_runs(
+        self, graph: Graph, advice: Recommendation, batch: Sequence[Candidate], blocks: int
     ) -> Recommendation:
-        """Runs each of the batch once in each block; a backend that fails is left out.
+        """Runs each candidate of the batch once per block; a backend that fails is left out.
 
         Raises:
             RunFailed: a task failed in this thread.
         """
-        walls: dict[Candidate, dict[int, float]] = {each: {} for each in batch}
-        failed: set[str] = set()
-        first = max((1 + each.blocks[-1] for each in found.candidates if each.blocks), default=0)
+        walls: dict[Candidate, dict[int, float]] = {candidate: {} for candidate in batch}
+        failed: dict[str, str] = {}  # backend and error
+        known = [candidate.blocks[-1] for candidate in advice.measured]
+        first = 1 + max(known, default=-1)
         for block in range(first - 1, first + blocks):
-            order = [each for each in batch if each.backend not in failed]
+            order = [candidate for candidate in batch if candidate.backend not in failed]
             if block < first:  # warms up those that have not run yet
-                order = [each for each in order if not each.wall_s]
+                order = [candidate for candidate in order if not candidate.wall_s]
             self._shuffle(order)
-            for each in order:
+            for candidate in order:
                 try:
-                    took_s = self._profiler.run_s(graph, each.backend, each.workers)
+                    took_s = self._profiler.run_s(graph, candidate.backend, candidate.workers)
                 except RunFailed as error:
-                    if each.backend == BASELINE:
+                    if candidate.is_baseline:
                         raise
-                    failed.add(each.backend)
-                    left_out.append(f"{each.backend}: {error}")
+                    failed[candidate.backend] = str(error)
                     continue
                 if block >= first:
-                    walls[each][block] = took_s
+                    walls[candidate][block] = took_s
         return replace(
-            found,
+            advice,
             candidates=tuple(
                 replace(
-                    each,
-                    wall_s=(*each.wall_s, *walls.get(each, {}).values()),
-                    blocks=(*each.blocks, *walls.get(each, ())),
+                    candidate,
+                    wall_s=(*candidate.wall_s, *walls.get(candidate, {}).values()),
+                    blocks=(*candidate.blocks, *walls.get(candidate, ())),
                 )
-                for each in found.candidates
-                if each.backend not in failed
+                for candidate in advice.candidates
+                if candidate.backend not in failed
+            ),
+            left_out=(
+                *advice.left_out,
+                *(f"{backend}: {error}" for backend, error in failed.items()),
             ),
         )
-
-
-def default_counts(cpus: int, width: int, waits: bool) -> list[int]:
-    """1, 2, 4 ... up to twice the CPU count; where tasks wait, up to the width of the graph."""
-    most = 2 * cpus if not waits else max(2 * cpus, min(width, MOST_WAITING * cpus))
-    counts = {2**power for power in range(most.bit_length())} | {cpus, most}
-    return sorted(count for count in counts if count <= most)

@@ -1,4 +1,4 @@
-"""What is recommended, as data: candidates with what was predicted and measured of each."""
+"""What is recommended, as data: candidates with their predictions and measurements."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from statistics import median
 
 from bench.analysis.estimates import Estimate
 from bench.machine.noise import Verdict
-from executors.backends import SEQUENTIAL
+from bench.results.case import BASELINE
 
 
 def median_and_range(values: Sequence[float]) -> Estimate:
     """A single value has no range."""
-    several = len(values) > 1
+    has_range = len(values) > 1
     return Estimate(
-        median(values), min(values) if several else None, max(values) if several else None
+        median(values), min(values) if has_range else None, max(values) if has_range else None
     )
 
 
@@ -25,10 +25,10 @@ class Candidate:
 
     Attributes:
         predicted: seconds, with their range over the rounds, or None.
-        wall_s: of the runs that verified it; empty where none did.
-        blocks: that each of these runs was in; runs of the same block stand side by side.
-        start_s: what starting its backend took here, once, with a worker for each CPU.
-        memory_bytes: what its workers need before they do anything.
+        wall_s: seconds of the runs that verified it; empty if there were none.
+        blocks: the block of each of these runs; runs of the same block are comparable.
+        start_s: how long the backend took to start here, once, with one worker per CPU.
+        memory_bytes: memory that its workers need before they do anything.
     """
 
     backend: str
@@ -40,8 +40,17 @@ class Candidate:
     memory_bytes: float = 0.0
 
     @property
+    def is_baseline(self) -> bool:
+        return self.backend == BASELINE
+
+    @property
+    def may_gain(self) -> bool:
+        """False for a pool of one worker, which gains nothing over sequential."""
+        return self.workers > 1 or self.is_baseline
+
+    @property
     def measured(self) -> Estimate | None:
-        """The median of the runs, with their range: that of 5 covers it in 94 % of the cases."""
+        """The median of the runs, with their range: with 5 runs it covers it in 94 % of cases."""
         return median_and_range(self.wall_s) if self.wall_s else None
 
     @property
@@ -52,7 +61,7 @@ class Candidate:
         return self.predicted.value if self.predicted is not None else float("inf")
 
     def __str__(self) -> str:
-        if self.backend == BASELINE:
+        if self.is_baseline:
             return self.backend
         return f"{self.backend} with {self.workers} worker{'s' * (self.workers > 1)}"
 
@@ -63,19 +72,19 @@ class Recommendation:
 
     Attributes:
         name: of the graph.
-        pick: None: it cannot be told.
-        runner_up: the best of another backend, or None.
-        candidates: all that were predicted, by backend and workers.
+        pick: None if it cannot tell.
+        runner_up: the best candidate of another backend, or None.
+        candidates: all predicted ones, by backend and workers.
         span_s: the critical path, which no number of workers can beat.
         work_s: all tasks, one after the other.
-        parallelism: work over span; of tasks that take no time, tasks over depth.
-        regret: the pick is surely at most this part slower than any other measured candidate;
-            None where fewer than two were measured.
+        parallelism: work over span; tasks over depth if tasks take no time.
+        regret: the pick is surely at most this share slower than any other measured candidate;
+            None if fewer than two were measured.
         reason: in plain words, why this one, or what to do to be able to tell.
         verdict: how quiet the machine was.
         bound_s: seconds that no schedule of the pick can beat, by the predicted times.
-        command: what to do to use the pick, or None.
-        left_out: what could not be chosen, and why, in sentences.
+        left_out: candidates that could not be considered, and why, in sentences.
+        command: the command that puts the pick to use, or None.
     """
 
     name: str
@@ -97,9 +106,14 @@ class Recommendation:
 
     @property
     def sequential(self) -> Candidate:
-        return next(each for each in self.candidates if each.backend == BASELINE)
+        return next(candidate for candidate in self.candidates if candidate.is_baseline)
+
+    @property
+    def measured(self) -> list[Candidate]:
+        """The candidates that have run."""
+        return [candidate for candidate in self.candidates if candidate.wall_s]
 
     @property
     def speedup(self) -> float:
-        """Of the pick, over sequential."""
+        """The pick's speedup over sequential."""
         return self.sequential.seconds / self.pick.seconds if self.pick else 1.0

@@ -1,16 +1,16 @@
-"""The results file: JSON Lines, which say what was planned, what was measured, and how it ended.
+"""The results file: JSON Lines with what was planned, what was measured, and how it ended.
 
 ::
 
-    {"schema": 2, "config": ..., "machine": ...}   the header, once
+    {"schema": 3, "config": ..., "machine": ...}   the header, once
     {"run": ...}                                   a Measurement
     {"ceiling": ...}                               a CeilingSample
-    {"window": ...}                                a Window: what else happened meanwhile
+    {"interference": ...}                          an Interference ("window" in schema 2)
     {"end": ...}                                   why nothing more was measured
 
-Each line is appended whole, flushed and fsynced, so whatever happens to the run, the lines before
-are intact, and `ResultsWriter.resume` goes on behind them. Figures and pages are drawn from this
-file alone.
+Each line is appended whole, flushed and fsynced. So whatever happens to a run, the lines before are
+intact, and `ResultsWriter.resume` continues after them. Figures and pages are drawn from this file
+alone.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from bench import BenchError
-from bench.machine.counters import Window
-from bench.measure.plan import Case
-from bench.results.schema import HEADER_FORM, LARGEST, NUMBER, OPTIONAL, SHAPE_FORM, check_form
+from bench.machine.counters import Interference
+from bench.results.case import Case
+from bench.results.schema import LARGEST, check_fields, check_form, check_header
 
-SCHEMA = 2
+SCHEMA = 3
+READABLE = (2, SCHEMA)
 FILE_NAME = "results.jsonl"
 
 
@@ -39,14 +40,14 @@ class Measurement:
 
     Attributes:
         block: number of the block, from 0.
-        wall_s: from the call of `run` until nothing runs any more.
-        makespan_s: from the first task's turn to the last task's end.
+        wall_s: from the call of `run` until nothing is running.
+        makespan_s: from the start of driving to the end of the last task.
         start_s: how long its pool took to start; the run itself found the pool warm.
         work_s: the sum of the tasks' measured times.
         span_s: the longest path through the graph in the tasks' measured times.
-        cpu_s: CPU time of all processes of the tree in that time.
-        busy: (seconds since the start, cores busy since the point before) over the run.
-        memory_bytes: largest sum of resident sizes seen (shared pages count in each process).
+        cpu_s: CPU time of all processes of the tree during the run.
+        busy: pairs of seconds since the start and the mean of busy cores since the previous pair.
+        memory_bytes: largest sum of resident sizes (shared pages count in each process).
     """
 
     shape: str
@@ -69,7 +70,7 @@ class Measurement:
 
     @property
     def utilisation(self) -> float:
-        """CPU time over workers x wall: the part of its workers that a run kept busy."""
+        """CPU time over workers x wall: the share of its workers that a run kept busy."""
         return self.cpu_s / (self.workers * self.wall_s)
 
 
@@ -90,8 +91,11 @@ class CeilingSample:
 
     @property
     def value(self) -> float:
-        """How many times as fast as one they were together."""
+        """Their joint speed over that of one."""
         return self.workers * self.one_s / self.all_s
+
+
+Sample = Measurement | CeilingSample | Interference
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,16 +104,16 @@ class Results:
 
     Attributes:
         header: machine, versions, configuration, shapes and calibration.
-        measurements, ceilings, windows: in the order in which they were made.
-        end: why nothing more was measured ("complete", "budget", "precision"); None: cut off.
+        measurements, ceilings, interference: in the order in which they were measured.
+        end: why nothing more was measured ("complete", "budget", "precision"); None if cut off.
         warnings: about the file.
-        sound_bytes: how long the file is up to its last whole line.
+        sound_bytes: length of the file up to its last whole line.
     """
 
     header: Mapping[str, Any]
     measurements: tuple[Measurement, ...]
     ceilings: tuple[CeilingSample, ...] = ()
-    windows: tuple[Window, ...] = ()
+    interference: tuple[Interference, ...] = ()
     end: str | None = None
     warnings: tuple[str, ...] = ()
     sound_bytes: int = 0
@@ -119,8 +123,11 @@ class Results:
         return self.end is not None
 
 
+# -- writing --------------------------------------------------------------------------------------
+
+
 def check_folder(folder: Path) -> None:
-    """Makes the folder, if need be.
+    """Creates the folder if it is missing.
 
     Raises:
         BenchError: it has results already, or cannot be written.
@@ -134,15 +141,15 @@ def check_folder(folder: Path) -> None:
     for name in (FILE_NAME, "report.md"):
         if (folder / name).exists():
             raise BenchError(
-                f"{folder / name} exists already and stays as it is; name another folder with -o,"
-                " or go on with an interrupted run with --resume"
+                f"{folder / name} exists already and is kept; name another folder with -o,"
+                " or continue an interrupted run with --resume"
             )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise BenchError(f"cannot write to {folder}; name another folder with -o")
 
 
 class ResultsWriter:
-    """Appends to a results file; while it is open, no other one can."""
+    """Appends to a results file; while it is open, no other writer can open it."""
 
     def __init__(self, path: Path, file: int) -> None:
         self.path = path
@@ -165,37 +172,37 @@ class ResultsWriter:
         check_folder(folder)
         path = folder / FILE_NAME
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        made = cls(path, _opened(path, flags))
-        made._append({"schema": SCHEMA, **header})
-        return made
+        writer = cls(path, _opened(path, flags))
+        writer._append({"schema": SCHEMA, **header})
+        return writer
 
     @classmethod
     def resume(cls, folder: Path) -> tuple[Self, Results]:
-        """Opens the file of an interrupted run, and what is in it.
+        """Opens the file of an interrupted run, and returns its content.
 
         A last line that was cut off is removed.
 
         Raises:
-            BenchError: there is none, it is broken, or another run is writing to it.
+            BenchError: there is no file, it is broken, or another run is writing to it.
         """
         path = folder / FILE_NAME if folder.is_dir() else folder
         if not path.exists():
-            raise BenchError(f"there is no {path} to go on with")
-        made = cls(path, _opened(path, os.O_WRONLY | os.O_APPEND))
+            raise BenchError(f"there is no {path} to continue")
+        writer = cls(path, _opened(path, os.O_WRONLY | os.O_APPEND))
         try:
             results = read_results(path)
-            os.ftruncate(made._file, results.sound_bytes)
+            os.ftruncate(writer._file, results.sound_bytes)
         except BaseException:
-            os.close(made._file)
+            os.close(writer._file)
             raise
-        return made, results
+        return writer, results
 
-    def append(self, sample: Measurement | CeilingSample | Window) -> None:
+    def append(self, sample: Sample) -> None:
         """Writes one line; it is on the disk when this returns."""
         self._append({KINDS[type(sample)]: asdict(sample)})
 
     def end(self, reason: str) -> None:
-        """Writes that nothing more is to be measured, and why."""
+        """Writes why nothing more is measured."""
         self._append({"end": reason})
 
     def _append(self, line: Mapping[str, Any]) -> None:
@@ -223,72 +230,73 @@ def _opened(path: Path, flags: int) -> int:
         raise BenchError(f"cannot write {path}: {error.strerror}") from error
 
 
+# -- reading --------------------------------------------------------------------------------------
+
+KINDS: dict[type, str] = {
+    Measurement: "run",
+    CeilingSample: "ceiling",
+    Interference: "interference",
+}
+_CLASSES: dict[str, type] = {kind: sample for sample, kind in KINDS.items()}
+_OLD_KINDS = {"window": "interference"}  # of schema 2
+_HINTS = {kind: get_type_hints(sample) for kind, sample in _CLASSES.items()}
+_POSITIVE = ("workers", "wall_s", "one_s", "all_s")
+_SIGNED = ("foreign_s",)  # may be a little below 0
+
+
 def read_results(path: Path) -> Results:
     """Reads a results file, or the one in a folder.
 
-    A last line without its end, as an interrupted run may leave it, is dropped with a warning.
+    A last line without its end, which an interrupted run may leave, is dropped with a warning.
 
     Raises:
-        BenchError: no such file, or a line of it is not what it should be (with its number).
+        BenchError: no such file, or a malformed line (with its number).
     """
     if path.is_dir():
         path = path / FILE_NAME
     try:
-        text = path.read_bytes().decode("utf-8")  # as it is: line ends count as bytes
+        text = path.read_bytes().decode("utf-8")  # unchanged: line ends count as bytes
     except FileNotFoundError:
-        raise BenchError(f"there is no {path}; make one with: bench run") from None
+        raise BenchError(f"there is no {path}; create one with: bench run") from None
     except UnicodeDecodeError:
-        raise BenchError(f"{path} is no results file: it is not text") from None
+        raise BenchError(f"{path} is not a results file: it is not text") from None
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror}") from None
     *lines, rest = text.split("\n")
     warnings = (f"{path}: its last line is cut off and was dropped",) if rest else ()
     if not lines:
         raise BenchError(
-            f"{path} has no whole header line, so nothing was measured; remove it and begin anew"
+            f"{path} has no whole header line, so nothing was measured; remove it and start again"
         )
     header = _header(path, _parsed(path, 1, lines[0]))
-    found: dict[str, list[Any]] = {kind: [] for kind in (*FORMS, "end")}
-    seen = set()
+    samples: dict[str, list[Any]] = {kind: [] for kind in (*_CLASSES, "end")}
+    measured = set()
     for number, line in enumerate(lines[1:], 2):
         kind, sample = _sample(path, number, _parsed(path, number, line))
-        if kind == "run" and (key := (sample.case, sample.block)) in seen:
-            raise BenchError(f"{path}, line {number}: block {sample.block} of {sample.case} again")
         if kind == "run":
-            seen.add(key)
-        found[kind].append(sample)
+            if (key := (sample.case, sample.block)) in measured:
+                raise BenchError(f"{path}, line {number}: repeats block {sample.block} of {key[0]}")
+            measured.add(key)
+        samples[kind].append(sample)
     return Results(
         header,
-        tuple(found["run"]),
-        tuple(found["ceiling"]),
-        tuple(found["window"]),
-        found["end"][-1] if found["end"] else None,
-        warnings,
-        len(text.encode()) - len(rest.encode()),
+        measurements=tuple(samples["run"]),
+        ceilings=tuple(samples["ceiling"]),
+        interference=tuple(samples["interference"]),
+        end=samples["end"][-1] if samples["end"] else None,
+        warnings=warnings,
+        sound_bytes=len(text.encode()) - len(rest.encode()),
     )
 
 
 def _header(path: Path, header: dict[str, Any]) -> dict[str, Any]:
-    if header.get("schema") != SCHEMA:
+    if header.get("schema") not in READABLE:
         raise BenchError(
-            f"{path}, line 1: no header of schema {SCHEMA}; is it a results file of this version?"
+            f"{path}, line 1: not a header of schema {' or '.join(map(str, READABLE))};"
+            " was it written by another version?"
         )
     try:
-        check_form(header, HEADER_FORM, "the header")
-        if not 1 <= header["cpus"] < LARGEST or not abs(header["created_s"]) < 1e11:
-            raise TypeError("cpus or created_s is out of range")
-        for shape in header["config"]["shapes"]:
-            sizes = header["shapes"].get(shape)
-            check_form(sizes, SHAPE_FORM, f"shape {shape!r}")
-            if sizes["tasks"] < 1 or sizes["depth"] < 1:
-                raise TypeError(f"shape {shape!r} has no tasks")
-        for kernel in header["config"]["kernels"]:
-            known = header["kernels"].get(kernel)
-            check_form(known, {"kernel": str, "units": NUMBER}, f"kernel {kernel!r}")
-            if not 0 <= known["units"] < LARGEST:
-                raise TypeError(f"the units of kernel {kernel!r} are out of range")
-        if min(header["machine"]["cpus"][name] for name in ("installed", "usable")) < 1:
-            raise TypeError("the machine has no CPUs")
+        check_header(header)
     except TypeError as error:
         raise BenchError(f"{path}, line 1: {error}") from None
     return header
@@ -305,41 +313,32 @@ def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
     return value
 
 
-KINDS = {Measurement: "run", CeilingSample: "ceiling", Window: "window"}
-_TYPES = {"int": int, "float": NUMBER, "float | None": OPTIONAL, "str": str}
-FORMS = {
-    kind: {field.name: _TYPES.get(str(field.type), list) for field in fields(made)}
-    for made, kind in KINDS.items()
-}
-_MADE = {kind: made for made, kind in KINDS.items()}
-SIGNED = ("foreign_s",)  # may come out a little below 0
-
-
 def _sample(path: Path, number: int, line: dict[str, Any]) -> tuple[str, Any]:
     kind: str
     content: Any
     kind, content = next(iter(line.items()), ("", None))
+    kind = _OLD_KINDS.get(kind, kind)
     try:
         if kind == "end" and isinstance(content, str):
             return kind, content
-        if kind not in FORMS:
-            raise ValueError(f"it is none of {', '.join(FORMS)} and end, but {kind[:40]!r}")
-        form = FORMS[kind]
-        check_form(content, form, f"the {kind}")
-        for name, types in form.items():
-            value = content[name]
-            low = -LARGEST if name in SIGNED else 0
-            if types in (int, NUMBER, OPTIONAL) and value is not None:
-                if not low <= value < LARGEST:
-                    raise ValueError(f"{name} is {str(value)[:40]}, which it cannot be")
-                if name in POSITIVE and value <= 0:
-                    raise ValueError(f"{name} must be above 0")
-        values = {name: content[name] for name in form}
+        if kind not in _CLASSES:
+            raise ValueError(f"must be one of {', '.join(_CLASSES)} and end, not {kind[:40]!r}")
+        check_form(content, {}, f"the {kind}")
+        check_fields(content, _HINTS[kind], f"the {kind}")
+        for name in _HINTS[kind]:
+            _check_range(name, content[name])
+        values = {name: content[name] for name in _HINTS[kind]}
         if "busy" in values:
             values["busy"] = [(float(at_s), float(cores)) for at_s, cores in values["busy"]]
-        return kind, _MADE[kind](**values)
+        return kind, _CLASSES[kind](**values)
     except (TypeError, ValueError, OverflowError) as error:
         raise BenchError(f"{path}, line {number}: {error}") from None
 
 
-POSITIVE = ("workers", "wall_s", "one_s", "all_s")
+def _check_range(name: str, value: Any) -> None:
+    if isinstance(value, (int, float)):
+        least = -LARGEST if name in _SIGNED else 0
+        if not least <= value < LARGEST:
+            raise ValueError(f"{name} is out of range: {str(value)[:40]}")
+        if name in _POSITIVE and value <= 0:
+            raise ValueError(f"{name} must be above 0")

@@ -1,4 +1,4 @@
-"""Lengths of time as people write them: 500us, 20ms, 1.5s, 2m, 1h30m."""
+"""Durations: read as people type them (500us, 20ms, 1h30m), and shown the same everywhere."""
 
 from __future__ import annotations
 
@@ -10,16 +10,36 @@ _PART = re.compile(r"(\d+(?:\.\d*)?|\.\d+)(us|ms|s|m|h)")
 
 
 def seconds(text: str) -> float | None:
-    """The seconds of a text like 2m30s; None if it is none above 0, or absurd."""
+    """The seconds of a text like 2m30s; None if it is not a duration above 0 and below 30 years."""
     parts = _PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
-    found_s = sum(float(number) * SECONDS[unit] for number, unit in parts)
-    return found_s if 0 < found_s <= LONGEST_S else None
+    total_s = sum(float(number) * SECONDS[unit] for number, unit in parts)
+    return total_s if 0 < total_s <= LONGEST_S else None
 
 
-def shown(duration_s: float) -> str:
-    """About how long, as people say it: 45 s, 2 min 5 s, 1 h 10 min."""
+def typed(duration_s: float) -> str:
+    """As people type it, exactly: 1.5s, 20ms, 500us."""
+    for unit in ("s", "ms"):
+        if duration_s >= SECONDS[unit]:
+            return f"{duration_s / SECONDS[unit]:g}{unit}"
+    return f"{duration_s / SECONDS['us']:g}us"
+
+
+def shown(duration_s: float, digits: int = 3) -> str:
+    """Rounded, with a fitting unit: 1.23 s, 20 ms, 512 us."""
+    unit = next((unit for unit in ("s", "ms") if duration_s >= 0.9995 * SECONDS[unit]), "us")
+    rounded = float(f"{duration_s / SECONDS[unit]:.{digits}g}")
+    return f"{rounded:g} {unit}"
+
+
+def in_milliseconds(duration_s: float) -> str:
+    """For columns: always in milliseconds, with a resolution of 0.1 ms or, below 10 ms, 1 us."""
+    return f"{1e3 * duration_s:.{1 if duration_s >= 0.01 else 3}f} ms"
+
+
+def estimated(duration_s: float) -> str:
+    """Roughly, in whole units: 45 s, 2 min 5 s, 1 h 10 min."""
     whole = max(1, round(duration_s))
     if whole < 100:
         return f"{whole} s"

@@ -1,7 +1,7 @@
 """What a task does: nothing, wait, hold the GIL, release it, move memory.
 
-A kernel does a number of units of work. `calibrate` finds how many make the wanted length on this
-machine; the tasks' real times are measured in every run, so calibration need not be perfect.
+A kernel does a number of units of work. `calibrate` finds the number that takes the wanted time on
+this machine; the real times of tasks are measured in every run, so this need not be exact.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from itertools import repeat
 from statistics import median
 
 from bench import BenchError
-from bench.workloads.duration import SECONDS, seconds
+from bench.workloads.duration import seconds, typed
 
 DEFAULT_LENGTH_S = 0.02
 MIN_SAMPLE_S = 0.005  # a calibration sample lasts at least this long
@@ -31,7 +31,7 @@ class Kernel:
         summary: one line.
         work: does a number of units.
         waits: whether it leaves its CPU idle, so that more workers than CPUs can help.
-        unit_s: the length of a unit where it is known beforehand, else None.
+        unit_s: the length of a unit if it is known beforehand, else None.
     """
 
     name: str
@@ -52,37 +52,38 @@ class Work:
         KERNELS[self.kernel].work(self.units)
 
     def times(self, factor: float) -> Work:
-        """So many times as much."""
+        """`factor` times as much work."""
         return Work(self.kernel, self.units * factor) if factor else Work("noop", 0)
 
 
 @dataclass(frozen=True, slots=True)
 class SizedKernel:
-    """A kernel and the wanted length of a task; its text is what the command line takes.
+    """A kind of kernel and the wanted length of a task; its text is the spec on the command line.
 
-    For workflows the length is the mean one, and the text the kernel's name alone.
+    For workflows, which give each task's length, it is the mean length, and the text only the
+    kernel's name.
     """
 
-    kernel: Kernel
+    kind: Kernel
     length_s: float
-    is_mean: bool = False  # of tasks whose lengths a workflow gives
+    is_mean: bool = False
 
     @property
     def text(self) -> str:
-        if self.is_mean:
-            return self.kernel.name
-        return f"{self.kernel.name}:{_shown(self.length_s)}" if self.length_s else self.kernel.name
+        if self.is_mean or not self.length_s:
+            return self.kind.name
+        return f"{self.kind.name}:{typed(self.length_s)}"
 
 
 def sized(spec: str) -> SizedKernel:
-    """The kernel that a text like `sleep:20ms` means; without a length, 20 ms.
+    """The kernel of a spec like `sleep:20ms`; the default length is 20 ms.
 
     Raises:
-        BenchError: an unknown kernel, or a length that is not one.
+        BenchError: an unknown kernel, or a malformed length.
     """
     name, _, text = spec.partition(":")
     if name not in KERNELS:
-        raise BenchError(f"unknown kernel {name!r}; there are: {', '.join(KERNELS)}")
+        raise BenchError(f"unknown kernel {name!r}; known kernels: {', '.join(KERNELS)}")
     if name == "noop":
         if text:
             raise BenchError(f"kernel 'noop' does nothing, so it has no length ({text!r})")
@@ -91,13 +92,13 @@ def sized(spec: str) -> SizedKernel:
 
 
 def calibrate(wanted: SizedKernel) -> Work:
-    """The action that takes about the wanted length, alone on a CPU of this machine."""
-    kernel = wanted.kernel
+    """The action that takes about the wanted time, alone on a CPU of this machine."""
+    kernel = wanted.kind
     if not wanted.length_s:
         return Work(kernel.name, 0)
     if kernel.unit_s is not None:
         return Work(kernel.name, wanted.length_s / kernel.unit_s)
-    kernel.work(1)  # imports and buffers
+    kernel.work(1)  # imports modules, allocates buffers
     units = 1
     while (spent_s := _timed(kernel, units)) < MIN_SAMPLE_S:
         units *= 2
@@ -118,13 +119,6 @@ def _seconds(spec: str, text: str) -> float:
     return length_s
 
 
-def _shown(length_s: float) -> str:
-    for unit in ("s", "ms", "us"):
-        if length_s >= SECONDS[unit]:
-            return f"{length_s / SECONDS[unit]:g}{unit}"
-    return f"{length_s * 1e6:g}us"
-
-
 def _noop(_: float) -> None:
     """Nothing."""
 
@@ -132,10 +126,10 @@ def _noop(_: float) -> None:
 def _python_cpu(units: float) -> None:
     """Sorts short lists: builtins that hold the GIL, called in a loop.
 
-    A loop of plain arithmetic is up to 20 % faster or slower in one thread than in another of
-    the same process, by where the interpreter's stacks happen to lie in memory (compare Mytkowicz
-    et al. 2009, "Producing wrong data without doing anything obviously wrong"). Work inside
-    builtins is not, so that what differs between backends is the backend.
+    A loop of plain arithmetic is up to 20 % faster or slower in one thread than in another one of
+    the same process, depending on where the interpreter's stacks lie in memory (see Mytkowicz et
+    al. 2009, "Producing wrong data without doing anything obviously wrong"). Work inside builtins
+    is not, so differences between backends come from the backends.
     """
     for _ in repeat(None, int(units)):
         sorted(_NUMBERS)
@@ -168,24 +162,24 @@ def _memory(units: float) -> None:
 
 
 def _mixed(units: float) -> None:
-    """First waits, then runs Python, then C code; the three parts are about equally long."""
+    """Waits, then runs Python code, then C code; the three parts take about equally long."""
     time.sleep(units * MIXED_PART_S)
     _python_cpu(units * MIXED_PYTHON)
     _native_cpu(units * MIXED_NATIVE)
 
 
-MIXED_PART_S = 3e-6  # of each unit
+MIXED_PART_S = 3e-6  # waiting per unit
 MIXED_PYTHON = 1
 MIXED_NATIVE = 12
 
 KERNELS = {
     kernel.name: kernel
     for kernel in (
-        Kernel("noop", "nothing: what is left is the scheduler", _noop),
-        Kernel("sleep", "waits, as for a network or a disk", time.sleep, waits=True, unit_s=1.0),
+        Kernel("noop", "does nothing, so only the scheduler takes time", _noop),
+        Kernel("sleep", "waits, like for a network or a disk", time.sleep, waits=True, unit_s=1.0),
         Kernel("python-cpu", "Python code: holds the GIL", _python_cpu),
         Kernel("native-cpu", "C code: releases the GIL", _native_cpu),
         Kernel("memory", "moves memory, releases the GIL", _memory),
-        Kernel("mixed", "a third each of waiting, Python and C code", _mixed, waits=True),
+        Kernel("mixed", "one third each of waiting, Python code and C code", _mixed, waits=True),
     )
 }

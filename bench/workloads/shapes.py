@@ -1,8 +1,8 @@
-"""The standard DAG shapes: who needs whom, with nothing said of what a task does.
+"""The standard DAG shapes: which task needs which; what a task does is up to the kernel.
 
-A shape is a generator that takes sizes and yields the name of each task with those that it needs,
-in an order in which needs come first. Decorated with `shape`, it is in the command line, in
-`bench list` and in the tests. See docs/add-a-shape.md.
+A shape is a generator that takes sizes and yields the name of each task with the names of its
+needs, which come first. The decorator `shape` adds it to the command line, `bench list` and the
+tests. See docs/add-a-shape.md.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Shape:
     Attributes:
         name: as on the command line.
         summary: one line.
-        build: yields the tasks from the parameters.
-        defaults: parameters and their default sizes.
+        build: yields the tasks for given parameters.
+        defaults: the parameters and their default values.
     """
 
     name: str
@@ -43,9 +43,9 @@ class SizedShape:
     """One graph of a family, or a workflow.
 
     Attributes:
-        text: what the command line takes, or the workflow's name.
-        needs: by task.
-        lengths_s: by task, or None: all are as long as the kernel says.
+        text: the spec on the command line, or the workflow's name.
+        needs: names of the needs by task name.
+        lengths_s: seconds by task name, or None if the kernel gives the length of all tasks.
     """
 
     text: str
@@ -62,7 +62,7 @@ def shape(name: str) -> Callable[[Callable[..., Tasks]], Callable[..., Tasks]]:
     def register(build: Callable[..., Tasks]) -> Callable[..., Tasks]:
         parameters = inspect.signature(build).parameters.values()
         defaults = {parameter.name: parameter.default for parameter in parameters}
-        summary = (inspect.getdoc(build) or "").partition("\n")[0]  # python -OO has none
+        summary = (inspect.getdoc(build) or "").partition("\n")[0]  # empty with python -OO
         SHAPES[name] = Shape(name, summary, build, defaults)
         return build
 
@@ -70,21 +70,21 @@ def shape(name: str) -> Callable[[Callable[..., Tasks]], Callable[..., Tasks]]:
 
 
 def sized(spec: str) -> SizedShape:
-    """The graph that a text like `stencil:steps=10:width=8` means.
+    """The graph of a spec like `stencil:steps=10:width=8`.
 
     Raises:
-        BenchError: an unknown shape or parameter, or a size that makes no graph.
+        BenchError: an unknown shape or parameter, or an impossible size.
     """
     name, *settings = spec.split(":")
     if name not in SHAPES:
-        raise BenchError(f"unknown shape {name!r}; there are: {', '.join(SHAPES)}")
+        raise BenchError(f"unknown shape {name!r}; known shapes: {', '.join(SHAPES)}")
     family = SHAPES[name]
     sizes = dict(family.defaults)
     for setting in settings:
         key, _, text = setting.partition("=")
         if key not in sizes:
             known = ", ".join(family.defaults)
-            raise BenchError(f"shape {name!r} has no parameter {key!r}; it has: {known}")
+            raise BenchError(f"shape {name!r} has no parameter {key!r}; its parameters: {known}")
         sizes[key] = _size(name, key, text, family.defaults[key])
     shown = [f"{key}={value}" for key, value in sizes.items() if value != family.defaults[key]]
     needs: dict[str, tuple[str, ...]] = {}
@@ -101,7 +101,7 @@ def sized(spec: str) -> SizedShape:
 
 
 def _size(name: str, key: str, text: str, default: int | float) -> int | float:
-    """A parameter's value; sizes are counted from 1, a seed may be 0, a part is in (0, 1]."""
+    """A parameter's value: a size of at least 1, a seed of at least 0, or a share in (0, 1]."""
     least = 0 if key == "seed" else 1
     wanted = (
         f"a whole number of at least {least}"
@@ -112,8 +112,8 @@ def _size(name: str, key: str, text: str, default: int | float) -> int | float:
         value = type(default)(text)
     except ValueError:
         value = math.nan
-    is_fine = value >= least if isinstance(default, int) else 0 < value <= 1
-    if not is_fine:
+    is_valid = value >= least if isinstance(default, int) else 0 < value <= 1
+    if not is_valid:
         raise BenchError(f"shape {name!r}: {key} must be {wanted}, not {text!r}")
     if isinstance(default, int) and key != "seed" and value > MAX_TASKS:
         raise BenchError(f"shape {name!r}: {key} must be at most {MAX_TASKS:,}, not {text}")
@@ -124,8 +124,8 @@ def _names(prefix: str, count: int) -> tuple[str, ...]:
     return tuple(f"{prefix}{index}" for index in range(count))
 
 
-def _each(names: tuple[str, ...], *needs: str) -> Tasks:
-    """Tasks that all need the same."""
+def _all(names: tuple[str, ...], *needs: str) -> Tasks:
+    """Tasks that all have the same needs."""
     for name in names:
         yield name, needs
 
@@ -133,53 +133,53 @@ def _each(names: tuple[str, ...], *needs: str) -> Tasks:
 @shape("independent")
 def independent(width: int = 16) -> Tasks:
     """`width` tasks that need nothing (Task Bench: trivial)"""
-    yield from _each(_names("task", width))
+    yield from _all(_names("task", width))
 
 
 @shape("chain")
 def chain(length: int = 10) -> Tasks:
-    """One after the other: nothing to gain"""
+    """One task after the other: no parallelism"""
     for index in range(length):
         yield f"task{index}", (f"task{index - 1}",) if index else ()
 
 
 @shape("fan-in")
 def fan_in(width: int = 8) -> Tasks:
-    """`width` side by side, then one that needs all"""
+    """`width` parallel tasks, then one that needs all of them"""
     parts = _names("part", width)
-    yield from _each(parts)
+    yield from _all(parts)
     yield "join", parts
 
 
 @shape("fan-out")
 def fan_out(width: int = 8) -> Tasks:
-    """One, then `width` side by side that need it"""
+    """One task, then `width` parallel tasks that need it"""
     yield "split", ()
-    yield from _each(_names("part", width), "split")
+    yield from _all(_names("part", width), "split")
 
 
 @shape("diamond")
 def diamond(width: int = 2) -> Tasks:
-    """One, `width` side by side, one that needs all"""
+    """One task, `width` parallel tasks, one that needs all of them"""
     parts = _names("part", width)
     yield "split", ()
-    yield from _each(parts, "split")
+    yield from _all(parts, "split")
     yield "join", parts
 
 
 @shape("diamond-chain")
 def diamond_chain(count: int = 3, width: int = 4) -> Tasks:
-    """`count` diamonds, the end of each being the start of the next"""
+    """`count` diamonds; the end of each is the start of the next"""
     yield "join0", ()
     for step in range(count):
         parts = _names(f"part{step}.", width)
-        yield from _each(parts, f"join{step}")
+        yield from _all(parts, f"join{step}")
         yield f"join{step + 1}", parts
 
 
 @shape("parallel-chains")
 def parallel_chains(chains: int = 4, length: int = 5) -> Tasks:
-    """`chains` chains side by side (Task Bench: no_comm)"""
+    """`chains` parallel chains (Task Bench: no_comm)"""
     for step in range(length):
         for index in range(chains):
             yield f"chain{index}.{step}", (f"chain{index}.{step - 1}",) if step else ()
@@ -200,16 +200,16 @@ def tree_in(branching: int = 2, depth: int = 4) -> Tasks:
     for level in reversed(range(depth + 1)):
         for index in range(branching**level):
             below = range(index * branching, (index + 1) * branching) if level < depth else ()
-            yield f"node{level}.{index}", tuple(f"node{level + 1}.{each}" for each in below)
+            yield f"node{level}.{index}", tuple(f"node{level + 1}.{child}" for child in below)
 
 
 @shape("stencil")
 def stencil(steps: int = 6, width: int = 8) -> Tasks:
-    """Each task needs itself and its neighbours of the step before (Task Bench: stencil_1d)"""
+    """Each task needs itself and its neighbours in the previous step (Task Bench: stencil_1d)"""
     for step in range(steps):
         for x in range(width):
             near = range(max(0, x - 1), min(width, x + 2)) if step else ()
-            yield f"cell{step}.{x}", tuple(f"cell{step - 1}.{each}" for each in near)
+            yield f"cell{step}.{x}", tuple(f"cell{step - 1}.{neighbour}" for neighbour in near)
 
 
 @shape("butterfly")
@@ -218,15 +218,15 @@ def butterfly(stages: int = 3) -> Tasks:
     for stage in range(stages + 1):
         for x in range(2**stages):
             pair = (x, x ^ (1 << (stage - 1))) if stage else ()
-            yield f"point{stage}.{x}", tuple(f"point{stage - 1}.{each}" for each in pair)
+            yield f"point{stage}.{x}", tuple(f"point{stage - 1}.{other}" for other in pair)
 
 
 @shape("all-to-all")
 def all_to_all(steps: int = 4, width: int = 6) -> Tasks:
-    """Each task needs every task of the step before (Task Bench: all_to_all)"""
+    """Each task needs every task of the previous step (Task Bench: all_to_all)"""
     for step in range(steps):
         before = _names(f"cell{step - 1}.", width) if step else ()
-        yield from _each(_names(f"cell{step}.", width), *before)
+        yield from _all(_names(f"cell{step}.", width), *before)
 
 
 @shape("wavefront")
@@ -241,11 +241,11 @@ def wavefront(size: int = 6) -> Tasks:
 
 @shape("mapreduce")
 def mapreduce(maps: int = 8, reduces: int = 4) -> Tasks:
-    """Split, `maps` tasks, `reduces` that need all of them, merge (Estee)"""
+    """Split, `maps` tasks, `reduces` tasks that need all of them, merge (Estee)"""
     mapped, reduced = _names("map", maps), _names("reduce", reduces)
     yield "split", ()
-    yield from _each(mapped, "split")
-    yield from _each(reduced, *mapped)
+    yield from _all(mapped, "split")
+    yield from _all(reduced, *mapped)
     yield "merge", reduced
 
 
@@ -253,7 +253,7 @@ def mapreduce(maps: int = 8, reduces: int = 4) -> Tasks:
 def cross_validation(folds: int = 5, params: int = 3) -> Tasks:
     """Load, split, fit and score each fold with each parameter, select (Estee: crossv)"""
     yield "load", ()
-    yield from _each(_names("fold", folds), "load")
+    yield from _all(_names("fold", folds), "load")
     for param in range(params):
         for fold in range(folds):
             yield f"fit{param}.{fold}", (f"fold{fold}",)
@@ -286,9 +286,9 @@ def cholesky(tiles: int = 5) -> Tasks:
 def random_layered(
     seed: int = 0, tasks: int = 40, fat: float = 0.5, density: float = 0.5, jump: int = 1
 ) -> Tasks:
-    """Levels of about e^(fat ln tasks) tasks that need some of the last `jump` levels
+    """Levels of about e^(fat ln tasks) tasks that need tasks of the last `jump` levels
 
-    After DAGGEN: `density` is the part of the possible needs that exist.
+    After DAGGEN: `density` is the share of the possible needs that exist.
     """
     choice = random.Random(seed)
     mean = max(1.0, math.exp(fat * math.log(tasks)))
@@ -300,8 +300,8 @@ def random_layered(
         level = _names(f"task{len(levels)}.", size)
         reachable = [name for above in levels[-jump:] for name in above]
         for name in level:
-            # One need is of the level right above, so that this one is where it should be.
+            # One need is on the previous level, so that this task is on the next one.
             needs = {choice.choice(levels[-1])} if levels else set()
-            needs |= {each for each in reachable if choice.random() < density}
-            yield name, tuple(each for each in reachable if each in needs)
+            needs |= {task for task in reachable if choice.random() < density}
+            yield name, tuple(task for task in reachable if task in needs)
         levels.append(level)

@@ -1,14 +1,14 @@
 """Real workflows: recorded runs in WfFormat 1.4 and 1.5, as shapes whose tasks differ in length.
 
 WfFormat is the JSON schema of WfCommons (Coleman et al. 2022, "WfCommons: a framework for enabling
-scientific workflow research and development"). Read are the tasks, whom they need and how long they
-ran::
+scientific workflow research and development"). These fields are read: the tasks, their needs and
+their run times::
 
     1.4    workflow.tasks[]                  name, id, parents (names), runtimeInSeconds
     1.5    workflow.specification.tasks[]    id, parents (ids)
            workflow.execution.tasks[]        id, runtimeInSeconds
 
-A parent is looked for among the ids first, then among the names; a name that several tasks have
+A parent is first looked up among the ids, then among the names; a name that several tasks share
 means all of them.
 """
 
@@ -29,10 +29,10 @@ from bench.workloads.shapes import MAX_EDGES, MAX_TASKS, SizedShape
 from executors import Graph, GraphError, Task
 
 VERSIONS = ("1.4", "1.5")
-WORK_S = 1.0  # of a workflow that is scaled by itself
-LONGEST_S = 1e9  # a recorded task
-LONGEST_SCALED_S = 3600.0  # a task that is run
-LEAST_S = 1e-9  # what is shorter takes no time
+WORK_S = 1.0  # total of a workflow without a given scale
+LONGEST_S = 1e9  # of a recorded task
+LONGEST_SCALED_S = 3600.0  # of a task that is run
+LEAST_S = 1e-9  # shorter tasks count as 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +40,11 @@ class Workflow:
     """A recorded run.
 
     Attributes:
-        name: of the file, in letters, digits, dots and dashes.
-        needs: by task.
-        recorded_s: by task; one without a recorded time has the median of the others.
-        missing: how many those are.
+        name: that of the file, in letters, digits, dots and dashes.
+        needs: names of the needs by task name.
+        recorded_s: seconds by task name; a task without a recorded time has the median of the
+            others.
+        missing: number of tasks without a recorded time.
     """
 
     name: str
@@ -52,7 +53,7 @@ class Workflow:
     missing: int
 
     def sized(self, scale: float | None) -> SizedShape:
-        """The shape with the recorded times multiplied; None: so that they add up to a second.
+        """The shape with the recorded times scaled; None scales them to 1 s in total.
 
         Raises:
             BenchError: a task would be longer than an hour.
@@ -61,29 +62,29 @@ class Workflow:
             total_s = math.fsum(self.recorded_s.values())
             scale = WORK_S / total_s if total_s > LEAST_S else 1.0
         lengths_s = {task: scale * recorded_s for task, recorded_s in self.recorded_s.items()}
-        lengths_s = {task: each_s * (each_s >= LEAST_S) for task, each_s in lengths_s.items()}
+        lengths_s = {task: length_s * (length_s >= LEAST_S) for task, length_s in lengths_s.items()}
         longest = max(lengths_s, key=lambda task: lengths_s[task])
         if lengths_s[longest] > LONGEST_SCALED_S:
             raise BenchError(
                 f"workflow {self.name}: task {longest!r} would take {lengths_s[longest]:.3g} s;"
-                f" give a smaller --scale, for {LONGEST_SCALED_S:g} s at most"
+                f" give a --scale that makes it at most {LONGEST_SCALED_S:g} s"
             )
         return SizedShape(self.name, self.needs, lengths_s)
 
 
 def read_workflows(paths: Iterable[Path]) -> list[Workflow]:
-    """Those of the files, and of the JSON files in the folders.
+    """The workflows of files, and of the JSON files in folders.
 
     Raises:
         BenchError: a file is missing or malformed (says where), or two have the same name.
     """
     files: list[Path] = []
     for path in paths:
-        found = sorted(path.glob("*.json")) if path.is_dir() else [path]
-        if not found:
+        in_path = sorted(path.glob("*.json")) if path.is_dir() else [path]
+        if not in_path:
             raise BenchError(f"{path} has no .json files; name a workflow in WfFormat")
         known = {file.resolve() for file in files}
-        files += [file for file in found if file.resolve() not in known]
+        files += [file for file in in_path if file.resolve() not in known]
     workflows = [read_workflow(file) for file in files]
     names = [workflow.name for workflow in workflows]
     for name in names:
@@ -96,7 +97,7 @@ def read_workflow(path: Path) -> Workflow:
     """The workflow of a file.
 
     Raises:
-        BenchError: it cannot be read, or is not WfFormat 1.4 or 1.5 (says where).
+        BenchError: it cannot be read, or is not in WfFormat 1.4 or 1.5 (says where).
     """
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -121,43 +122,50 @@ def _workflow(path: Path, content: Any) -> Workflow:
     if version not in VERSIONS:
         raise _Malformed(f"schemaVersion is {version!r}; known are {' and '.join(VERSIONS)}")
     workflow = _get(content, "workflow", dict, "the file")
-    if version == "1.4":
-        place = "workflow.tasks"
-        tasks = _tasks(_get(workflow, "tasks", list, "workflow"), place)
-        times = [(f"{place}[{at}]", task) for at, task in enumerate(tasks)]
-        names = _names(tasks, "name")
-        times_s = [_runtime_s(task, where) for where, task in times]
-    else:
-        place = "workflow.specification.tasks"
-        specification = _get(workflow, "specification", dict, "workflow")
-        tasks = _tasks(_get(specification, "tasks", list, "workflow.specification"), place)
-        names = _names(tasks, "id")
-        if len(set(names)) < len(names):
-            twice = next(name for name in names if names.count(name) > 1)
-            raise _Malformed(f"{place}: two tasks have the id {twice!r}")
-        recorded = _recorded(workflow)
-        times_s = [recorded.get(name) for name in names]
-    needs = _needs(tasks, names, place)
+    read = _version_1_4 if version == "1.4" else _version_1_5
+    tasks, names, times_s, place = read(workflow)
     unique = _unique(names)
-    known = [time_s for time_s in times_s if time_s is not None]
-    usual_s = median(known) if known else 0.0
-    made = {
-        name: tuple(unique[at] for at in positions)
-        for name, positions in zip(unique, needs, strict=True)
+    needs = {
+        name: tuple(unique[index] for index in indices)
+        for name, indices in zip(unique, _needs(tasks, names, place), strict=True)
     }
     try:
-        Graph(Task(name, print, needed) for name, needed in made.items())
+        Graph(Task(name, print, needed) for name, needed in needs.items())
     except GraphError as error:
         raise _Malformed(f"{place}: {error}") from None
+    known_s = [time_s for time_s in times_s if time_s is not None]
+    usual_s = median(known_s) if known_s else 0.0
+    recorded_s = [usual_s if time_s is None else time_s for time_s in times_s]
     return Workflow(
-        re.sub(r"[^A-Za-z0-9.]+", "-", path.stem).strip("-") or "workflow",
-        made,
-        {
-            name: usual_s if time_s is None else time_s
-            for name, time_s in zip(unique, times_s, strict=True)
-        },
-        times_s.count(None),
+        name=re.sub(r"[^A-Za-z0-9.]+", "-", path.stem).strip("-") or "workflow",
+        needs=needs,
+        recorded_s=dict(zip(unique, recorded_s, strict=True)),
+        missing=times_s.count(None),
     )
+
+
+# The tasks of a file, their names, their seconds, and where they stand in it.
+_Content = tuple[Sequence[dict[str, Any]], list[str], list[float | None], str]
+
+
+def _version_1_4(workflow: dict[str, Any]) -> _Content:
+    place = "workflow.tasks"
+    tasks = _tasks(_get(workflow, "tasks", list, "workflow"), place)
+    names = _names(tasks, "name")
+    times_s = [_runtime_s(task, f"{place}[{index}]") for index, task in enumerate(tasks)]
+    return tasks, names, times_s, place
+
+
+def _version_1_5(workflow: dict[str, Any]) -> _Content:
+    place = "workflow.specification.tasks"
+    specification = _get(workflow, "specification", dict, "workflow")
+    tasks = _tasks(_get(specification, "tasks", list, "workflow.specification"), place)
+    names = _names(tasks, "id")
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise _Malformed(f"{place}: two tasks have the id {twice!r}")
+    recorded_s = _recorded(workflow)
+    return tasks, names, [recorded_s.get(name) for name in names], place
 
 
 KINDS: dict[type[Any], str] = {str: "text", dict: "an object", list: "a list"}
@@ -165,7 +173,7 @@ KINDS: dict[type[Any], str] = {str: "text", dict: "an object", list: "a list"}
 
 def _get(value: Any, key: str, kind: type[Any], place: str) -> Any:
     if not isinstance(value, dict):
-        raise _Malformed(f"{place} is no object")
+        raise _Malformed(f"{place} is not an object")
     if not isinstance(value.get(key), kind):
         raise _Malformed(f"{place} has no {key!r} that is {KINDS[kind]}")
     return value[key]
@@ -176,83 +184,83 @@ def _tasks(tasks: Sequence[Any], place: str) -> Sequence[dict[str, Any]]:
         raise _Malformed(f"{place} is empty: there are no tasks")
     if len(tasks) > MAX_TASKS:
         raise _Malformed(f"{place} has more than {MAX_TASKS:,} tasks")
-    for at, task in enumerate(tasks):
+    for index, task in enumerate(tasks):
         if not isinstance(task, dict):
-            raise _Malformed(f"{place}[{at}] is no object")
+            raise _Malformed(f"{place}[{index}] is not an object")
     return tasks
 
 
 def _names(tasks: Sequence[dict[str, Any]], key: str) -> list[str]:
-    """Of each task: its id or, where that is what the format refers to, its name."""
+    """The ids of the tasks or, if the format refers to tasks by name, their names."""
     names = []
-    for at, task in enumerate(tasks):
+    for index, task in enumerate(tasks):
         name = task.get(key)
         if not isinstance(name, str) or not name:
-            raise _Malformed(f"task {at} has no {key!r}")
+            raise _Malformed(f"task {index} has no {key!r}")
         names.append(name)
     return names
 
 
 def _unique(names: Sequence[str]) -> list[str]:
-    """The same names, with a number behind those that came before."""
+    """The names, with a number added to those that occurred before."""
     taken = set(names)
     seen: Counter[str] = Counter()
-    found = []
+    unique = []
     for name in names:
         seen[name] += 1
-        one = name
-        while seen[name] > 1 and one in taken:
-            one = f"{name}#{seen[name]}"
-            seen[name] += one in taken
-        taken.add(one)
-        found.append(one)
-    return found
+        candidate = name
+        while seen[name] > 1 and candidate in taken:
+            candidate = f"{name}#{seen[name]}"
+            seen[name] += candidate in taken
+        taken.add(candidate)
+        unique.append(candidate)
+    return unique
 
 
 def _needs(
     tasks: Sequence[dict[str, Any]], names: Sequence[str], place: str
 ) -> list[tuple[int, ...]]:
-    """Positions of the parents of each task."""
+    """For each task, the indices of its parents."""
     by_id: dict[str, list[int]] = {}
     by_name: dict[str, list[int]] = {}
-    for at, (task, name) in enumerate(zip(tasks, names, strict=True)):
-        by_name.setdefault(name, []).append(at)
+    for index, (task, name) in enumerate(zip(tasks, names, strict=True)):
+        by_name.setdefault(name, []).append(index)
         if isinstance(task.get("id"), str):
-            by_id.setdefault(task["id"], []).append(at)
-    found = []
+            by_id.setdefault(task["id"], []).append(index)
+    needs = []
     edges = 0
-    for at, task in enumerate(tasks):
+    for index, task in enumerate(tasks):
         parents = task.get("parents", [])
         if not isinstance(parents, list):
-            raise _Malformed(f"{place}[{at}] ({names[at]}): parents is no list")
-        positions: dict[int, None] = {}
+            raise _Malformed(f"{place}[{index}] ({names[index]}): parents is not a list")
+        indices: dict[int, None] = {}
         for parent in parents:
             if not isinstance(parent, str) or not (
                 meant := by_id.get(parent) or by_name.get(parent)
             ):
                 raise _Malformed(
-                    f"{place}[{at}] ({names[at]}): its parent {parent!r} is none of the tasks"
+                    f"{place}[{index}] ({names[index]}): its parent {parent!r} is not a task"
                 )
-            positions.update(dict.fromkeys(meant))
-        edges += len(positions)
+            indices.update(dict.fromkeys(meant))
+        edges += len(indices)
         if edges > MAX_EDGES:
             raise _Malformed(f"{place} has more than {MAX_EDGES:,} edges")
-        found.append(tuple(positions))
-    return found
+        needs.append(tuple(indices))
+    return needs
 
 
 def _recorded(workflow: Mapping[str, Any]) -> dict[str, float | None]:
-    """Seconds by task id; a specification that was never run has none."""
+    """Seconds by task id; empty for a specification that was never run."""
     if "execution" not in workflow:
         return {}
     execution = _get(workflow, "execution", dict, "workflow")
     place = "workflow.execution.tasks"
-    found: dict[str, float | None] = {}
-    for at, task in enumerate(_get(execution, "tasks", list, "workflow.execution")):
+    recorded_s: dict[str, float | None] = {}
+    for index, task in enumerate(_get(execution, "tasks", list, "workflow.execution")):
         if not isinstance(task, dict) or not isinstance(task.get("id"), str):
-            raise _Malformed(f"{place}[{at}] has no 'id'")
-        found[task["id"]] = _runtime_s(task, f"{place}[{at}]")
-    return found
+            raise _Malformed(f"{place}[{index}] has no 'id'")
+        recorded_s[task["id"]] = _runtime_s(task, f"{place}[{index}]")
+    return recorded_s
 
 
 def _runtime_s(task: Mapping[str, Any], place: str) -> float | None:
@@ -262,5 +270,5 @@ def _runtime_s(task: Mapping[str, Any], place: str) -> float | None:
     is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= LONGEST_S:
         shown = str(value)[:40]
-        raise _Malformed(f"{place}: runtimeInSeconds is {shown}, not from 0 to {LONGEST_S:g}")
+        raise _Malformed(f"{place}: runtimeInSeconds must be from 0 to {LONGEST_S:g}, not {shown}")
     return float(value)

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 
 import bench.analysis.estimates
 from bench import BenchError
-from bench.analysis.comparison import compare, judge
+from bench.analysis.comparison import compare, verdict_on
 from bench.analysis.estimates import Estimate, ratio
 from bench.cli import main
 from bench.results.store import read_results
@@ -83,7 +83,7 @@ def test_against_the_clock_other_units_of_work_are_taken_into_account(
 def test_a_verdict_follows_from_the_interval_and_the_threshold(
     estimate: Estimate, verdict: str
 ) -> None:
-    assert judge(estimate, 0.05) == verdict
+    assert verdict_on(estimate, 0.05) == verdict
 
 
 def test_other_machines_and_configurations_are_refused_unless_forced(
@@ -163,7 +163,7 @@ class Runs:
 
     def verdict(self, factor: float, drift: float) -> str:
         (base_old, old), (base_new, new) = self.run(1.0, drift), self.run(factor, drift)
-        return judge(ratio([new, base_old], [old, base_new]), 0.05)
+        return verdict_on(ratio([new, base_old], [old, base_new]), 0.05)
 
 
 @pytest.mark.parametrize("blocks", [5, 7, 10, 20])

@@ -9,9 +9,13 @@ import pytest
 
 import bench.analysis.estimates
 from bench.analysis.estimates import median_ratio_of_pairs, ratio_of_medians
-from bench.analysis.summary import finding, summarise
+from bench.analysis.summary import Group, finding, summarise
 from bench.results.store import read_results
 from tests.bench.results.written import TYPICAL, write
+
+
+def groups_of(path: Path) -> tuple[Group, ...]:
+    return summarise(read_results(path)).groups
 
 
 def test_the_ratio_of_medians_and_its_interval_are_reproducible() -> None:
@@ -75,7 +79,7 @@ def test_pairs_cover_the_truth_though_half_of_them_were_slowed_down(
 
 
 def test_speedups_are_against_the_baseline_of_the_same_shape_and_kernel(tmp_path: Path) -> None:
-    groups = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
+    groups = groups_of(write(tmp_path, TYPICAL, noise=0.001))
     assert [(group.shape, group.kernel) for group in groups] == [
         ("fan-in", "sleep:20ms"),
         ("fan-in", "python-cpu:20ms"),
@@ -94,7 +98,7 @@ def test_speedups_are_against_the_baseline_of_the_same_shape_and_kernel(tmp_path
 
 
 def test_the_pick_is_the_fewest_workers_that_are_surely_near_the_best(tmp_path: Path) -> None:
-    groups = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
+    groups = groups_of(write(tmp_path, TYPICAL, noise=0.001))
     picks = [(group.pick.case.backend, group.pick.case.workers) for group in groups]
     assert picks == [("threads", 8), ("processes", 2), ("sequential", 1), ("sequential", 1)]
     rivals = [group.rival and group.rival.case.backend for group in groups]
@@ -107,10 +111,10 @@ def test_fewer_workers_win_where_more_gain_less_than_5_percent(tmp_path: Path) -
         ("fan-in", "noop", "threads", 2): 0.51,
         ("fan-in", "noop", "threads", 4): 0.5,
     }
-    (group,) = summarise(read_results(write(tmp_path, times, noise=0.002)))
+    (group,) = groups_of(write(tmp_path, times, noise=0.002))
     assert group.pick.case.workers == 2
     times["fan-in", "noop", "threads", 4] = 0.4
-    (group,) = summarise(read_results(write(tmp_path / "b", times, noise=0.002)))
+    (group,) = groups_of(write(tmp_path / "b", times, noise=0.002))
     assert group.pick.case.workers == 4
 
 
@@ -121,7 +125,7 @@ def test_what_is_not_sure_is_not_picked(tmp_path: Path) -> None:
         ("fan-in", "noop", "threads", 2): 0.51,
         ("fan-in", "noop", "threads", 4): 0.5,
     }
-    (group,) = summarise(read_results(write(tmp_path, times, noise=0.05)))
+    (group,) = groups_of(write(tmp_path, times, noise=0.05))
     by_workers = {row.case.workers: row for row in group.rows if row.case.backend == "threads"}
     slower = ratio_of_medians(by_workers[2].wall_s, by_workers[4].wall_s)
     assert slower.value <= 1.05
@@ -138,7 +142,7 @@ def test_a_pick_is_not_compared_with_what_cannot_be_picked(tmp_path: Path) -> No
         ("fan-in", "noop", "threads", 2): 0.7,
         ("fan-in", "noop", "threads", 4): 0.69,
     }
-    (group,) = summarise(read_results(write(tmp_path, times, noise=0.002)))
+    (group,) = groups_of(write(tmp_path, times, noise=0.002))
     assert group.pick.case.workers == 2
 
 
@@ -148,18 +152,18 @@ def test_nothing_is_said_of_a_kernel_that_one_of_its_shapes_contradicts(tmp_path
         ("chain", "noop", "sequential", 1): 1.0,
         ("chain", "noop", "threads", 2): 1.0,
     }
-    sure = summarise(read_results(write(tmp_path / "a", times, noise=0.002)))
+    sure = groups_of(write(tmp_path / "a", times, noise=0.002))
     assert "gain nothing" in finding(sure, 2)
     noisy = {
         ("fan-in", "noop", "sequential", 1): 1.0,
         ("fan-in", "noop", "threads", 2): 0.9,
     }
-    unsure = summarise(read_results(write(tmp_path / "b", noisy, noise=0.5)))
+    unsure = groups_of(write(tmp_path / "b", noisy, noise=0.5))
     assert "could not be shown to gain" in finding([*sure, *unsure], 2)
 
 
 def test_the_bound_is_what_equal_tasks_allow(tmp_path: Path) -> None:
-    group = summarise(read_results(write(tmp_path, TYPICAL)))[0]
+    group = groups_of(write(tmp_path, TYPICAL))[0]
     assert (group.tasks, group.depth) == (9, 2)  # fan-in of 8
     assert [group.bound(p) for p in (1, 2, 4, 8, 99)] == [1, 1.8, 3, 4.5, 4.5]
     assert group.bound() == 4.5
@@ -171,7 +175,7 @@ def test_no_winner_is_named_where_none_can_be_shown(tmp_path: Path) -> None:
         ("fan-in", "noop", "threads", 1): 0.6,
         ("fan-in", "noop", "threads", 2): 0.45,
     }
-    (group,) = summarise(read_results(write(tmp_path, times, noise=0.6)))
+    (group,) = groups_of(write(tmp_path, times, noise=0.6))
     pair = next(row for row in group.rows if row.case.workers == 2)
     assert pair.speedup.low is not None
     assert pair.speedup.low < 1 < pair.speedup.value
@@ -185,17 +189,17 @@ def test_a_pool_of_one_worker_is_never_picked(tmp_path: Path) -> None:
         ("fan-in", "noop", "threads", 1): 0.6,
         ("fan-in", "noop", "threads", 2): 0.7,
     }
-    (group,) = summarise(read_results(write(tmp_path, times, noise=0.001)))
+    (group,) = groups_of(write(tmp_path, times, noise=0.001))
     assert group.pick.case.workers == 2
 
 
 def test_a_baseline_alone_is_nothing_to_compare(tmp_path: Path) -> None:
     times = {("fan-in", "noop", "sequential", 1): 1.0}
-    assert "nothing to compare" in finding(summarise(read_results(write(tmp_path, times))), 2)
+    assert "nothing to compare" in finding(groups_of(write(tmp_path, times)), 2)
 
 
 def test_the_finding_names_the_pick_of_each_kernel(tmp_path: Path) -> None:
-    groups = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
+    groups = groups_of(write(tmp_path, TYPICAL, noise=0.001))
     said = finding(groups, 2)
     assert said.startswith("On 2 CPUs, sleep:20ms tasks gain most on threads with 8 workers: 4.39")
     assert "python-cpu:20ms tasks gain most on processes with 2 workers: 1.6" in said
@@ -206,7 +210,7 @@ def test_the_finding_names_the_pick_of_each_kernel(tmp_path: Path) -> None:
 
 def test_the_finding_says_when_nothing_is_gained_or_known(tmp_path: Path) -> None:
     chain = {case: wall_s for case, wall_s in TYPICAL.items() if case[0] == "chain"}
-    said = finding(summarise(read_results(write(tmp_path, chain, blocks=3))), 1)
+    said = finding(groups_of(write(tmp_path, chain, blocks=3)), 1)
     assert "On 1 CPU, sleep:20ms tasks gain nothing from more workers" in said
     assert "fewer than 5 blocks" in said
     assert "Nothing can be said yet" in finding([], 2)
@@ -214,4 +218,4 @@ def test_the_finding_says_when_nothing_is_gained_or_known(tmp_path: Path) -> Non
 
 def test_cases_without_their_baseline_are_left_out(tmp_path: Path) -> None:
     times = {("fan-in", "noop", "threads", 2): 1.0}
-    assert summarise(read_results(write(tmp_path, times))) == []
+    assert groups_of(write(tmp_path, times)) == ()

@@ -117,7 +117,7 @@ def test_a_folder_with_results_is_refused_and_stays_as_it_is(tmp_path: Path) -> 
         (["run", "--max-workers", ""], "--max-workers is empty"),
         (["run", "--blocks", "0"], "Invalid value for '--blocks'"),
         (["run", "--max-workers", "100000000", "--backends", "processes"], "use fewer workers"),
-        (["report", "nowhere"], "make one with: bench run"),
+        (["report", "nowhere"], "create one with: bench run"),
         (["walk"], "No such command 'walk'"),
     ],
 )
@@ -313,11 +313,11 @@ def test_what_ends_a_run_in_the_middle_leaves_a_report(
     result = bench(*SMALL, "-o", tmp_path / "out")
     assert result.exit_code == 1
     assert str(error) in result.output
-    assert f"To go on with it: bench run --resume {tmp_path / 'out'}" in result.output
+    assert f"To continue it: bench run --resume {tmp_path / 'out'}" in result.output
     assert "Incomplete: " in (tmp_path / "out" / "report.md").read_text()
 
 
-def test_a_precision_that_was_not_reached_is_told(tmp_path: Path) -> None:
+def test_a_precision_that_was_not_reached_is_said(tmp_path: Path) -> None:
     few = ["run", "--shapes", "fan-in:width=2", "--kernel", "noop", "--backends", "threads"]
     few += ["--max-workers", "2", "--precision", "0.0001", "--blocks", "1"]
     result = bench(*few, "-o", tmp_path / "out")
@@ -326,7 +326,7 @@ def test_a_precision_that_was_not_reached_is_told(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_dies_is_one_message(monkeypatch: pytest.MonkeyPatch) -> None:
-    def dies(**_: object) -> None:
+    def dies(_: object) -> None:
         raise RunFailed("1 of 4 tasks failed: 'a'; the first error: WorkerDied")
 
     monkeypatch.setattr("bench.commands.metg.metg", dies)

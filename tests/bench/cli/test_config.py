@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -45,12 +46,12 @@ def test_flag_over_environment_over_file(folder: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("width = 3", "'width' is no option of bench run"),
+        ("width = 3", "'width' is not an option of bench run"),
         ("blocks = 2.5", "'2.5' is not a valid integer range (from [tool.bench]"),
-        ("[tool.bench.metgg]\nblocks = 1", "[tool.bench.metgg] is of no command"),
-        ("blocks = many", "is no TOML"),
+        ("[tool.bench.metgg]\nblocks = 1", "[tool.bench.metgg] does not belong to a command"),
+        ("blocks = many", "is not TOML"),
         ("blocks = 'many'", "'many' is not a valid integer"),
-        ("[tool.bench.shapes]\nx = 1", "[tool.bench.shapes] is of no command"),
+        ("[tool.bench.shapes]\nx = 1", "[tool.bench.shapes] does not belong to a command"),
     ],
 )
 def test_a_broken_file_is_one_clear_message(folder: Path, text: str, says: str) -> None:
@@ -73,7 +74,7 @@ def test_another_command_has_a_table_and_variables_of_its_own(
     monkeypatch.setenv("BENCH_KERNEL", "sleep:5ms,noop")
     monkeypatch.setenv("BENCH_METG_BLOCKS", "4")
     asked: dict[str, object] = {}
-    monkeypatch.setattr("bench.commands.metg.metg", lambda **values: asked.update(values))
+    monkeypatch.setattr("bench.commands.metg.metg", lambda request: asked.update(asdict(request)))
     result = CliRunner().invoke(main, ["metg"])
     assert result.exit_code == 0, result.output
     assert (asked["kernel"], asked["form"], asked["blocks"]) == ("native-cpu", "json", 4)

@@ -13,9 +13,9 @@ from click.testing import CliRunner
 
 from bench import BenchError
 from bench.cli import main
-from bench.granularity import metg
-from bench.granularity.metg import LENGTHS_S, Point, cross, lengths_of, summarise
-from reports.granularity import duration_of
+from bench.granularity import crossings, sweep
+from bench.granularity.crossings import LENGTHS_S, Point, cross, lengths_of, summarise
+from reports.granularity import length_of
 
 
 def points(overhead_s: float, blocks: int, noise: float = 0.02, seed: int = 5) -> list[Point]:
@@ -50,9 +50,9 @@ def test_metg_is_found_with_an_interval_that_has_the_truth_in_it() -> None:
 def test_what_lies_outside_of_the_lengths_is_said_in_words() -> None:
     assert cross(LENGTHS_S, [0.1] * len(LENGTHS_S), 0.5) == math.inf
     assert cross(LENGTHS_S, [0.9] * len(LENGTHS_S), 0.5) == 0.0
-    assert duration_of(math.inf) == "not reached"
-    assert duration_of(0.0) == "below 5 us"
-    assert duration_of(123.4e-6) == "120 us"
+    assert length_of(math.inf) == "not reached"
+    assert length_of(0.0) == "below 5 us"
+    assert length_of(123.4e-6) == "120 us"
 
 
 def test_between_two_lengths_the_curve_is_straight_over_logarithms() -> None:
@@ -61,7 +61,7 @@ def test_between_two_lengths_the_curve_is_straight_over_logarithms() -> None:
 
 
 def test_the_interval_of_metg_covers_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(metg, "RESAMPLES", 200)
+    monkeypatch.setattr(crossings, "RESAMPLES", 200)
     covered = 0
     for seed in range(200):
         found = summarise(points(100e-6, 7, seed=seed), "native-cpu", 2, 1.8).metg["threads"][0.75]
@@ -85,15 +85,15 @@ def test_few_blocks_have_no_interval() -> None:
 def test_a_kernel_that_waits_or_does_nothing_is_refused() -> None:
     for kernel in ("sleep", "noop"):
         with pytest.raises(BenchError, match="a kernel that keeps a CPU busy"):
-            metg.measure(kernel, ["threads"], 2, 1)
-    with pytest.raises(BenchError, match="METG is a length, so the kernel has none"):
-        metg.measure("native-cpu:5ms", ["threads"], 2, 1)
+            sweep.measure(kernel, ["threads"], 2, 1)
+    with pytest.raises(BenchError, match="METG is a length, so give the kernel without one"):
+        sweep.measure("native-cpu:5ms", ["threads"], 2, 1)
 
 
 def test_a_small_run_leaves_samples_and_a_figure(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metg, "TOTAL_S", 0.002)
+    monkeypatch.setattr(sweep, "TOTAL_S", 0.002)
     arguments = ["metg", "--max-workers", "2", "--blocks", "1", "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
@@ -126,4 +126,4 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_measurement(
 def test_backends_must_be_others_than_the_baseline() -> None:
     result = CliRunner().invoke(main, ["metg", "--backends", "sequential"])
     assert result.exit_code == 2
-    assert "names no backend but sequential" in result.output
+    assert "must name a backend other than sequential" in result.output

@@ -15,9 +15,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from bench.analysis.steadiness import judge
 from bench.cli import main
-from bench.machine.counters import Counters, Window, others_running
-from bench.machine.noise import Verdict, judge, judge_machine
+from bench.machine.counters import Interference, SystemCounters, others_running
+from bench.machine.noise import Verdict, judge_machine
 from bench.results.store import read_results
 from bench.workloads.kernels import Work
 from executors import Graph, Task, load_backend, run, usable_cpus
@@ -25,9 +26,9 @@ from tests.bench.results.written import TYPICAL, write
 
 
 def verdict(
-    folder: Path, windows: Sequence[Window] = (), noise: float = 0.01, **machine: Any
+    folder: Path, interference: Sequence[Interference] = (), noise: float = 0.01, **machine: Any
 ) -> Verdict:
-    path = write(folder, TYPICAL, noise=noise, others=windows)
+    path = write(folder, TYPICAL, noise=noise, others=interference)
     text = path.read_text()
     for name, value in machine.items():
         text = text.replace(f'"{name}": 0.0', f'"{name}": {value}')
@@ -35,43 +36,43 @@ def verdict(
     return judge(read_results(path))
 
 
-def window(backend: str = "threads", **seconds: float) -> Window:
+def during(backend: str = "threads", **seconds: float) -> Interference:
     usual = {"foreign_s": 0.0, "steal_s": 0.0, "throttled_s": 0.0, "stalled_s": 0.0}
-    return Window(backend, 2, 0, 10.0, **{**usual, **seconds})
+    return Interference(backend, 2, 0, 10.0, **{**usual, **seconds})
 
 
 def test_a_quiet_machine_is_clean(tmp_path: Path) -> None:
-    found = verdict(tmp_path, [window(), window("sequential", foreign_s=-0.1)])
+    found = verdict(tmp_path, [during(), during("sequential", foreign_s=-0.1)])
     assert found.is_clean
     assert found.level == "clean"
     assert str(found) == "Clean: nothing else disturbed the measurements."
 
 
 @pytest.mark.parametrize(
-    ("windows", "level", "what", "says"),
+    ("interference", "level", "what", "says"),
     [
-        ([window(foreign_s=2.0)], "noisy", "foreign CPU", "used 0.20 of 2 CPUs"),
-        ([window(foreign_s=12.0)], "unusable", "foreign CPU", "used 1.20 of 2 CPUs"),
-        ([window(steal_s=1.0)], "noisy", "steal", "took 5 % of the CPU time"),
-        ([window(throttled_s=6.0)], "unusable", "throttling", "for 30 % of the CPU time"),
-        ([window("sequential", stalled_s=2.0)], "noisy", "pressure", "20 % of the time"),
+        ([during(foreign_s=2.0)], "noisy", "foreign CPU", "used 0.20 of 2 CPUs"),
+        ([during(foreign_s=12.0)], "unusable", "foreign CPU", "used 1.20 of 2 CPUs"),
+        ([during(steal_s=1.0)], "noisy", "steal", "took 5 % of the CPU time"),
+        ([during(throttled_s=6.0)], "unusable", "throttling", "for 30 % of the CPU time"),
+        ([during("sequential", stalled_s=2.0)], "noisy", "pressure", "20 % of the time"),
     ],
 )
 def test_what_disturbs_is_named_with_its_size(
-    tmp_path: Path, windows: list[Window], level: str, what: str, says: str
+    tmp_path: Path, interference: list[Interference], level: str, what: str, says: str
 ) -> None:
-    found = verdict(tmp_path, windows)
+    found = verdict(tmp_path, interference)
     assert (found.level, [reason.what for reason in found.reasons]) == (level, [what])
     assert says in str(found)
     assert found.reasons[0].advice in str(found)
 
 
 def test_what_a_pool_does_to_itself_is_no_pressure(tmp_path: Path) -> None:
-    assert verdict(tmp_path, [window("threads", stalled_s=9.0), window("sequential")]).is_clean
+    assert verdict(tmp_path, [during("threads", stalled_s=9.0), during("sequential")]).is_clean
 
 
 def test_others_that_find_free_cpus_do_not_disturb(tmp_path: Path) -> None:
-    path = write(tmp_path, TYPICAL, others=[window(foreign_s=20.0)])
+    path = write(tmp_path, TYPICAL, others=[during(foreign_s=20.0)])
     text = path.read_text().replace('"affinity": 2', '"affinity": 8')
     path.write_text(text.replace('"installed": 2', '"installed": 8'))
     assert judge(read_results(path)).is_clean
@@ -135,26 +136,26 @@ def busy_processes(count: int) -> Iterator[None]:
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
 def test_two_busy_processes_are_seen_before_and_meanwhile() -> None:
-    before = Counters()
+    before = SystemCounters()
     with busy_processes(2):
         time.sleep(0.3)
         running = others_running(0.5)
         time.sleep(0.7)
-        found = Counters().since(before, "threads", 1, 0)
+        found = SystemCounters().since(before, "threads", 1, 0)
     assert running is not None
     assert running > 1.0
     assert found.foreign_s > 0.3 * min(2, usable_cpus())
 
 
 def test_what_this_process_uses_itself_is_not_foreign() -> None:
-    before = Counters()
+    before = SystemCounters()
     end_s = time.process_time() + 0.3
     while time.process_time() < end_s:
         pass
     subprocess.run(
         [sys.executable, "-c", "import time\nwhile time.process_time() < 0.5: pass"], check=True
     )
-    after = Counters()
+    after = SystemCounters()
     used_s = after.own_s - before.own_s
     assert used_s > 0.7
     busy_s = after.busy_s - before.busy_s
@@ -174,10 +175,13 @@ def test_throttling_is_read_from_either_version_of_cgroups(tmp_path: Path) -> No
         ):
             (root / path).parent.mkdir(parents=True, exist_ok=True)
             (root / path).write_text(text)
-    assert list(Counters(root=tmp_path / "one").throttled_s.values()) == [2.5]
-    assert list(Counters(root=tmp_path / "two").throttled_s.values()) == [1.5]
-    assert Counters(root=tmp_path / "two").stalled_s == 7.0
-    assert Counters(root=tmp_path).since(Counters(root=tmp_path), "", 1, 0).throttled_s is None
+    assert list(SystemCounters(root=tmp_path / "one").throttled_s.values()) == [2.5]
+    assert list(SystemCounters(root=tmp_path / "two").throttled_s.values()) == [1.5]
+    assert SystemCounters(root=tmp_path / "two").stalled_s == 7.0
+    assert (
+        SystemCounters(root=tmp_path).since(SystemCounters(root=tmp_path), "", 1, 0).throttled_s
+        is None
+    )
 
 
 def test_what_throttled_an_ancestor_before_does_not_hide_what_throttles_now(
@@ -190,16 +194,16 @@ def test_what_throttled_an_ancestor_before_does_not_hide_what_throttles_now(
         path.parent.mkdir(parents=True, exist_ok=True)
     stats["a"].write_text("throttled_usec 900000000\n")
     stats["a/b"].write_text("throttled_usec 0\n")
-    before = Counters(root=tmp_path)
+    before = SystemCounters(root=tmp_path)
     stats["a/b"].write_text("throttled_usec 3000000\n")
-    assert Counters(root=tmp_path).since(before, "", 1, 0).throttled_s == 3.0
+    assert SystemCounters(root=tmp_path).since(before, "", 1, 0).throttled_s == 3.0
 
 
 def test_an_override_above_what_is_there_is_no_noise() -> None:
     cpus = {"installed": 2, "affinity": 2, "quota": None, "override": 8, "usable": 8}
-    window = Window("sequential", 1, 0, 10.0, 0.1, 0.0, 0.0, 0.0)
+    window = Interference("sequential", 1, 0, 10.0, 0.1, 0.0, 0.0, 0.0)
     assert judge_machine({"cpus": cpus, "others_running": 0.0}, [window]).is_clean
-    busy = Window("sequential", 1, 0, 10.0, 15.0, 0.0, 0.0, 0.0)
+    busy = Interference("sequential", 1, 0, 10.0, 15.0, 0.0, 0.0, 0.0)
     assert not judge_machine({"cpus": cpus, "others_running": 0.0}, [busy]).is_clean
 
 
@@ -218,9 +222,9 @@ def test_only_the_cpus_of_this_process_count() -> None:
     mine = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(mine)})
     try:
-        before = Counters()
+        before = SystemCounters()
         time.sleep(0.2)
-        found = Counters()
+        found = SystemCounters()
         wall_s = found.at_s - before.at_s
         assert found.busy_s - before.busy_s < wall_s + 0.05  # of one CPU, whatever others do
     finally:
@@ -242,9 +246,9 @@ def test_with_two_busy_processes_beside_it_a_run_is_not_called_clean(tmp_path: P
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
 def test_workers_that_are_still_up_are_not_foreign() -> None:
-    before = Counters()
+    before = SystemCounters()
     with load_backend("processes", 1) as pool:
         graph = Graph([Task("busy", Work("native-cpu", 400_000))])
         run(graph, pool, keep="none").raise_for_failures()
-        after = Counters()
+        after = SystemCounters()
     assert after.own_s - before.own_s > 0.05

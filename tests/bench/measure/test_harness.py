@@ -10,39 +10,40 @@ import pytest
 
 from bench.analysis.summary import summarise
 from bench.measure.harness import measure
-from bench.measure.plan import Case, Options, Plan, plan
+from bench.measure.plan import Plan, RunOptions, plan
 from bench.measure.prepared import prepare
+from bench.results.case import Case
 from bench.results.store import ResultsWriter, read_results
 from executors import Graph, Observer, RunFailed
 
 
 def small(**options: Any) -> Plan:
     usual = {"shapes": "fan-in:width=2", "kernel": "noop", "max_workers": "1,2", "blocks": 2}
-    return plan(Options.of({**usual, **options}), cpus=2)
+    return plan(RunOptions.of({**usual, **options}), cpus=2)
 
 
 def test_a_plan_is_measured_case_by_case(tmp_path: Path) -> None:
     planned = small(
         shapes="fan-in:width=3,chain:length=2", kernel="noop,sleep:2ms", max_workers="2"
     )
-    bench = prepare(planned)
-    told: list[Case] = []
-    with ResultsWriter.create(tmp_path, bench.header) as writer:
-        measure(bench, writer, progress=told.append)
+    prepared = prepare(planned)
+    progress: list[Case] = []
+    with ResultsWriter.create(tmp_path, prepared.header) as writer:
+        measure(prepared, writer, progress=progress.append)
     results = read_results(tmp_path)
     assert results.is_complete
     expected = [case for block in range(2) for _, own in planned.block(block) for case in own]
-    assert [made.case for made in results.measurements] == expected == told
-    for made in results.measurements:
-        assert 0 < made.span_s <= made.work_s
-        assert 0 < made.makespan_s <= made.wall_s
-        assert made.span_s <= made.makespan_s
-        assert made.memory_bytes > 0
-        assert made.cpu_s > 0
-        if made.kernel == "sleep:2ms":
-            tasks = results.header["shapes"][made.shape]["tasks"]
-            assert made.work_s >= 0.002 * tasks
-            assert made.span_s >= 0.002 * results.header["shapes"][made.shape]["depth"]
+    assert [measured.case for measured in results.measurements] == expected == progress
+    for measured in results.measurements:
+        assert 0 < measured.span_s <= measured.work_s
+        assert 0 < measured.makespan_s <= measured.wall_s
+        assert measured.span_s <= measured.makespan_s
+        assert measured.memory_bytes > 0
+        assert measured.cpu_s > 0
+        if measured.kernel == "sleep:2ms":
+            tasks = results.header["shapes"][measured.shape]["tasks"]
+            assert measured.work_s >= 0.002 * tasks
+            assert measured.span_s >= 0.002 * results.header["shapes"][measured.shape]["depth"]
 
 
 def test_the_header_says_what_the_results_depend_on(tmp_path: Path) -> None:
@@ -70,12 +71,12 @@ class _Interrupt(Observer):
 
 
 def test_an_interrupted_run_leaves_what_it_has(tmp_path: Path) -> None:
-    bench = prepare(small())
+    prepared = prepare(small())
     with (
         pytest.raises(KeyboardInterrupt),
-        ResultsWriter.create(tmp_path, bench.header) as writer,
+        ResultsWriter.create(tmp_path, prepared.header) as writer,
     ):
-        measure(bench, writer, [_Interrupt()])
+        measure(prepared, writer, [_Interrupt()])
     results = read_results(tmp_path)
     assert len(results.measurements) == 3
     assert not results.is_complete
@@ -84,8 +85,8 @@ def test_an_interrupted_run_leaves_what_it_has(tmp_path: Path) -> None:
 def test_a_task_that_fails_ends_the_measurement(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    bench = prepare(small(backends="threads", max_workers="1", blocks=1))
-    graph = bench.graphs["fan-in:width=2", "noop"]
+    prepared = prepare(small(backends="threads", max_workers="1", blocks=1))
+    graph = prepared.graphs["fan-in:width=2", "noop"]
 
     def fail(*_: object) -> None:
         raise ValueError("broken")
@@ -94,48 +95,50 @@ def test_a_task_that_fails_ends_the_measurement(
         object.__setattr__(task, "action", fail)
     with (
         pytest.raises(RunFailed, match="broken"),
-        ResultsWriter.create(tmp_path, bench.header) as writer,
+        ResultsWriter.create(tmp_path, prepared.header) as writer,
     ):
-        measure(bench, writer)
+        measure(prepared, writer)
     assert read_results(tmp_path).measurements == ()
 
 
 def test_a_budget_ends_the_run_after_whole_blocks(tmp_path: Path) -> None:
-    bench = prepare(small(backends="threads", blocks=None, budget="1s"))
-    with ResultsWriter.create(tmp_path, bench.header) as writer:
-        assert measure(bench, writer) == "budget"
+    prepared = prepare(small(backends="threads", blocks=None, budget="1s"))
+    with ResultsWriter.create(tmp_path, prepared.header) as writer:
+        assert measure(prepared, writer) == "budget"
     results = read_results(tmp_path)
     assert results.end == "budget"
-    blocks = Counter(made.block for made in results.measurements)
+    blocks = Counter(measured.block for measured in results.measurements)
     assert 1 <= len(blocks) < 50
     assert set(blocks.values()) == {3}
 
 
 def test_a_precision_ends_the_run_when_all_intervals_are_so_narrow(tmp_path: Path) -> None:
     planned = small(kernel="sleep:2ms", backends="threads", blocks=None, precision=0.5)
-    bench = prepare(planned)
-    with ResultsWriter.create(tmp_path, bench.header) as writer:
-        assert measure(bench, writer) == "precision"
+    prepared = prepare(planned)
+    with ResultsWriter.create(tmp_path, prepared.header) as writer:
+        assert measure(prepared, writer) == "precision"
     results = read_results(tmp_path)
-    assert max(made.block for made in results.measurements) >= 4  # fewer have no interval
-    assert all(row.speedup.precision <= 0.5 for group in summarise(results) for row in group.rows)
+    assert max(measured.block for measured in results.measurements) >= 4  # fewer have no interval
+    assert all(
+        row.speedup.precision <= 0.5 for group in summarise(results).groups for row in group.rows
+    )
 
 
 def test_what_else_happened_is_written_for_each_pool(tmp_path: Path) -> None:
     planned = small(kernel="native-cpu:2ms", blocks=1)
-    bench = prepare(planned)
-    with ResultsWriter.create(tmp_path, bench.header) as writer:
-        measure(bench, writer)
+    prepared = prepare(planned)
+    with ResultsWriter.create(tmp_path, prepared.header) as writer:
+        measure(prepared, writer)
     results = read_results(tmp_path)
-    pools = [(window.backend, window.workers) for window in results.windows]
+    pools = [(pool.backend, pool.workers) for pool in results.interference]
     assert pools == [pool for pool, _ in planned.block(0)]
-    for window in results.windows:
+    for pool in results.interference:
         walls = [
-            made.wall_s
-            for made in results.measurements
-            if (made.backend, made.workers) == (window.backend, window.workers)
+            measured.wall_s
+            for measured in results.measurements
+            if (measured.backend, measured.workers) == (pool.backend, pool.workers)
         ]
-        assert window.wall_s >= sum(walls)
+        assert pool.wall_s >= sum(walls)
     (ceiling,) = results.ceilings
     assert (ceiling.kernel, ceiling.workers) == ("native-cpu:2ms", 2)
     assert 0.3 < ceiling.value < 3

@@ -9,32 +9,18 @@ from typing import Any
 import pytest
 
 from bench import BenchError
-from bench.measure.plan import Case, Options, Plan, check_same, default_workers, plan
+from bench.measure.plan import Plan, RunOptions, check_same, plan
+from bench.results.case import Case
 from executors import BackendError
 
 
-def made(**options: Any) -> Plan:
+def planned_for(**options: Any) -> Plan:
     usual = {"shapes": "fan-in,diamond", "kernel": "noop,sleep:1ms", "blocks": 3}
-    return plan(Options(**{**usual, **options}), cpus=2)
-
-
-@pytest.mark.parametrize(
-    ("cpus", "waits", "counts"),
-    [
-        (1, False, [1]),
-        (2, False, [1, 2]),
-        (2, True, [1, 2, 4, 8]),
-        (6, False, [1, 2, 4, 6]),
-        (6, True, [1, 2, 4, 6, 12, 24]),
-        (8, False, [1, 2, 4, 8]),
-    ],
-)
-def test_default_workers(cpus: int, waits: bool, counts: list[int]) -> None:
-    assert default_workers(cpus, waits) == counts
+    return plan(RunOptions(**{**usual, **options}), cpus=2)
 
 
 def test_the_baseline_is_always_measured_once() -> None:
-    cases = made(shapes="fan-in", kernel="noop", backends="threads", max_workers="3,1").cases
+    cases = planned_for(shapes="fan-in", kernel="noop", backends="threads", max_workers="3,1").cases
     assert cases == (
         Case("fan-in", "noop", "sequential", 1),
         Case("fan-in", "noop", "threads", 1),
@@ -43,7 +29,7 @@ def test_the_baseline_is_always_measured_once() -> None:
 
 
 def test_every_block_has_every_case_once_in_a_random_seeded_order() -> None:
-    planned = made()
+    planned = planned_for()
     orders = []
     pool_orders = set()
     for block in range(5):
@@ -53,20 +39,20 @@ def test_every_block_has_every_case_once_in_a_random_seeded_order() -> None:
         cases = [case for _, cases in pools for case in cases]
         assert all((case.backend, case.workers) == pool for pool, own in pools for case in own)
         assert Counter(cases) == Counter(planned.cases)
-        assert cases == [case for _, own in made().block(block) for case in own]
+        assert cases == [case for _, own in planned_for().block(block) for case in own]
         orders.append(cases)
     assert len({tuple(order) for order in orders}) == 5
     assert len(pool_orders) == 5
-    assert orders[0] != [case for _, own in made(seed=1).block(0) for case in own]
+    assert orders[0] != [case for _, own in planned_for(seed=1).block(0) for case in own]
 
 
 def test_the_command_asks_for_the_same() -> None:
-    options = made(max_workers="1,2", backends="threads", precision=0.05).options
+    options = planned_for(max_workers="1,2", backends="threads", precision=0.05).options
     assert options.command == (
         "bench run --shapes fan-in,diamond --kernel noop,sleep:1ms --backends threads"
         " --max-workers 1,2 --blocks 3 --seed 0 --precision 0.05"
     )
-    assert Options.of(asdict(options) | {"of a later version": 1}) == options
+    assert RunOptions.of(asdict(options) | {"of a later version": 1}) == options
 
 
 @pytest.mark.parametrize(
@@ -82,19 +68,19 @@ def test_the_command_asks_for_the_same() -> None:
 def test_a_budget_or_a_precision_leaves_the_number_of_blocks_open(
     options: dict[str, Any], blocks: int
 ) -> None:
-    assert made(**{"blocks": None, **options}).blocks == blocks
+    assert planned_for(**{"blocks": None, **options}).blocks == blocks
 
 
 def test_ceilings_are_measured_for_kernels_that_need_cpus() -> None:
-    planned = made(kernel="noop,sleep:1ms,native-cpu:1ms", max_workers="1,2,8")
+    planned = planned_for(kernel="noop,sleep:1ms,native-cpu:1ms", max_workers="1,2,8")
     assert [(kernel.text, counts) for kernel, counts in planned.ceilings] == [
         ("native-cpu:1ms", [2])
     ]
-    assert made(kernel="native-cpu:1ms", max_workers="1").ceilings == []
+    assert planned_for(kernel="native-cpu:1ms", max_workers="1").ceilings == []
 
 
 def test_options_of_a_resumed_run_must_be_the_same() -> None:
-    options = made().options
+    options = planned_for().options
     check_same(options, {"blocks": 3, "kernel": "noop,sleep:1ms"})
     with pytest.raises(BenchError, match="has --blocks 3, not 4; leave the option out"):
         check_same(options, {"blocks": 4})
@@ -117,4 +103,4 @@ def test_options_of_a_resumed_run_must_be_the_same() -> None:
 )
 def test_what_cannot_be_measured_is_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises((BenchError, BackendError), match=says):
-        made(**options)
+        planned_for(**options)

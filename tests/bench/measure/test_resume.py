@@ -21,6 +21,8 @@ from bench.cli import main
 from bench.results.store import read_results
 from reports import write_report
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 PLAN = ["run", "--shapes", "fan-in:width=2", "--kernel", "noop,sleep:1ms", "--max-workers", "1,2"]
 PLAN += ["--backends", "threads", "--blocks", "5"]
 
@@ -37,7 +39,9 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("finished") / "whole"
-    assert bench(*PLAN, "-o", folder).exit_code == 0
+    process = start(*PLAN, "-o", folder)
+    _, errors = process.communicate()
+    assert process.returncode == 0, errors
     return folder
 
 
@@ -52,7 +56,7 @@ def cut(finished: Path, tmp_path: Path) -> Path:
 
 
 def page_of(folder: Path, out: Path) -> str:
-    """The report of a run as if all its samples were the same, and made at the same time."""
+    """The report of a run as if all its samples were the same, and run at the same time."""
     results = read_results(folder)
     header = {**results.header, "created_s": 0}
     header["machine"] = {**header["machine"], "load_1min": 0.0, "others_running": 0.0}
@@ -63,8 +67,8 @@ def page_of(folder: Path, out: Path) -> str:
         "memory_bytes": 1,
         "busy": [(0.1, 1.0)],
     }
-    measurements = tuple(replace(made, **same) for made in results.measurements)
-    blank = replace(results, header=header, measurements=measurements, windows=())
+    measurements = tuple(replace(run, **same) for run in results.measurements)
+    blank = replace(results, header=header, measurements=measurements, interference=())
     return write_report(blank, out).read_text()
 
 
@@ -95,8 +99,8 @@ def test_a_run_killed_again_and_again_is_completed_as_if_it_never_was(
         kept = lines
     assert bench("run", "--resume", cut).exit_code == 0
     ours, theirs = read_results(cut), read_results(finished)
-    assert [(made.case, made.block) for made in ours.measurements] == [
-        (made.case, made.block) for made in theirs.measurements
+    assert [(run.case, run.block) for run in ours.measurements] == [
+        (run.case, run.block) for run in theirs.measurements
     ]
     assert ours.end == theirs.end == "complete"
     assert page_of(cut, tmp_path / "ours") == page_of(finished, tmp_path / "theirs")
@@ -109,7 +113,7 @@ def test_half_a_line_is_dropped_with_a_warning_and_measured_again(cut: Path) -> 
     results = read_results(cut)
     assert results.is_complete
     assert len(results.measurements) == results.header["planned"]
-    assert len({(made.case, made.block) for made in results.measurements}) == 30
+    assert len({(run.case, run.block) for run in results.measurements}) == 30
 
 
 def test_calibration_and_options_are_those_of_the_run(cut: Path) -> None:
@@ -117,8 +121,8 @@ def test_calibration_and_options_are_those_of_the_run(cut: Path) -> None:
     text = path.read_text()
     path.write_text(text.replace('"units": 0.001', '"units": 0.002'))
     assert bench("run", "--resume", cut).exit_code == 0
-    later = [made for made in read_results(path).measurements if made.kernel == "sleep:1ms"][10:]
-    assert all(made.work_s > 0.006 for made in later)
+    later = [run for run in read_results(path).measurements if run.kernel == "sleep:1ms"][10:]
+    assert all(run.work_s > 0.006 for run in later)
 
 
 @pytest.mark.parametrize(
@@ -147,11 +151,11 @@ def test_another_machine_is_refused(cut: Path) -> None:
     )
     result = bench("run", "--resume", cut)
     assert result.exit_code == 2
-    assert "begun on another machine, or with other limits (memory_bytes: 5" in result.output
+    assert "started on another machine, or with other limits (memory_bytes: 5" in result.output
 
 
 def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
-    assert "to go on with" in bench("run", "--resume", tmp_path).output
+    assert "to continue" in bench("run", "--resume", tmp_path).output
     (tmp_path / "results.jsonl").write_text('{"schema": 2, "cre')
     result = bench("run", "--resume", tmp_path)
     assert result.exit_code == 2
@@ -204,7 +208,7 @@ def test_a_log_into_the_results_is_refused(cut: Path) -> None:
     before = path.read_bytes()
     result = bench("run", "--resume", cut, "--log-file", path)
     assert result.exit_code == 2
-    assert "is for the results; name another --log-file" in " ".join(result.output.split())
+    assert "is the results file; name another --log-file" in " ".join(result.output.split())
     assert path.read_bytes() == before
 
 
@@ -220,4 +224,4 @@ def test_options_in_the_file_are_checked(cut: Path, option: str, value: object) 
     path.write_text(json.dumps(header) + "\n" + rest)
     result = bench("run", "--resume", cut)
     assert result.exit_code == 2
-    assert f"the results have --{option.replace('_', '-')} {value!r}" in result.output
+    assert f"{option!r} of the options in the results must be" in " ".join(result.output.split())

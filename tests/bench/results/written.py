@@ -9,9 +9,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.machine.counters import Window
-from bench.measure.plan import Case
-from bench.results.store import FILE_NAME, KINDS, CeilingSample, Measurement
+from bench.machine.counters import Interference
+from bench.results.case import Case
+from bench.results.store import FILE_NAME, KINDS, SCHEMA, CeilingSample, Measurement
 
 SIZES = {"tasks": 9, "edges": 8, "depth": 2, "width": 8, "average_parallelism": 4.5}
 
@@ -35,7 +35,7 @@ def measurement(case: Case, wall_s: float, block: int = 0, **others: Any) -> Mea
 
 def header(shapes: list[str], kernels: list[str], planned: int) -> dict[str, Any]:
     return {
-        "schema": 2,
+        "schema": SCHEMA,
         "created_s": 1_800_000_000,
         "planned": planned,
         "cpus": 2,
@@ -68,7 +68,7 @@ def header(shapes: list[str], kernels: list[str], planned: int) -> dict[str, Any
     }
 
 
-def line(sample: Measurement | CeilingSample | Window) -> dict[str, Any]:
+def line(sample: Measurement | CeilingSample | Interference) -> dict[str, Any]:
     return {KINDS[type(sample)]: asdict(sample)}
 
 
@@ -78,7 +78,7 @@ def write(
     blocks: int = 7,
     noise: float = 0.01,
     planned: int | None = None,
-    others: Sequence[CeilingSample | Window] = (),
+    others: Sequence[CeilingSample | Interference] = (),
     end: str | None = "complete",
     seed: int = 1,
 ) -> Path:
@@ -98,7 +98,7 @@ def write(
         lines.append({"end": end})
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE_NAME
-    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    path.write_text("".join(json.dumps(content) + "\n" for content in lines))
     return path
 
 

@@ -32,7 +32,7 @@ def test_a_kernel_has_a_length(spec: str, text: str, length_s: float) -> None:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("gpu", "unknown kernel 'gpu'; there are: noop, sleep"),
+        ("gpu", "unknown kernel 'gpu'; known kernels: noop, sleep"),
         ("sleep:20", "give a length like 500us, 20ms or 1.5s"),
         ("sleep:fast", "give a length"),
         ("sleep:-1ms", "give a length"),

@@ -111,8 +111,8 @@ def test_the_text_of_a_shape_has_what_differs_from_the_defaults() -> None:
 @pytest.mark.parametrize(
     ("spec", "says"),
     [
-        ("ring", "unknown shape 'ring'; there are: independent, chain"),
-        ("fan-in:size=3", "'fan-in' has no parameter 'size'; it has: width"),
+        ("ring", "unknown shape 'ring'; known shapes: independent, chain"),
+        ("fan-in:size=3", "'fan-in' has no parameter 'size'; its parameters: width"),
         ("fan-in:width=0", "width must be a whole number of at least 1, not '0'"),
         ("fan-in:width=two", "width must be a whole number"),
         ("fan-in:width", "width must be a whole number"),

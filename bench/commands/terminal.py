@@ -1,0 +1,28 @@
+"""What all commands do with the terminal."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Any, TextIO
+
+import click
+
+WIDEST = 100
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal; one that was closed before the start is None."""
+    return stream is not None and stream.isatty()
+
+
+def wrapped(text: str) -> None:
+    """Prints a paragraph as wide as the terminal."""
+    width = min(WIDEST, shutil.get_terminal_size().columns)
+    click.echo(click.wrap_text(text, width))
+
+
+def progress(length: int, label: str, quiet: bool) -> Any:
+    """A progress bar on standard error, hidden if that is not a terminal or `quiet` is set."""
+    hidden = quiet or not is_terminal(sys.stderr)
+    return click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden, width=20)

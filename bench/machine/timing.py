@@ -1,0 +1,51 @@
+"""Runs that are timed by hand: a graph's wall time, and plain loops in every worker."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from time import monotonic
+
+from bench.workloads.kernels import Work
+from executors import Attempt, Backend, Graph, Task, run
+
+WARM_UP_S = 0.002  # length of a warm-up task
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """An action: the same work, `count` times."""
+
+    work: Work
+    count: int
+
+    def __call__(self) -> None:
+        for _ in range(self.count):
+            self.work()
+
+
+def warm_up(pool: Backend, actions: Collection[Work]) -> None:
+    """Gets every worker started, its modules imported and its buffers allocated."""
+    first = Work("sleep", WARM_UP_S)
+    for action in [first, *sorted(actions, key=lambda action: action.kernel)]:
+        tasks = [Task(f"warm-up{index}", action) for index in range(pool.workers)]
+        run(Graph(tasks), pool).raise_for_failures()
+
+
+def wall_s(graph: Graph, pool: Backend) -> float:
+    """Seconds of one run on a pool that is entered.
+
+    Raises:
+        RunFailed: a task failed.
+    """
+    started_s = monotonic()
+    run(graph, pool, keep="none").raise_for_failures()
+    return monotonic() - started_s
+
+
+def loops(pool: Backend, work: Work, count: int, number: int) -> list[Attempt]:
+    """`number` loops of `count` times `work` at once, each on a worker of its own."""
+    graph = Graph(Task(f"loop{index}", Loop(work, count)) for index in range(number))
+    report = run(graph, pool, keep="none")
+    report.raise_for_failures()
+    return [record.attempts[-1] for record in report.tasks.values()]

@@ -1,0 +1,38 @@
+"""`Case`: one thing to measure, and what speedups are measured against."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from executors.backends import SEQUENTIAL, SIMULATED
+
+BASELINE = SEQUENTIAL  # the backend whose runs are the yardstick of all others
+
+PoolKey = tuple[str, int]  # backend and workers
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A shape with a kernel, on a backend with a number of workers."""
+
+    shape: str
+    kernel: str
+    backend: str
+    workers: int
+
+    def __str__(self) -> str:
+        return f"{self.shape}, {self.kernel}, {self.backend} with {self.workers}"
+
+    @property
+    def pool(self) -> PoolKey:
+        return self.backend, self.workers
+
+    @property
+    def is_baseline(self) -> bool:
+        """Speedups of the same shape and kernel are measured against it."""
+        return self.backend == BASELINE
+
+    @property
+    def is_simulated(self) -> bool:
+        """Nothing runs: it gives the time on an ideal machine with as many cores as workers."""
+        return self.backend == SIMULATED
