@@ -13,7 +13,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 
 nox.options.sessions = ["lint", "typecheck", "tests"]
 nox.options.reuse_existing_virtualenvs = True
-nox.options.default_venv_backend = "venv"
+nox.options.default_venv_backend = "uv|venv"  # uv installs in seconds what takes pip a minute
 
 
 def group(name: str) -> tuple[str, ...]:
@@ -21,7 +21,7 @@ def group(name: str) -> tuple[str, ...]:
 
 
 def starts(python: str, version: str) -> bool:
-    """Whether this is a working interpreter of that version; a shim of pyenv may not be."""
+    """Whether this is a working interpreter of that version; a pyenv shim may not be one."""
     show = "import sys, venv; print('%d.%d' % sys.version_info[:2])"
     try:
         done = subprocess.run([python, "-c", show], capture_output=True, text=True, check=True)
@@ -31,9 +31,9 @@ def starts(python: str, version: str) -> bool:
 
 
 def put_on_path(version: str) -> bool:
-    """Makes `pythonX.Y` start, with one of pyenv's interpreters if need be."""
+    """Makes sure that `pythonX.Y` starts, if need be with one of pyenv's interpreters."""
     name = f"python{version}"
-    if (found := shutil.which(name)) and starts(found, version):
+    if (path := shutil.which(name)) and starts(path, version):
         return True
     home = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     for folder in sorted(home.glob(f"versions/{version}*/bin"), reverse=True):
@@ -64,9 +64,9 @@ def typecheck(session: nox.Session) -> None:
 
 @nox.session(python=sorted({*PYTHONS[:1], *PYTHONS[-1:]}, key=PYTHONS.index))
 def tests(session: nox.Session) -> None:
-    """All tests on the oldest supported Python that is here, the schedulers' on the newest one.
+    """The full suite on the oldest supported Python found, the schedulers' tests on the newest.
 
-    The schedulers are where interpreters differ. `everywhere` leaves out nothing.
+    Schedulers are where interpreters differ. `everywhere` runs the full suite on each of them.
     """
     for version in SUPPORTED:
         if version not in PYTHONS:
@@ -79,7 +79,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def everywhere(session: nox.Session) -> None:
-    """All tests on each supported Python that is here, with coverage; takes 20 minutes."""
+    """The full suite on each supported Python found, with coverage; takes 20 minutes."""
     _test(session, "--cov", "--cov-report=term:skip-covered")
 
 
@@ -88,33 +88,35 @@ def _test(session: nox.Session, *options: str) -> None:
     with session.chdir(session.create_tmp()):
         session.run("bench", "list", silent=True)  # the installed one, not the sources here
     data = Path(session.create_tmp()) / "coverage"
-    session.run("python", "-m", "pytest", *options, env={"COVERAGE_FILE": str(data)})
+    parallel = ("-n", "2", "--dist", "loadfile")  # many tests mostly wait
+    session.run("python", "-m", "pytest", *parallel, *options, env={"COVERAGE_FILE": str(data)})
 
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """Worker processes killed in 1,000 runs; 30 ZenML pipelines a mode; takes many minutes."""
+    """1,000 runs with killed workers, 90 ZenML runs, busy neighbours; takes many minutes."""
     session.install(".", *group("tests"))
     tests = [
         "tests/executors/backends/workers/test_faults.py",
         "tests/executors/zenml/test_random_runs.py",
+        "tests/soak",
     ]
     lengths = {"FAULT_RUNS": "1000", "SOAK_RUNS": "30"}
-    session.run("python", "-m", "pytest", *tests, "--timeout=3600", env=lengths)
+    session.run("python", "-m", "pytest", *tests, "-m", "", "--timeout=3600", env=lengths)
 
 
 @nox.session
 def docs(session: nox.Session) -> None:
     """Builds the documentation with MkDocs and with Sphinx; warnings are errors."""
     session.install(*group("docs"))
-    made = Path(session.create_tmp())
-    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(made / "mkdocs"))
-    session.run("sphinx-build", "-W", "-q", "-b", "html", "docs", str(made / "sphinx"))
+    site = Path(session.create_tmp())
+    session.run("mkdocs", "build", "--strict", "--quiet", "--site-dir", str(site / "mkdocs"))
+    session.run("sphinx-build", "-W", "-q", "-b", "html", "docs", str(site / "sphinx"))
 
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """What the schedulers cost, beside dask and other pools; takes many minutes."""
+    """The overhead of the schedulers beside dask and other pools; takes many minutes."""
     session.install(".", *group("peers"))
     for module in ("overhead", "processes", "disturbance"):
         session.run("python", "-m", f"benchmarks.{module}", *session.posargs)
@@ -122,21 +124,21 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def bench_zenml(session: nox.Session) -> None:
-    """What `local_threaded` takes beside ZenML's `local`; takes a minute or two."""
+    """The time of `local_threaded` beside ZenML's `local`; takes a minute or two."""
     session.install(".")
     session.run("python", "-m", "benchmarks.flavor", *session.posargs)
 
 
 @nox.session
 def bench_recommend(session: nox.Session) -> None:
-    """How right `bench recommend` is, beside measurements and a full sweep; takes 20 minutes."""
+    """How accurate `bench recommend` is, beside a full sweep; takes 20 minutes."""
     session.install(".")
     session.run("python", "-m", "benchmarks.recommendation", *session.posargs)
 
 
 @nox.session
 def example_report(session: nox.Session) -> None:
-    """Measures the main job on this machine into docs/reports/fan-in-diamond."""
+    """Measures the example report on this machine into docs/reports/fan-in-diamond."""
     session.install(".")
     folder = Path("docs/reports/fan-in-diamond")
     shutil.rmtree(folder, ignore_errors=True)

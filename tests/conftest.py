@@ -36,6 +36,23 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(f"reports.pages.{name}", draw)
 
 
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Profiles and sweeps take a moment, and are rough: for tests of everything but their figures.
+
+    Only in this process.
+    """
+    for place, value in (
+        ("bench.predict.prediction.LOOP_S", 0.002),
+        ("bench.predict.prediction.REPEATS", 1),
+        ("bench.predict.prediction.SLEEP_STEPS", 3),
+        ("bench.predict.profiler.ROUNDS", 1),
+        ("bench.predict.profiler.OWN_ROUNDS", 1),
+        ("bench.granularity.sweep.TOTAL_S", 0.002),
+    ):
+        monkeypatch.setattr(place, value)
+
+
 @pytest.fixture(autouse=True)
 def _own_cpu_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EXECUTOR_BENCH_CPUS", raising=False)

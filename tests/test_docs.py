@@ -35,6 +35,7 @@ ZENML_PAGE = ROOT / "docs" / "zenml.md"  # its examples run in tests/executors/z
 EXAMPLES = [page for page in PAGES if blocks(page, "python") and page != ZENML_PAGE]
 
 
+@pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("page", EXAMPLES, ids=named)
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -47,11 +48,13 @@ def commands() -> list[str]:
     lines = [
         line for page in PAGES for block in blocks(page, "console") for line in block.splitlines()
     ]
-    found = [line[2:] for line in lines if line.startswith("$ ")]
-    parts = [part for line in found for part in line.split(" && ") if part.startswith("bench ")]
-    return [part for part in parts if not part.startswith("bench zenml ")]  # see test_page.py
+    shown = [line[2:] for line in lines if line.startswith("$ ")]
+    parts = [part for line in shown for part in line.split(" && ") if part.startswith("bench ")]
+    unique = dict.fromkeys(parts)
+    return [part for part in unique if not part.startswith("bench zenml ")]  # see test_page.py
 
 
+@pytest.mark.usefixtures("quick", "undrawn")
 @pytest.mark.parametrize("command", commands())
 def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

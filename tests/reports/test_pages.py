@@ -14,9 +14,11 @@ from reports import write_report
 from tests.bench.results.written import TYPICAL, write
 
 
-@pytest.fixture
-def page(tmp_path: Path) -> Path:
-    return write_report(read_results(write(tmp_path, TYPICAL, noise=0.001)), tmp_path / "out")
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report that is drawn once; the tests only read it."""
+    folder = tmp_path_factory.mktemp("page")
+    return write_report(read_results(write(folder, TYPICAL, noise=0.001)), folder / "out")
 
 
 def test_every_link_and_image_of_the_page_exists(page: Path) -> None:
@@ -70,12 +72,14 @@ def test_alternative_texts_state_the_finding(page: Path) -> None:
     assert "4.39 times" in speedup
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_results_of_a_few_blocks_say_that_they_are_unsure(tmp_path: Path) -> None:
     text = write_report(read_results(write(tmp_path, TYPICAL, blocks=2)), tmp_path).read_text()
     assert "fewer than 5 blocks" in text
     assert "too few samples" in text
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_results_without_measurements_make_a_page_that_says_so(tmp_path: Path) -> None:
     path = write(tmp_path, TYPICAL, blocks=0, planned=84, end=None)
     text = write_report(read_results(path), tmp_path / "out").read_text()

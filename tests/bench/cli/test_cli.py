@@ -138,6 +138,7 @@ def test_what_is_refused_leaves_nothing(tmp_path: Path) -> None:
         assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_the_baseline_alone_can_be_measured(tmp_path: Path) -> None:
     result = bench(*SMALL, "--backends", "sequential", "--kernel", "noop", "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
@@ -174,6 +175,7 @@ def test_a_report_is_drawn_from_the_file_alone_and_always_the_same(tmp_path: Pat
     assert (path.parent / "report.md").read_bytes() == first["report.md"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_cut_off_results_file_is_reported_with_a_warning(tmp_path: Path) -> None:
     path = write(tmp_path, TYPICAL, end=None)
     path.write_text(path.read_text()[:-30])
@@ -220,6 +222,7 @@ def test_ctrl_c_at_the_very_start_is_quiet(tmp_path: Path) -> None:
             assert "Traceback" not in errors
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_strict_tells_by_the_exit_code_that_the_machine_was_not_quiet(tmp_path: Path) -> None:
     few = [*SMALL, "--kernel", "noop", "--backends", "threads", "--blocks", "1"]
     assert bench(*few, "-o", tmp_path / "lenient").exit_code == 0
@@ -257,6 +260,7 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 2
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_numbers_of_the_report_are_those_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, TYPICAL, noise=0)
     output = bench("report", path).output
@@ -294,6 +298,7 @@ def test_shapes_are_listed_without_docstrings() -> None:
     assert "stencil" in done.stdout
 
 
+@pytest.mark.usefixtures("undrawn")
 @pytest.mark.parametrize(
     "error", [OSError(28, "No space left on device"), BackendError("10 workers died at start-up")]
 )
@@ -317,6 +322,7 @@ def test_what_ends_a_run_in_the_middle_leaves_a_report(
     assert "Incomplete: " in (tmp_path / "out" / "report.md").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_a_precision_that_was_not_reached_is_said(tmp_path: Path) -> None:
     few = ["run", "--shapes", "fan-in:width=2", "--kernel", "noop", "--backends", "threads"]
     few += ["--max-workers", "2", "--precision", "0.0001", "--blocks", "1"]

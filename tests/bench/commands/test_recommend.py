@@ -15,7 +15,6 @@ from click.testing import CliRunner
 
 from bench import BenchError
 from bench.cli import main
-from bench.predict import prediction
 from bench.recommend import recommend
 from bench.recommend.advisor import Advisor
 from bench.recommend.recommendation import Recommendation
@@ -23,13 +22,7 @@ from bench.workloads.kernels import Work
 from executors import Graph, Task
 from tests.bench.results.written import TYPICAL, write
 
-
-@pytest.fixture(autouse=True)
-def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Profiles in a moment, and roughly: these tests check what is printed, not predictions."""
-    for name, value in (("ROUNDS", 1), ("LOOP_S", 0.002), ("REPEATS", 1), ("SLEEP_STEPS", 3)):
-        monkeypatch.setattr(prediction, name, value)
-    monkeypatch.setattr("bench.predict.profiler.ROUNDS", 1)
+pytestmark = pytest.mark.usefixtures("quick")
 
 
 def nap(*_: object) -> None:

@@ -90,10 +90,8 @@ def test_a_kernel_that_waits_or_does_nothing_is_refused() -> None:
         sweep.measure("native-cpu:5ms", ["threads"], 2, 1)
 
 
-def test_a_small_run_leaves_samples_and_a_figure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(sweep, "TOTAL_S", 0.002)
+@pytest.mark.usefixtures("quick")
+def test_a_small_run_leaves_samples_and_a_figure(tmp_path: Path) -> None:
     arguments = ["metg", "--max-workers", "2", "--blocks", "1", "-o", str(tmp_path / "out")]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output

@@ -13,10 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
 
 from bench.analysis.steadiness import judge
-from bench.cli import main
 from bench.machine.counters import Interference, SystemCounters, others_running
 from bench.machine.noise import Verdict, judge_machine
 from bench.results.store import read_results
@@ -229,19 +227,6 @@ def test_only_the_cpus_of_this_process_count() -> None:
         assert found.busy_s - before.busy_s < wall_s + 0.05  # of one CPU, whatever others do
     finally:
         os.sched_setaffinity(0, mine)
-
-
-@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
-def test_with_two_busy_processes_beside_it_a_run_is_not_called_clean(tmp_path: Path) -> None:
-    options = ["--shapes", "fan-in:width=4", "--kernel", "native-cpu:2ms", "--blocks", "5"]
-    options += ["--backends", "threads", "--max-workers", "2", "-o", str(tmp_path / "out")]
-    with busy_processes(2 * usable_cpus()):
-        result = CliRunner().invoke(main, ["run", "--strict", *options])
-    assert result.exit_code == 4, result.output
-    found = judge(read_results(tmp_path / "out"))
-    assert {"load", "foreign CPU"} <= {reason.what for reason in found.reasons}
-    page = (tmp_path / "out" / "report.md").read_text()
-    assert page.index(str(found)) < page.index("## ")
 
 
 @pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")

@@ -66,14 +66,15 @@ def test_sleep_needs_no_calibration() -> None:
 @pytest.mark.parametrize("name", ["native-cpu", "memory"])
 def test_native_kernels_release_the_gil(name: str) -> None:
     """While another thread is in one call of the kernel, this one goes on."""
-    action = Work(name, calibrate(sized(f"{name}:500ms")).units)
+    action = Work(name, calibrate(sized(f"{name}:200ms")).units)
     thread = threading.Thread(target=action)
-    longest_s, now_s = 0.0, time.monotonic()
+    began_s = now_s = time.monotonic()
+    longest_s = 0.0
     thread.start()
     while thread.is_alive():
         before_s, now_s = now_s, time.monotonic()
         longest_s = max(longest_s, now_s - before_s)
-    assert longest_s < 0.25
+    assert longest_s < 0.7 * (now_s - began_s)  # nearly all of it, if the kernel held the GIL
 
 
 def _overlap(name: str) -> float:

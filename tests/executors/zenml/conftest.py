@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,15 +19,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.filterwarnings("ignore", "error:::executors"))
 
 
-@pytest.fixture(scope="session")
-def _store() -> None:
+with warnings.catch_warnings(action="ignore"):
     from zenml.utils import source_utils
 
-    source_utils.set_custom_source_root(str(ROOT))
+# Pipelines need it when they are defined, and a process of pytest-xdist has no main file.
+source_utils.set_custom_source_root(str(ROOT))
 
 
 @pytest.fixture
-def threaded(_store: None) -> Iterator[None]:
+def threaded() -> Iterator[None]:
     from tests.executors.zenml import steps
 
     steps.use(8)
