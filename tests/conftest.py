@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
+# At once, because some of ZenML's decorators open the store when a module of tests is imported; and
+# for each process of pytest-xdist. The folder is removed when this process ends.
+CONFIGURATION = tempfile.TemporaryDirectory(prefix="zenml-")
+os.environ["ZENML_CONFIG_PATH"] = CONFIGURATION.name
 os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
 os.environ["MPLBACKEND"] = "agg"
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-@pytest.fixture(autouse=True, scope="session")
-def _own_zenml_configuration(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("ZENML_CONFIG_PATH", str(tmp_path_factory.mktemp("zenml")))
-        yield
 
 
 @pytest.fixture

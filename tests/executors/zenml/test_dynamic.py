@@ -3,65 +3,51 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
-from zenml import pipeline
 
 from tests.executors.zenml.steps import (
     DO,
     EVENTS,
     Occupancy,
     StepFailed,
-    act,
     fail,
     last_run,
-    on_cleanup,
-    on_init,
-    one,
-    plus_one,
     ran,
     statuses,
     use,
 )
 
-pytestmark = pytest.mark.usefixtures("threaded")
 
-SUBMITTED = 6
+@pytest.fixture
+def dynamic(threaded: None) -> Any:
+    from tests.executors.zenml import dynamic
 
-
-@pipeline(dynamic=True, enable_cache=False)
-def submits() -> None:
-    for step in [act.submit(f"s{number}", id=f"s{number}") for number in range(SUBMITTED)]:
-        step.result()
+    return dynamic
 
 
-@pipeline(dynamic=True, enable_cache=False, on_init=on_init, on_cleanup=on_cleanup)
-def decides() -> None:
-    if one("dynamic").load() == 1:
-        plus_one(5, id="decided")
-
-
-def test_a_dynamic_pipeline_runs_on_max_workers_threads() -> None:
+def test_a_dynamic_pipeline_runs_on_max_workers_threads(dynamic: Any) -> None:
     use(2)
     occupancy = Occupancy(2)
-    DO.update({f"s{number}": occupancy.run for number in range(SUBMITTED)})
+    DO.update({f"s{number}": occupancy.run for number in range(dynamic.SUBMITTED)})
     before = dict(os.environ)
-    run = ran(submits)
+    run = ran(dynamic.submits)
     assert dict(os.environ) == before
     assert statuses(run)[""] == "completed"
-    assert len(run.steps) == SUBMITTED
+    assert len(run.steps) == dynamic.SUBMITTED
     assert occupancy.most == 2
 
 
-def test_a_dynamic_pipeline_may_depend_on_values_and_has_hooks() -> None:
-    run = ran(decides)
+def test_a_dynamic_pipeline_may_depend_on_values_and_has_hooks(dynamic: Any) -> None:
+    run = ran(dynamic.decides)
     assert run.steps["decided"].output.load() == 6
     assert EVENTS[0] == "init"
     assert EVENTS[-1] == "cleanup"
 
 
-def test_a_failing_step_of_a_dynamic_pipeline_raises() -> None:
+def test_a_failing_step_of_a_dynamic_pipeline_raises(dynamic: Any) -> None:
     DO["s0"] = fail
     with pytest.raises(StepFailed):
-        submits()
+        dynamic.submits()
     assert last_run().status == "failed"

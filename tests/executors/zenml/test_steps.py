@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 
 import pytest
 from zenml import get_step_context, pipeline
@@ -14,6 +15,7 @@ from tests.executors.zenml.steps import (
     EVENTS,
     Occupancy,
     asynchronous,
+    eventually,
     made_of,
     meets,
     one,
@@ -96,15 +98,16 @@ def test_each_step_has_its_own_context_and_log(caplog: pytest.LogCaptureFixture)
     run = made_of({"a": [], "b": []})()
     assert seen == {"a": "a", "b": "b"}
     for name, other in (("a", "b"), ("b", "a")):
-        text = logged(run.steps[name], "step")
+        step = run.steps[name]
+        eventually(partial(lambda name, step: f"{name} ends" in logged(step, "step"), name, step))
+        text = logged(step, "step")
         assert f"{name} speaks" in text
-        assert f"{name} ends" in text
         assert f"{other} speaks" not in text
 
 
 def test_the_run_itself_is_logged_with_its_summary() -> None:
     run = made_of({"a": []})()
-    assert "1 step in" in logged(run, "client")
+    eventually(lambda: "1 step in" in logged(run, "client"))
 
 
 def test_a_pipeline_called_inside_a_step_does_not_run() -> None:
