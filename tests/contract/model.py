@@ -36,7 +36,7 @@ class Plan:
 
 @st.composite
 def plans(draw: st.DrawFn, size: int = 12) -> list[Plan]:
-    made: list[Plan] = []
+    drawn: list[Plan] = []
     for index in range(draw(st.integers(1, size))):
         earlier = st.integers(0, index - 1) if index else st.nothing()
         needs = draw(st.lists(earlier, max_size=3)) if index else []
@@ -45,8 +45,8 @@ def plans(draw: st.DrawFn, size: int = 12) -> list[Plan]:
         error = draw(st.sampled_from(["ValueError", "SystemExit", "KeyboardInterrupt"]))
         slots = draw(st.sampled_from([1, 1, 1, 2, 9]))
         context = draw(st.sampled_from([None, None, None, 0, 1]))
-        made.append(Plan(tuple(needs), failures, retries, error, slots, context))
-    return made
+        drawn.append(Plan(tuple(needs), failures, retries, error, slots, context))
+    return drawn
 
 
 def _name(index: int) -> str:
@@ -67,7 +67,7 @@ def _action(folder: Path, index: int, plan: Plan) -> Callable[..., Any]:
     return action
 
 
-def graph_of(made: list[Plan], folder: Path) -> Graph:
+def graph_of(drawn: list[Plan], folder: Path) -> Graph:
     return Graph(
         Task(
             _name(index),
@@ -77,7 +77,7 @@ def graph_of(made: list[Plan], folder: Path) -> Graph:
             slots=plan.slots,
             context=plan.context,
         )
-        for index, plan in enumerate(made)
+        for index, plan in enumerate(drawn)
     )
 
 
@@ -86,11 +86,11 @@ def calls_made(folder: Path, index: int) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def expected(made: list[Plan]) -> tuple[list[Status], list[int | None]]:
+def expected(drawn: list[Plan]) -> tuple[list[Status], list[int | None]]:
     """Status and value of each task when failures stop nothing unrelated."""
     statuses: list[Status] = []
     values: list[int | None] = []
-    for index, plan in enumerate(made):
+    for index, plan in enumerate(drawn):
         if any(statuses[need] is not Status.SUCCEEDED for need in plan.needs):
             statuses.append(Status.UPSTREAM_FAILED)
             values.append(None)
@@ -104,12 +104,12 @@ def expected(made: list[Plan]) -> tuple[list[Status], list[int | None]]:
 
 
 def check(
-    made: list[Plan], report: RunReport, policy: FailurePolicy, workers: int, folder: Path
+    drawn: list[Plan], report: RunReport, policy: FailurePolicy, workers: int, folder: Path
 ) -> None:
     """Fails unless the model allows this report, of a run with keep="all"."""
-    statuses, values = expected(made)
-    records = [report.tasks[_name(index)] for index in range(len(made))]
-    for index, (plan, record) in enumerate(zip(made, records, strict=True)):
+    statuses, values = expected(drawn)
+    records = [report.tasks[_name(index)] for index in range(len(drawn))]
+    for index, (plan, record) in enumerate(zip(drawn, records, strict=True)):
         status = record.status
         if policy.starts_unrelated:
             assert status is statuses[index]
@@ -144,12 +144,12 @@ def check(
     else:
         assert report.failures
         assert bool(report.stop_reason) is not policy.starts_unrelated
-    _check_times(made, report, policy, workers)
+    _check_times(drawn, report, policy, workers)
 
 
-def _check_times(made: list[Plan], report: RunReport, policy: FailurePolicy, workers: int) -> None:
-    records = [report.tasks[_name(index)] for index in range(len(made))]
-    for plan, record in zip(made, records, strict=True):
+def _check_times(drawn: list[Plan], report: RunReport, policy: FailurePolicy, workers: int) -> None:
+    records = [report.tasks[_name(index)] for index in range(len(drawn))]
+    for plan, record in zip(drawn, records, strict=True):
         for attempt in record.attempts:
             assert report.started_s <= attempt.started_s <= attempt.ended_s <= report.ended_s
             for need in plan.needs:
@@ -160,20 +160,20 @@ def _check_times(made: list[Plan], report: RunReport, policy: FailurePolicy, wor
             assert record.ready_s <= record.taken_s <= record.received_s
     given_up = [
         record.received_s
-        for plan, record in zip(made, records, strict=True)
+        for plan, record in zip(drawn, records, strict=True)
         if record.status is Status.FAILED and len(record.attempts) > plan.retries
     ]
     if given_up and not policy.starts_unrelated:
         first = min(at_s for at_s in given_up if at_s is not None)
         assert all(record.taken_s <= first for record in records if record.taken_s is not None)
-    _check_overlaps(made, report, workers)
+    _check_overlaps(drawn, report, workers)
 
 
-def _check_overlaps(made: list[Plan], report: RunReport, workers: int) -> None:
+def _check_overlaps(drawn: list[Plan], report: RunReport, workers: int) -> None:
     """At every start: the slots in use fit, and one context is active at most."""
     spans = [
         (attempt.started_s, attempt.ended_s, min(plan.slots, workers), plan.context)
-        for index, plan in enumerate(made)
+        for index, plan in enumerate(drawn)
         for attempt in report.tasks[_name(index)].attempts
     ]
     for start_s, _, _, _ in spans:

@@ -20,21 +20,21 @@ relaxed = settings(
 
 
 @relaxed
-@given(made=plans(), policy=st.sampled_from(sorted(POLICIES.values(), key=lambda it: it.name)))
+@given(drawn=plans(), policy=st.sampled_from(sorted(POLICIES.values(), key=lambda it: it.name)))
 def test_every_outcome_is_one_that_the_model_allows(
-    backend: Backend, made: list[Plan], policy: FailurePolicy
+    backend: Backend, drawn: list[Plan], policy: FailurePolicy
 ) -> None:
     with tempfile.TemporaryDirectory() as name:
-        report = run(graph_of(made, Path(name)), backend, policy=policy, keep="all")
-        check(made, report, policy, backend.workers, Path(name))
+        report = run(graph_of(drawn, Path(name)), backend, policy=policy, keep="all")
+        check(drawn, report, policy, backend.workers, Path(name))
 
 
 @relaxed
-@given(made=plans())
-def test_outcomes_equal_those_of_sequential(backend: Backend, made: list[Plan]) -> None:
+@given(drawn=plans())
+def test_outcomes_equal_those_of_sequential(backend: Backend, drawn: list[Plan]) -> None:
     def outcome(chosen: Backend) -> list[tuple[object, ...]]:
         with tempfile.TemporaryDirectory() as name:
-            graph = graph_of(made, Path(name))
+            graph = graph_of(drawn, Path(name))
             report = run(graph, chosen, policy=CONTINUE_ON_FAILURE, keep="all")
         return [
             (

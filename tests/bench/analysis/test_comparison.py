@@ -51,9 +51,9 @@ def test_what_got_slower_is_found_and_the_exit_code_tells(old: Path, tmp_path: P
 
 def test_a_machine_that_drifted_between_the_runs_is_no_change(old: Path, tmp_path: Path) -> None:
     new = slower_threads(tmp_path / "new", 1.0, drift=1.3)
-    found = compare(read_results(old), read_results(new))
-    assert [change.verdict for change in found.changes].count("same") == 8
-    yardsticks = found.of("yardstick")
+    comparison = compare(read_results(old), read_results(new))
+    assert [change.verdict for change in comparison.changes].count("same") == 8
+    yardsticks = comparison.of("yardstick")
     assert len(yardsticks) == 4
     assert all(change.ratio.value == pytest.approx(1.3, rel=0.02) for change in yardsticks)
     clock = compare(read_results(old), read_results(new), against="clock")
@@ -65,8 +65,8 @@ def test_against_the_clock_other_units_of_work_are_taken_into_account(
 ) -> None:
     new = slower_threads(tmp_path / "new", 1.0, drift=1.3)
     new.write_text(new.read_text().replace('"units": 7', '"units": 9.1'))
-    found = compare(read_results(old), read_results(new), against="clock")
-    assert {change.verdict for change in found.changes} == {"same"}
+    comparison = compare(read_results(old), read_results(new), against="clock")
+    assert {change.verdict for change in comparison.changes} == {"same"}
 
 
 @pytest.mark.parametrize(
@@ -116,12 +116,12 @@ def test_cases_of_one_run_only_are_named(old: Path, tmp_path: Path) -> None:
 
 def test_json_markdown_and_the_forest_plot_say_the_same(old: Path, tmp_path: Path) -> None:
     new = slower_threads(tmp_path / "new", 1.2)
-    made = json.loads(command(old, new, "--format", "json", "-o", tmp_path / "out").output)
-    assert made["finding"] == "Of 8 cases: 3 slower, 5 same."
-    slower = [case for case in made["cases"] if case["verdict"] == "slower"]
+    content = json.loads(command(old, new, "--format", "json", "-o", tmp_path / "out").output)
+    assert content["finding"] == "Of 8 cases: 3 slower, 5 same."
+    slower = [case for case in content["cases"] if case["verdict"] == "slower"]
     assert {(case["backend"], case["workers"]) for case in slower} == {("threads", 2)}
     assert all(1 < case["low"] < case["ratio"] < case["high"] for case in slower)
-    assert json.loads((tmp_path / "out" / "compare.json").read_text()) == made
+    assert json.loads((tmp_path / "out" / "compare.json").read_text()) == content
     page = (tmp_path / "out" / "compare.md").read_text()
     text = command(old, new, "--format", "markdown").output
     assert "**Of 8 cases: 3 slower, 5 same.**" in page
@@ -181,5 +181,5 @@ def test_a_slowdown_of_10_percent_is_found_in_90_percent_of_the_cases(
 ) -> None:
     monkeypatch.setattr(bench.analysis.estimates, "RESAMPLES", 1000)
     runs = Runs(1, 10)
-    found = sum(runs.verdict(1.1, drift=0.0) == "slower" for _ in range(2000))
-    assert found >= 1800
+    detected = sum(runs.verdict(1.1, drift=0.0) == "slower" for _ in range(2000))
+    assert detected >= 1800

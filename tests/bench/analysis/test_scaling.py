@@ -20,20 +20,20 @@ def samples(curve: dict[int, float], noise: float = 0.01) -> dict[int, list[floa
 
 def test_amdahls_serial_fraction_is_found() -> None:
     curve = {count: 0.2 + 0.8 / count for count in COUNTS}
-    found = fit(samples(curve))
-    assert found is not None
-    assert found.serial.value == pytest.approx(0.2, abs=0.01)
-    assert found.serial.low < 0.2 < found.serial.high
-    assert found.serial.high - found.serial.low < 0.1
+    fits = fit(samples(curve))
+    assert fits is not None
+    assert fits.serial.value == pytest.approx(0.2, abs=0.01)
+    assert fits.serial.low < 0.2 < fits.serial.high
+    assert fits.serial.high - fits.serial.low < 0.1
 
 
 def test_the_parameters_of_the_usl_are_found() -> None:
     curve = {p: (1 + 0.05 * (p - 1) + 0.01 * p * (p - 1)) / p for p in COUNTS}
-    found = fit(samples(curve, noise=0.002))
-    assert found is not None
-    assert found.contention.value == pytest.approx(0.05, abs=0.02)
-    assert found.coherency.value == pytest.approx(0.01, abs=0.002)
-    assert found.coherency.low < 0.01 < found.coherency.high
+    fits = fit(samples(curve, noise=0.002))
+    assert fits is not None
+    assert fits.contention.value == pytest.approx(0.05, abs=0.02)
+    assert fits.coherency.value == pytest.approx(0.01, abs=0.002)
+    assert fits.coherency.low < 0.01 < fits.coherency.high
 
 
 def test_no_parameter_is_negative() -> None:

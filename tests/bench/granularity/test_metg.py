@@ -21,7 +21,7 @@ from reports.granularity import length_of
 def points(overhead_s: float, blocks: int, noise: float = 0.02, seed: int = 5) -> list[Point]:
     """A backend that adds the same to each task, on 2 workers that reach 1.8 times one."""
     random = np.random.default_rng(seed)
-    made = []
+    drawn = []
     for block in range(blocks):
         for length_s in LENGTHS_S:
             for backend, wall_s in (
@@ -30,21 +30,21 @@ def points(overhead_s: float, blocks: int, noise: float = 0.02, seed: int = 5) -
             ):
                 wall_s *= random.lognormal(0, noise)
                 ceiling_s = 10 * length_s * random.lognormal(0, noise)
-                made.append(Point(backend, length_s, 10, block, ceiling_s, 10 * wall_s))
-    return made
+                drawn.append(Point(backend, length_s, 10, block, ceiling_s, 10 * wall_s))
+    return drawn
 
 
 def test_metg_is_found_with_an_interval_that_has_the_truth_in_it() -> None:
     """Efficiency is l / (l + o): a part p of it is reached at l = o p / (1 - p)."""
-    found = summarise(points(100e-6, 7), "native-cpu", 2, 1.8)
+    outcome = summarise(points(100e-6, 7), "native-cpu", 2, 1.8)
     for level, truth_s in ((0.5, 100e-6), (0.75, 300e-6), (0.9, 900e-6)):
-        crossing = found.metg["threads"][level]
+        crossing = outcome.metg["threads"][level]
         assert crossing.length_s == pytest.approx(truth_s, rel=0.15)
         assert crossing.low_s is not None
         assert crossing.high_s is not None
         assert crossing.low_s * 0.9 <= truth_s <= crossing.high_s * 1.1
-    assert found.break_even["threads"].length_s == pytest.approx(125e-6, rel=0.1)  # o / (1.8 - 1)
-    assert list(found.metg) == ["threads"]
+    assert outcome.break_even["threads"].length_s == pytest.approx(125e-6, rel=0.1)  # o / (1.8 - 1)
+    assert list(outcome.metg) == ["threads"]
 
 
 def test_what_lies_outside_of_the_lengths_is_said_in_words() -> None:
@@ -64,22 +64,24 @@ def test_the_interval_of_metg_covers_the_truth(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(crossings, "RESAMPLES", 200)
     covered = 0
     for seed in range(200):
-        found = summarise(points(100e-6, 7, seed=seed), "native-cpu", 2, 1.8).metg["threads"][0.75]
-        assert found.low_s is not None
-        assert found.high_s is not None
-        covered += found.low_s <= 300e-6 <= found.high_s
+        crossing = summarise(points(100e-6, 7, seed=seed), "native-cpu", 2, 1.8).metg["threads"][
+            0.75
+        ]
+        assert crossing.low_s is not None
+        assert crossing.high_s is not None
+        covered += crossing.low_s <= 300e-6 <= crossing.high_s
     assert 180 <= covered <= 200
 
 
 def test_lengths_are_what_tasks_took_not_what_was_wanted() -> None:
     """A kernel that makes tasks half as long as it should."""
-    made = [replace(each, ceiling_s=each.ceiling_s / 2) for each in points(100e-6, 5)]
-    assert lengths_of(made) == pytest.approx([each / 2 for each in LENGTHS_S], rel=0.05)
+    halved = [replace(point, ceiling_s=point.ceiling_s / 2) for point in points(100e-6, 5)]
+    assert lengths_of(halved) == pytest.approx([length_s / 2 for length_s in LENGTHS_S], rel=0.05)
 
 
 def test_few_blocks_have_no_interval() -> None:
-    found = summarise(points(100e-6, 4), "native-cpu", 2, 1.8)
-    assert found.metg["threads"][0.5].low_s is None
+    outcome = summarise(points(100e-6, 4), "native-cpu", 2, 1.8)
+    assert outcome.metg["threads"][0.5].low_s is None
 
 
 def test_a_kernel_that_waits_or_does_nothing_is_refused() -> None:

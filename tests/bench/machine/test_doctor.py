@@ -17,8 +17,8 @@ from bench.machine.doctor import Fact, examine
 from executors.cpus import CpuBudget
 
 
-def facts(found: list[Fact]) -> dict[str, Fact]:
-    return {fact.name: fact for fact in found}
+def facts(listed: list[Fact]) -> dict[str, Fact]:
+    return {fact.name: fact for fact in listed}
 
 
 @pytest.mark.parametrize(
@@ -33,11 +33,11 @@ def facts(found: list[Fact]) -> dict[str, Fact]:
 def test_it_says_which_limit_decides(
     budget: CpuBudget, limits: dict[Path, float], says: str
 ) -> None:
-    found = facts(list(doctor._cpus(budget, limits)))
-    assert found["usable"].value == says
+    by_name = facts(list(doctor._cpus(budget, limits)))
+    assert by_name["usable"].value == says
     if limits:
-        assert found["cgroup quota"].value == "1.5 CPUs, set by /g"
-    too_many = "start 64 workers here" in found["usable"].advice
+        assert by_name["cgroup quota"].value == "1.5 CPUs, set by /g"
+    too_many = "start 64 workers here" in by_name["usable"].advice
     assert too_many is (budget.override is None and budget.usable < 64 and budget.installed == 64)
 
 
@@ -70,10 +70,10 @@ def test_under_an_affinity_of_one_cpu_there_is_no_ceiling_to_measure(tmp_path: P
         check=True,
         env={**os.environ, "ZENML_CONFIG_PATH": str(tmp_path / "none")},
     )
-    found = {fact["name"]: fact["value"] for fact in json.loads(done.stdout)}
-    assert found["affinity"].startswith("1 ")
-    assert found["usable"].startswith("1, ")
-    assert found["measured ceiling"] == "1: there is one CPU"
+    by_name = {fact["name"]: fact["value"] for fact in json.loads(done.stdout)}
+    assert by_name["affinity"].startswith("1 ")
+    assert by_name["usable"].startswith("1, ")
+    assert by_name["measured ceiling"] == "1: there is one CPU"
 
 
 def test_everything_is_shown_and_nothing_is_changed(

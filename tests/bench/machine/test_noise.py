@@ -40,10 +40,10 @@ def during(backend: str = "threads", **seconds: float) -> Interference:
 
 
 def test_a_quiet_machine_is_clean(tmp_path: Path) -> None:
-    found = verdict(tmp_path, [during(), during("sequential", foreign_s=-0.1)])
-    assert found.is_clean
-    assert found.level == "clean"
-    assert str(found) == "Clean: nothing else disturbed the measurements."
+    judged = verdict(tmp_path, [during(), during("sequential", foreign_s=-0.1)])
+    assert judged.is_clean
+    assert judged.level == "clean"
+    assert str(judged) == "Clean: nothing else disturbed the measurements."
 
 
 @pytest.mark.parametrize(
@@ -59,10 +59,10 @@ def test_a_quiet_machine_is_clean(tmp_path: Path) -> None:
 def test_what_disturbs_is_named_with_its_size(
     tmp_path: Path, interference: list[Interference], level: str, what: str, says: str
 ) -> None:
-    found = verdict(tmp_path, interference)
-    assert (found.level, [reason.what for reason in found.reasons]) == (level, [what])
-    assert says in str(found)
-    assert found.reasons[0].advice in str(found)
+    judged = verdict(tmp_path, interference)
+    assert (judged.level, [reason.what for reason in judged.reasons]) == (level, [what])
+    assert says in str(judged)
+    assert judged.reasons[0].advice in str(judged)
 
 
 def test_what_a_pool_does_to_itself_is_no_pressure(tmp_path: Path) -> None:
@@ -78,16 +78,16 @@ def test_others_that_find_free_cpus_do_not_disturb(tmp_path: Path) -> None:
 
 def test_processes_that_ran_before_are_a_reason(tmp_path: Path) -> None:
     assert verdict(tmp_path, others_running=0.2).is_clean
-    found = verdict(tmp_path / "busy", others_running=2.0)
-    assert found.reasons[0].what == "load"
-    assert "2.0 other processes wanted a CPU before the run" in str(found)
+    judged = verdict(tmp_path / "busy", others_running=2.0)
+    assert judged.reasons[0].what == "load"
+    assert "2.0 other processes wanted a CPU before the run" in str(judged)
 
 
 def test_unstable_samples_are_a_reason_and_the_worst_case_is_named(tmp_path: Path) -> None:
-    found = verdict(tmp_path, noise=0.25)
-    assert [reason.what for reason in found.reasons] == ["unstable samples"]
-    assert "most in fan-in" in str(found) or "most in chain" in str(found)
-    assert "Measure more blocks, or longer tasks." in str(found)
+    judged = verdict(tmp_path, noise=0.25)
+    assert [reason.what for reason in judged.reasons] == ["unstable samples"]
+    assert "most in fan-in" in str(judged) or "most in chain" in str(judged)
+    assert "Measure more blocks, or longer tasks." in str(judged)
     assert verdict(tmp_path / "wild", noise=0.6).level == "unusable"
 
 
@@ -95,20 +95,20 @@ def test_a_machine_that_slows_down_as_a_whole_drifts(tmp_path: Path) -> None:
     path = write(tmp_path, TYPICAL, noise=0.01)
     results = read_results(path)
     slowed = [
-        type(made)(**{**asdict_of(made), "wall_s": made.wall_s * (1 + made.block / 4)})
-        for made in results.measurements
+        type(run)(**{**asdict_of(run), "wall_s": run.wall_s * (1 + run.block / 4)})
+        for run in results.measurements
     ]
-    found = judge(type(results)(results.header, tuple(slowed)))
-    assert [reason.what for reason in found.reasons] == ["drift"]
+    judged = judge(type(results)(results.header, tuple(slowed)))
+    assert [reason.what for reason in judged.reasons] == ["drift"]
 
 
-def asdict_of(made: Any) -> dict[str, Any]:
-    return {name: getattr(made, name) for name in type(made).__dataclass_fields__}
+def asdict_of(run: Any) -> dict[str, Any]:
+    return {name: getattr(run, name) for name in type(run).__dataclass_fields__}
 
 
 def test_few_blocks_are_not_called_clean(tmp_path: Path) -> None:
-    found = judge(read_results(write(tmp_path, TYPICAL, blocks=3)))
-    assert [reason.what for reason in found.reasons] == ["few blocks"]
+    judged = judge(read_results(write(tmp_path, TYPICAL, blocks=3)))
+    assert [reason.what for reason in judged.reasons] == ["few blocks"]
 
 
 # -- real counters ------------------------------------------------------------------------------
@@ -139,10 +139,10 @@ def test_two_busy_processes_are_seen_before_and_meanwhile() -> None:
         time.sleep(0.3)
         running = others_running(0.5)
         time.sleep(0.7)
-        found = SystemCounters().since(before, "threads", 1, 0)
+        meanwhile = SystemCounters().since(before, "threads", 1, 0)
     assert running is not None
     assert running > 1.0
-    assert found.foreign_s > 0.3 * min(2, usable_cpus())
+    assert meanwhile.foreign_s > 0.3 * min(2, usable_cpus())
 
 
 def test_what_this_process_uses_itself_is_not_foreign() -> None:
@@ -207,8 +207,8 @@ def test_an_override_above_what_is_there_is_no_noise() -> None:
 
 def test_a_case_alone_cannot_hide_its_own_spread(tmp_path: Path) -> None:
     alone = {("fan-in", "noop", "sequential", 1): 1.0}
-    found = judge(read_results(write(tmp_path, alone, noise=0.3)))
-    assert "unstable samples" in {reason.what for reason in found.reasons}
+    judged = judge(read_results(write(tmp_path, alone, noise=0.3)))
+    assert "unstable samples" in {reason.what for reason in judged.reasons}
 
 
 def test_others_running_is_not_known_without_proc(tmp_path: Path) -> None:
@@ -222,9 +222,9 @@ def test_only_the_cpus_of_this_process_count() -> None:
     try:
         before = SystemCounters()
         time.sleep(0.2)
-        found = SystemCounters()
-        wall_s = found.at_s - before.at_s
-        assert found.busy_s - before.busy_s < wall_s + 0.05  # of one CPU, whatever others do
+        after = SystemCounters()
+        wall_s = after.at_s - before.at_s
+        assert after.busy_s - before.busy_s < wall_s + 0.05  # of one CPU, whatever others do
     finally:
         os.sched_setaffinity(0, mine)
 

@@ -21,19 +21,19 @@ CASE = Case("fan-in", "sleep:20ms", "threads", 2)
 
 
 def test_what_is_written_is_read_back(tmp_path: Path) -> None:
-    made = [measurement(CASE, 0.1 + 0.01 * block, block) for block in range(3)]
+    measurements = [measurement(CASE, 0.1 + 0.01 * block, block) for block in range(3)]
     with ResultsWriter.create(
         tmp_path / "new" / "folder", header(["fan-in"], ["sleep:20ms"], 3)
     ) as writer:
-        for each in made:
-            writer.append(each)
-            assert read_results(writer.path).measurements[-1] == each
+        for sample in measurements:
+            writer.append(sample)
+            assert read_results(writer.path).measurements[-1] == sample
         assert not read_results(writer.path).is_complete
         writer.append(CEILING)
         writer.append(WINDOW)
         writer.end("precision")
     results = read_results(tmp_path / "new" / "folder")
-    assert list(results.measurements) == made
+    assert list(results.measurements) == measurements
     assert (results.ceilings, results.interference) == ((CEILING,), (WINDOW,))
     assert results.is_complete
     assert results.end == "precision"

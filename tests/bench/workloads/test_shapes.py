@@ -16,8 +16,8 @@ def graph(spec: str) -> Graph:
 
 
 def sizes(spec: str) -> tuple[int, int, int, int]:
-    made = graph(spec)
-    return len(made), made.edges, made.depth, made.width
+    drawn = graph(spec)
+    return len(drawn), drawn.edges, drawn.depth, drawn.width
 
 
 @pytest.mark.parametrize("w", [1, 2, 3, 8])
@@ -65,12 +65,12 @@ def test_butterfly(d: int) -> None:
 
 
 def test_every_butterfly_output_depends_on_every_input() -> None:
-    made = graph("butterfly:stages=3")
+    drawn = graph("butterfly:stages=3")
     reach: dict[int, set[str]] = {}
-    for rank, needs in enumerate(made.needs):
-        reach[rank] = set().union(*(reach[need] for need in needs), {made.ranked[rank].name})
+    for rank, needs in enumerate(drawn.needs):
+        reach[rank] = set().union(*(reach[need] for need in needs), {drawn.ranked[rank].name})
     inputs = {f"point0.{x}" for x in range(8)}
-    assert all(inputs <= reach[made.rank[f"point3.{x}"]] for x in range(8))
+    assert all(inputs <= reach[drawn.rank[f"point3.{x}"]] for x in range(8))
 
 
 def test_random_layered_is_seeded() -> None:
@@ -80,17 +80,17 @@ def test_random_layered_is_seeded() -> None:
 
 @pytest.mark.parametrize("fat", [0.2, 0.5, 0.8])
 def test_random_layered_has_the_tasks_and_about_the_width_asked_for(fat: float) -> None:
-    made = graph(f"random-layered:tasks=400:fat={fat}")
-    assert len(made) == 400
-    mean = 400 / made.depth
+    drawn = graph(f"random-layered:tasks=400:fat={fat}")
+    assert len(drawn) == 400
+    mean = 400 / drawn.depth
     assert mean / 1.6 < math.exp(fat * math.log(400)) < mean * 1.6
 
 
 def test_random_layered_jumps_no_further_than_told() -> None:
-    made = graph("random-layered:tasks=200:jump=2:density=0.9")
+    drawn = graph("random-layered:tasks=200:jump=2:density=0.9")
     spans = {
-        made.levels[rank] - made.levels[need]
-        for rank, needs in enumerate(made.needs)
+        drawn.levels[rank] - drawn.levels[need]
+        for rank, needs in enumerate(drawn.needs)
         for need in needs
     }
     assert spans == {1, 2}

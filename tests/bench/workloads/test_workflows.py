@@ -62,18 +62,18 @@ def written(folder: Path, content: object, name: str = "diamond.json") -> Path:
 
 @pytest.mark.parametrize("version", [version_1_4, version_1_5])
 def test_tasks_needs_and_times_are_read(tmp_path: Path, version: Any) -> None:
-    found = read_workflow(written(tmp_path, version()))
-    assert found.name == "diamond"
-    assert found.needs == {task: tuple(needs) for task, needs in NEEDS.items()}
-    assert found.recorded_s == {**TIMES_S, "join": 3.0}  # the median of the known ones
-    assert found.missing == 1
+    workflow = read_workflow(written(tmp_path, version()))
+    assert workflow.name == "diamond"
+    assert workflow.needs == {task: tuple(needs) for task, needs in NEEDS.items()}
+    assert workflow.recorded_s == {**TIMES_S, "join": 3.0}  # the median of the known ones
+    assert workflow.missing == 1
 
 
 def test_recorded_times_are_scaled() -> None:
-    made = read_workflows([Path(__file__).parent / "recordings"])[0]
-    assert sum((made.sized(None).lengths_s or {}).values()) == pytest.approx(1.0)
-    scaled = made.sized(0.5).lengths_s or {}
-    assert scaled == {task: 0.5 * time_s for task, time_s in made.recorded_s.items()}
+    workflow = read_workflows([Path(__file__).parent / "recordings"])[0]
+    assert sum((workflow.sized(None).lengths_s or {}).values()) == pytest.approx(1.0)
+    scaled = workflow.sized(0.5).lengths_s or {}
+    assert scaled == {task: 0.5 * time_s for task, time_s in workflow.recorded_s.items()}
 
 
 def test_times_beyond_all_reason_are_refused_or_nothing() -> None:
@@ -103,9 +103,9 @@ def test_repeated_names_are_told_apart(tmp_path: Path) -> None:
         {"name": "map", "runtimeInSeconds": 2.0},
         {"name": "reduce", "parents": ["map"], "runtimeInSeconds": 0},
     ]
-    found = read_workflow(written(tmp_path, content))
-    assert found.needs == {"map": (), "map#2": (), "reduce": ("map", "map#2")}
-    assert found.recorded_s == {"map": 1.0, "map#2": 2.0, "reduce": 0.0}
+    workflow = read_workflow(written(tmp_path, content))
+    assert workflow.needs == {"map": (), "map#2": (), "reduce": ("map", "map#2")}
+    assert workflow.recorded_s == {"map": 1.0, "map#2": 2.0, "reduce": 0.0}
     for task, number in zip(content["workflow"]["tasks"], "123", strict=True):
         task["id"] = number
     content["workflow"]["tasks"][2]["parents"] = ["2"]
@@ -128,9 +128,9 @@ def test_thousands_of_tasks_are_no_problem(tmp_path: Path) -> None:
         {"name": "same", "id": f"t{at}", "parents": [f"t{at - 1}"] if at % 100 else []}
         for at in range(20_000)
     ]
-    found = read_workflow(written(tmp_path, content))
-    assert len(found.needs) == 20_000
-    assert set(found.recorded_s.values()) == {0.0}  # nothing is known of any
+    workflow = read_workflow(written(tmp_path, content))
+    assert len(workflow.needs) == 20_000
+    assert set(workflow.recorded_s.values()) == {0.0}  # nothing is known of any
 
 
 def changed(*path: str | int, to: object, version: Any = version_1_5) -> dict[str, Any]:
@@ -217,10 +217,10 @@ def test_a_workflow_is_measured_on_every_backend(tmp_path: Path) -> None:
     result = bench("run", "--workflow", path, *options, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     results = read_results(tmp_path / "out")
-    assert {made.case.shape for made in results.measurements} == {"diamond"}
-    assert {made.case.kernel for made in results.measurements} == {"sleep"}
-    assert all(made.work_s >= 0.012 for made in results.measurements)
-    assert all(made.span_s >= 0.009 for made in results.measurements)
+    assert {run.case.shape for run in results.measurements} == {"diamond"}
+    assert {run.case.kernel for run in results.measurements} == {"sleep"}
+    assert all(run.work_s >= 0.012 for run in results.measurements)
+    assert all(run.span_s >= 0.009 for run in results.measurements)
     assert "diamond, sleep: speedup at most 1.33" in result.output  # 12 s over 9 s
     assert "With the recorded times" in (tmp_path / "out" / "report.md").read_text()
 
@@ -255,7 +255,7 @@ def test_simulated_cases_are_marked_and_never_picked(tmp_path: Path) -> None:
     result = bench("run", "--workflow", path, *options, "-o", tmp_path / "out")
     assert result.exit_code == 0, result.output
     results = read_results(tmp_path / "out")
-    walls = {made.case.workers: made.wall_s for made in results.measurements[1:]}
+    walls = {run.case.workers: run.wall_s for run in results.measurements[1:]}
     alone = results.measurements[0]
     assert walls[1] == pytest.approx(alone.work_s)
     assert walls[2] == walls[10_000] == pytest.approx(alone.work_s * 9 / 12)

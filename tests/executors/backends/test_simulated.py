@@ -120,8 +120,8 @@ def test_tasks_that_wait_are_not_slowed_by_those_that_compute() -> None:
     """Two of 1 s on one core take 2 s; the one that waits 1 s is ready after that second."""
     demands = {"a": Demand(1.0), "b": Demand(1.0), "c": Demand(1.0, cpu=0.0)}
     graph = Graph(task(name, 1.0) for name in demands)
-    backend = Simulated(3, machine=Machine.ideal(1), demand=lambda each: demands[each.name])
-    ends = {name: each.attempts[-1].ended_s for name, each in run(graph, backend).tasks.items()}
+    backend = Simulated(3, machine=Machine.ideal(1), demand=lambda record: demands[record.name])
+    ends = {name: record.attempts[-1].ended_s for name, record in run(graph, backend).tasks.items()}
     assert ends == {"a": pytest.approx(2.0), "b": pytest.approx(2.0), "c": pytest.approx(1.0)}
 
 
@@ -130,14 +130,14 @@ def test_who_waits_for_the_lock_needs_no_core_meanwhile() -> None:
     demands = {"a": Demand(1.0, 1.0, 1.0), "b": Demand(1.0, 1.0, 1.0), "c": Demand(1.0)}
     graph = Graph(task(name, 1.0) for name in demands)
     machine = Machine((1.0, 1.0, 3.0), (1.0, 1.0))
-    backend = Simulated(3, machine=machine, demand=lambda each: demands[each.name])
+    backend = Simulated(3, machine=machine, demand=lambda record: demands[record.name])
     assert run(graph, backend).makespan_s == pytest.approx(3.0)  # 3 s of work, at the speed of 1
 
 
 def test_who_holds_the_lock_holds_it_longer_where_cores_are_contested() -> None:
     """2 Python tasks are as one: with 2 native ones there are 3 shares of the only core."""
-    found = stretches(Machine((1.0,), (1.0, 1.0)), [(1.0, 0.0), (1.0, 1.0)], [2, 2])
-    assert found == pytest.approx([3.0, 6.0])
+    times = stretches(Machine((1.0,), (1.0, 1.0)), [(1.0, 0.0), (1.0, 1.0)], [2, 2])
+    assert times == pytest.approx([3.0, 6.0])
 
 
 def test_a_lone_holder_waits_for_cores_only() -> None:
@@ -151,7 +151,7 @@ def test_when_one_has_ended_the_others_are_faster() -> None:
     """1 s and 3 s of work on one core: the first ends after 2 s, then the second is alone."""
     graph = Graph([task("short", 1.0), task("long", 3.0)])
     report = run(graph, Simulated(2, machine=Machine.ideal(1)))
-    ends = {name: each.attempts[-1].ended_s for name, each in report.tasks.items()}
+    ends = {name: record.attempts[-1].ended_s for name, record in report.tasks.items()}
     assert ends == {"short": pytest.approx(2.0), "long": pytest.approx(4.0)}
 
 
@@ -164,11 +164,11 @@ def test_when_one_has_ended_the_others_are_faster() -> None:
 def test_nobody_uses_more_than_there_is(kinds: list[tuple[float, float, int]], cores: int) -> None:
     parts = [(cpu, cpu * share) for cpu, share, _ in kinds]
     counts = [count for _, _, count in kinds]
-    found = stretches(Machine(Machine.ideal(cores).cores, (1.0, 1.0)), parts, counts)
-    assert all(stretch >= 1 - 1e-9 for stretch in found)
-    used = [count / stretch for count, stretch in zip(counts, found, strict=True)]
-    on_cores = sum(cpu * each for (cpu, _), each in zip(parts, used, strict=True))
-    with_lock = sum(gil * each for (_, gil), each in zip(parts, used, strict=True))
+    times = stretches(Machine(Machine.ideal(cores).cores, (1.0, 1.0)), parts, counts)
+    assert all(stretch >= 1 - 1e-9 for stretch in times)
+    used = [count / stretch for count, stretch in zip(counts, times, strict=True)]
+    on_cores = sum(cpu * record for (cpu, _), record in zip(parts, used, strict=True))
+    with_lock = sum(gil * record for (_, gil), record in zip(parts, used, strict=True))
     assert on_cores <= cores * (1 + 1e-3)
     assert with_lock <= 1 + 1e-3
 
@@ -177,7 +177,7 @@ def test_overheads_are_where_they_belong() -> None:
     """A run's own second; the scheduler's 0.1 s a task, one after the other; 0.01 s to wake up."""
     costs = Overheads(run_s=1.0, task_s=0.1, wake_s=0.01)
     report = run(fan(4), Simulated(2, overheads=costs))
-    starts = [each.attempts[0].started_s for each in report.tasks.values()]
+    starts = [record.attempts[0].started_s for record in report.tasks.values()]
     assert starts == pytest.approx([1.11, 1.21, 2.21, 2.31])  # the later ones find them awake
     assert report.makespan_s == pytest.approx(3.31)
 
@@ -194,7 +194,10 @@ def test_a_timeout_and_its_retries_are_simulated_too() -> None:
         policy=CONTINUE_ON_FAILURE,
     )
     record = report.tasks["slow"]
-    assert [(each.started_s, each.ended_s) for each in record.attempts] == [(0, 1.5), (3.5, 5.0)]
+    assert [(record.started_s, record.ended_s) for record in record.attempts] == [
+        (0, 1.5),
+        (3.5, 5.0),
+    ]
     assert isinstance(record.error, TaskTimeout)
     assert report.tasks["after"].status is Status.UPSTREAM_FAILED
     assert report.tasks["aside"].status is Status.SUCCEEDED

@@ -322,8 +322,8 @@ def test_whatever_finishes_when_the_rules_hold_and_the_run_ends(
         if call is not None:
             session.started(call, now_s)
             running.append(call)
-            assert sum(min(each.task.slots, workers) for each in running) <= workers
-            contexts = {each.task.context for each in running if each.task.context is not None}
+            assert sum(min(call.task.slots, workers) for call in running) <= workers
+            contexts = {call.task.context for call in running if call.task.context is not None}
             assert len(contexts) <= 1
             for need in call.needs:
                 assert session.record(need).status is Status.SUCCEEDED

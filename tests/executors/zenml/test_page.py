@@ -54,6 +54,6 @@ def test_the_page_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         env={**os.environ, "NO_COLOR": "1"},
     )
     said = done.stdout + done.stderr
-    found = re.search(r"4 steps in .* s on 4 workers; .*speedup at most ([\d.]+)", said)
-    assert found, said
-    assert float(found[1]) > 1.2  # 3.4 s of sleep, of which 1.4 s are one after another
+    match = re.search(r"4 steps in .* s on 4 workers; .*speedup at most ([\d.]+)", said)
+    assert match, said
+    assert float(match[1]) > 1.2  # 3.4 s of sleep, of which 1.4 s are one after another

@@ -78,11 +78,11 @@ def doing(plan: Plan, seconds: float) -> Callable[[], None]:
 
 def blocked(plans: dict[str, Plan]) -> set[str]:
     """The steps that fail, and all that need them."""
-    found: set[str] = set()
+    listed: set[str] = set()
     for name, plan in plans.items():  # needs come first
-        if plan.fails or found & set(plan.needs):
-            found.add(name)
-    return found
+        if plan.fails or listed & set(plan.needs):
+            listed.add(name)
+    return listed
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -119,15 +119,15 @@ def test_every_status_is_right(
     assert "database is locked" not in caplog.text
     assert all(plan.seen <= {plan.variable} for plan in plans.values())
 
-    told = statuses(last_run())
+    stored = statuses(last_run())
     ended = {
-        which: {name for name, status in told.items() if name and status == which}
+        which: {name for name, status in stored.items() if name and status == which}
         for which in ("failed", "stopped")
     }
-    assert told.pop("") == ("failed" if lost else "completed")
-    for name, status in told.items():
+    assert stored.pop("") == ("failed" if lost else "completed")
+    for name, status in stored.items():
         plan = plans[name]
-        assert all(told.get(need) == "completed" for need in plan.needs)
+        assert all(stored.get(need) == "completed" for need in plan.needs)
         if status == "completed":
             assert name not in lost
             assert plan.attempts == plan.failures + 1
@@ -137,18 +137,18 @@ def test_every_status_is_right(
         else:
             assert status == "stopped"
             assert mode == "fail_fast" or (mode == "stop_on_failure" and plan.retries)
-    for name in set(plans) - set(told):
+    for name in set(plans) - set(stored):
         assert plans[name].attempts == 0
     if lost:
-        assert "failed" in told.values()
+        assert "failed" in stored.values()
     if not lost or mode == "continue_on_failure":
-        assert {name for name, status in told.items() if status == "completed"} == (
+        assert {name for name, status in stored.items() if status == "completed"} == (
             set(plans) - lost
         )
     said = [record.message for record in caplog.records if record.message.startswith("Steps ")]
     if lost:
         for which, names in ended.items():
-            (found,) = re.findall(rf"{which}: ([\w, ]+)", said[-1]) or [""]
-            assert {name.strip() for name in found.split(",") if name.strip()} == names
+            (listed,) = re.findall(rf"{which}: ([\w, ]+)", said[-1]) or [""]
+            assert {name.strip() for name in listed.split(",") if name.strip()} == names
     unfinished = Client().list_run_steps(pipeline_run_id=last_run().id, size=100).items
     assert all(step.status.is_finished for step in unfinished)

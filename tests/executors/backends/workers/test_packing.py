@@ -54,8 +54,15 @@ def test_a_thing_of_no_module_goes_by_value() -> None:
 
 
 def test_arrays_of_all_kinds_come_back() -> None:
-    made = np.arange(LARGE_BYTES, dtype=float).reshape(-1, 8)
-    for array in (made, made.T, made[::3, ::2], made[:0], np.asfortranarray(made), made > 3):
+    values = np.arange(LARGE_BYTES, dtype=float).reshape(-1, 8)
+    for array in (
+        values,
+        values.T,
+        values[::3, ::2],
+        values[:0],
+        np.asfortranarray(values),
+        values > 3,
+    ):
         back = load(pack({"array": array, "twice": [array]}))
         assert np.array_equal(back["array"], array)
         assert back["array"] is back["twice"][0]
