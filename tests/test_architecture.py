@@ -28,7 +28,7 @@ LAYERS: list[set[str]] = [
     {"executors.backends.base", "executors.observers"},
     {"executors.backends.workers"},
     {"executors.backends"},
-    {"executors.runner", "executors.logs"},
+    {"executors.runner", "executors.logs", "executors.sharing"},
     {"executors"},
     {"executors.zenml.errors", "executors.zenml.config"},
     {"executors.zenml.store"},
@@ -47,7 +47,7 @@ LAYERS: list[set[str]] = [
     {"reports"},
     {"bench.commands"},
     {"bench.cli"},
-    {"bench.__main__"},
+    {"bench.__main__", "bench.shapes"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from executors import Backend, backend_names, load_backend
 from executors.backends import backend_class
+from tests.test_docs import ROOT, blocks
 
 WORKERS = 3
 AVAILABLE = [name for name in backend_names() if backend_class(name).unavailable() is None]
+DOCUMENTED = "the one in docs/add-a-backend.md"
 
 
-@pytest.fixture(scope="session", params=AVAILABLE)
+def documented(workers: int) -> Backend:
+    """The backend that the documentation shows."""
+    names: dict[str, Any] = {"__name__": "example"}
+    (example,) = blocks(ROOT / "docs" / "add-a-backend.md", "python")
+    exec(compile(example, "add-a-backend.md", "exec"), names)
+    backend: Backend = names["Pooled"](workers)
+    return backend
+
+
+@pytest.fixture(scope="session", params=[*AVAILABLE, DOCUMENTED])
 def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    with load_backend(request.param, WORKERS) as entered:
+    name = request.param
+    with documented(WORKERS) if name == DOCUMENTED else load_backend(name, WORKERS) as entered:
         yield entered

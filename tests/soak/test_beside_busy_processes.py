@@ -12,7 +12,7 @@ from bench.analysis.steadiness import judge
 from bench.cli import main
 from bench.results.store import read_results
 from executors import usable_cpus
-from tests.bench.machine.test_noise import busy_processes
+from tests.bench.machine.test_counters import busy_processes
 
 pytestmark = [
     pytest.mark.soak,
