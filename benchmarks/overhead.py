@@ -103,7 +103,7 @@ def growth() -> Iterator[Row]:
                 count=5,
             )
         factor = ratio(times, "large", "small") * len(small) / len(large)
-        yield at_most(f"cost of a task, 100,000 / 10,000 tasks, {name}", factor, 1.4)
+        yield at_most(f"time per task, 100,000 / 10,000 tasks, {name}", factor, 1.4)
     for name in ("sequential", "threads"):
         with load_backend(name, 2) as backend:
             gc.collect()
@@ -112,7 +112,7 @@ def growth() -> Iterator[Row]:
             _, peak = tracemalloc.get_traced_memory()
             tracemalloc.stop()
             assert len(report.tasks) == len(large)
-        yield at_most(f"bytes a task that a run keeps, peak, {name}", peak / len(large), 1000)
+        yield at_most(f"bytes per task that a run keeps, peak, {name}", peak / len(large), 1000)
 
 
 # -- tasks that take time -----------------------------------------------------------------------
