@@ -1,4 +1,4 @@
-"""`Gate`: what the threads of this package wait at."""
+"""`Gate`: a lock to wait at, which a signal handler may open."""
 
 from __future__ import annotations
 

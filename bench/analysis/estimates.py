@@ -1,4 +1,4 @@
-"""Figures with their intervals: medians, and ratios of medians.
+"""Medians and ratios with their intervals, and the difference that still counts as equal (5 %).
 
 A speedup is the median wall time of the baseline over that of the case. Its 95 % interval is an
 independent percentile bootstrap of that ratio (Efron and Tibshirani 1993, chapter 13), which

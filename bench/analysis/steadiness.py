@@ -1,4 +1,4 @@
-"""How far runs of the same case lie apart, and the verdict on a whole results file."""
+"""Whether runs of the same case differ too much, and the noise verdict on a whole results file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What follows from the measurements: summaries of cases, picks, and a finding in a sentence."""
+"""What follows from the results: a summary per case, the pick of each group, a finding in words."""
 
 from __future__ import annotations
 

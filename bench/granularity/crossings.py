@@ -1,4 +1,4 @@
-"""METG: the shortest tasks at which a backend still reaches a share of what the machine can do.
+"""Judges METG: the shortest tasks with which a backend reaches a share of the machine's ceiling.
 
 The minimum effective task granularity of Task Bench (Slaughter et al. 2020), against the measured
 ceiling (`sweep.py`). The length of a task is the time it took in the loops of the ceiling; Task

@@ -1,4 +1,4 @@
-"""Measures tasks of every length on every backend, each beside independent processes.
+"""Measures METG: tasks of every length on every backend, each beside independent processes.
 
 In each block the lengths are in random order, and so are the backends of each length. Just before
 each run, independent processes do their part of the same tasks in a plain loop: the ceiling.

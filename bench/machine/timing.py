@@ -1,4 +1,4 @@
-"""Runs that are timed by hand: a graph's wall time, and plain loops in every worker."""
+"""Times a graph, or plain loops in every worker, outside of a plan."""
 
 from __future__ import annotations
 

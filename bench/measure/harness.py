@@ -1,4 +1,4 @@
-"""Runs a plan: warm pools, randomised blocks, one Measurement per case and block.
+"""Runs a plan, block after block, until it is complete, precise enough or out of time.
 
 In each block, everything happens once::
 

@@ -1,4 +1,4 @@
-"""What is measured: shapes x kernels x backends x workers, how often, and in which order."""
+"""What a run measures: cases (shapes x kernels x backends x workers), and their random order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which backend and how many workers for a graph on this machine, and how sure that is.
+"""Recommends for a graph: predicts all candidates, and runs those that may be the best.
 
 It does not sweep. It measures how long tasks and backends take (`profiler.py`), simulates the graph
 on every backend with every number of workers, and runs only those that may be the best::

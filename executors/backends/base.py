@@ -1,4 +1,4 @@
-"""`Backend`, the port that every way of running tasks implements, and how an action is run.
+"""`Backend`: the port that every way of running tasks implements, and how an action is run.
 
 A backend decides nothing: it takes calls from a `Session`, has its workers make the attempts,
 and gives the outcomes back. A backend needs two methods, `drive` and `wake`.

@@ -1,4 +1,4 @@
-"""`Dispatch`: one run on a pool of worker processes, driven by one event loop.
+"""`Dispatch`: the event loop of one run on worker processes: assigns, collects, ends overdue calls.
 
 ::
 

@@ -1,4 +1,4 @@
-"""`WorkerHandle`: one worker process, seen from its parent."""
+"""`WorkerHandle`: one worker process, seen from its parent: its pipes, its messages, its death."""
 
 from __future__ import annotations
 

@@ -122,7 +122,8 @@ def test_more_segments_than_a_message_may_have_are_copied() -> None:
     numbers = [0] * (MOST_DESCRIPTORS - 1)
     encoded = [encode(thing, numbers) for thing in packed]
     assert len(numbers) == MOST_DESCRIPTORS
-    back = [decode(one, iter([os.dup(numbers[-1])])) for one in encoded]
+    received = iter([os.dup(numbers[-1])])
+    back = [decode(one, received) for one in encoded]
     assert [load(one)[0] for one in back] == [0, 1, 2]
 
 
