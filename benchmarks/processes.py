@@ -203,7 +203,9 @@ def mixed_lengths() -> Iterator[Row]:
             for _ in range(5):
                 report = run(graph, ours, keep="none")
                 overheads.append(report.makespan_s / list_schedule_s(graph, report, 2))
-        yield at_most(f"0.1 to 100 ms / list scheduling, {shape}", median(overheads), 1.05)
+        yield at_most(
+            f"makespan, tasks of 0.1 to 100 ms / list scheduling, {shape}", median(overheads), 1.05
+        )
 
 
 def list_schedule_s(graph: Graph, report: RunReport, workers: int) -> float:
@@ -260,7 +262,7 @@ def large_values() -> Iterator[Row]:
         yield at_least(
             f"100 MB to {READERS} tasks, {peer} / ours", ratio(times, peer, "ours"), bar, note
         )
-    yield at_most("copies of it in memory, at most", copies, 2.1)
+    yield at_most("copies of the 100 MB in memory, at most", copies, 2.1)
 
 
 def _copies(graph: Graph, backend: Backend) -> float:

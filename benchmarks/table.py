@@ -26,12 +26,12 @@ Contestant = tuple[Callable[[], AbstractContextManager[Any]], Callable[[Any], ob
 
 @dataclass(frozen=True)
 class Row:
-    """One measured claim; without a bar, only a figure."""
+    """One measured claim; without a limit, only a figure."""
 
     what: str
     figure: str
-    bar: str
-    holds: bool | None
+    limit: str
+    is_met: bool | None
 
 
 def rounds(
@@ -80,25 +80,29 @@ def ratio(times: Mapping[str, list[float]], above: str, below: str) -> float:
     return median(a / b for a, b in zip(times[above], times[below], strict=True))
 
 
-def at_most(what: str, value: float, bar: float, note: str = "") -> Row:
-    return Row(what, f"{value:.3f}{note}", f"<= {bar:g}", value <= bar)
+def _figure(value: float, note: str) -> str:
+    return f"{value:.3f}{note}" if value < 100 else f"{value:.0f}{note}"
 
 
-def at_least(what: str, value: float, bar: float, note: str = "") -> Row:
-    return Row(what, f"{value:.3f}{note}", f">= {bar:g}", value >= bar)
+def at_most(what: str, value: float, limit: float, note: str = "") -> Row:
+    return Row(what, _figure(value, note), f"<= {limit:.3g}", value <= limit)
+
+
+def at_least(what: str, value: float, limit: float, note: str = "") -> Row:
+    return Row(what, _figure(value, note), f">= {limit:.3g}", value >= limit)
 
 
 def only(what: str, value: float, note: str = "") -> Row:
-    return Row(what, f"{value:.3f}{note}", "", None)
+    return Row(what, _figure(value, note), "", None)
 
 
 def show(parts: Sequence[Callable[[], Iterator[Row]]]) -> None:
     """Prints the rows of the parts named on the command line, by default of all."""
     wanted = sys.argv[1:]
     print(f"{os.cpu_count()} CPUs, Python {sys.version.split()[0]}\n")
-    print("| what | measured | bar | holds |\n| --- | ---: | ---: | --- |")
+    print("| what | measured | limit | met |\n| --- | ---: | ---: | --- |")
     for part in parts:
         if not wanted or part.__name__ in wanted:
             for row in part():
-                verdict = {True: "yes", False: "NO", None: ""}[row.holds]
-                print(f"| {row.what} | {row.figure} | {row.bar} | {verdict} |", flush=True)
+                verdict = {True: "yes", False: "NO", None: ""}[row.is_met]
+                print(f"| {row.what} | {row.figure} | {row.limit} | {verdict} |", flush=True)

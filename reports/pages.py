@@ -61,19 +61,19 @@ def _opening(summary: Summary) -> str:
 
 
 def _recommendation(groups: Sequence[Group]) -> str:
-    """For each shape and kernel, the fewest workers that are surely within 5 % of the fastest."""
+    """For each shape and kernel, the fewest workers reliably within 5 % of the fastest."""
     rows = []
     for group in groups:
         pick = group.pick
         rival = group.rival
-        other = "" if rival is None else f"{_name(rival)}: {rival.speedup.value:.2f}"
+        other = "" if rival is None else f"{_name(rival)}: {interval(rival.speedup)}"
         rows.append([group.shape, group.kernel, _name(pick), interval(pick.speedup), other])
     titles = [
         "shape",
         "tasks",
         "pick",
         "speedup (95 % interval)",
-        "speedup of another backend",
+        "best other backend",
     ]
     return table(titles, rows)
 
@@ -137,11 +137,11 @@ def _cells(row: Row) -> list[str]:
 def _ceilings(group: Group) -> str:
     """What the machine reaches without a scheduler."""
     reached = ", ".join(
-        f"{count} are {interval(estimate)} times"
+        f"{count} are {interval(estimate)} times as fast as one"
         for count, estimate in group.ceilings.items()
         if count > 1
     )
-    return f"Ceiling: of independent processes, {reached} as fast as one."
+    return f"Ceiling: independent processes without a scheduler; {reached}."
 
 
 def _fits(group: Group) -> list[str]:
@@ -153,7 +153,7 @@ def _fits(group: Group) -> list[str]:
         f" coherency {fits.coherency}"
         for backend, fits in group.fits.items()
     ]
-    lead = "Curves through these times, with 95 % intervals (captions; no pick depends on them):"
+    lead = "Curves fitted to these times, with 95 % intervals (no pick depends on them):"
     return ["\n".join([lead, "", *lines])]
 
 
@@ -185,21 +185,22 @@ def _method(results: Results, cpus: int) -> str:
     config = results.header["config"]
     return f"""## How it was measured
 
-- Speedup is the median wall time of the sequential backend over that of the case, with workers that
-  are started and warm. The band is its 95 % bootstrap interval, and a dot is one run. The star is
-  the pick: the case with the fewest workers that is surely within 5 % of the fastest, or the
-  fastest, if it is surely faster than sequential at all.
-- {_blocks(results)}; each has every case once, in random order (seed {config["seed"]}).
-- The bound of the graph is the largest speedup with p workers: with equal tasks
-  tasks / max(ceil(tasks / p), depth), with recorded times work / max(work / p, span). The
-  vertical band is at the CPU count, {cpus}.
-- Cores busy and utilisation come from the CPU clocks of the whole process tree, read from another
-  process. Utilisation is CPU time over workers x wall time. Runs of less than 20 ms are too short
-  for both.
-- Cold is the speedup including the start of the pool; threads start when they are first needed.
-- Efficiency is the warm speedup over the number of cores that the workers can use or, if tasks
-  wait, over the number of workers. Of the ceiling: over the joint speed of independent processes on
-  as many cores, in plain loops without a scheduler, measured in each block.
+- The speedup is the median wall time of the sequential backend divided by that of the case, with
+  workers that are started and warm. The band is its 95 % bootstrap interval, and a dot is one run.
+- The star marks the pick: the case with the fewest workers that is reliably within 5 % of the
+  fastest, or else the fastest. If no case is reliably faster than sequential, sequential is picked.
+- {_blocks(results)}; each block has every case once, in random order (seed {config["seed"]}).
+- The bound of the graph is the largest possible speedup on p workers: tasks / max(ceil(tasks / p),
+  depth) with equal tasks, and work / max(work / p, span) with recorded times, where the span is the
+  length of the critical path. The vertical band is at the CPU count, {cpus}.
+- Cores busy and utilisation come from the CPU clocks of the whole process tree, which another
+  process reads. Utilisation is CPU time / (workers x wall time). Runs of less than 20 ms are too
+  short for both.
+- The cold speedup includes the start of the pool; threads start when they are first needed.
+- Efficiency is the warm speedup divided by the number of cores that the workers can use or, if
+  tasks wait, by the number of workers. "Of the ceiling" is the warm speedup divided by the ceiling:
+  the combined speed of independent processes on as many cores, in plain loops without a scheduler,
+  measured in each block.
 - Amdahl (1967) and USL (Gunther 1993) are fitted by least squares with parameters >= 0."""
 
 
@@ -208,7 +209,7 @@ def _blocks(results: Results) -> str:
     blocks = len({run.block for run in results.measurements})
     why = {
         "complete": "",
-        "budget": ", as many as the budget had room for",
+        "budget": ", as many as fitted into the budget",
         "precision": ", until the intervals were narrow enough",
         None: f" of {results.header['config']['blocks']} so far",
     }

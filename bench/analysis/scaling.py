@@ -1,7 +1,7 @@
 """Two classic curves through measured speedups: Amdahl's law and the Universal Scalability Law.
 
-They are captions. On real DAGs they miss the measurements by up to a third, because a graph's
-critical path is neither a serial fraction nor a coherency cost; no pick depends on them.
+They serve captions only. On real DAGs they miss the measurements by up to a third, because the
+critical path of a graph is neither a serial fraction nor a coherency cost; no pick depends on them.
 
 - Amdahl 1967: time on p workers = T1 (f + (1 - f) / p), f the serial fraction.
 - Gunther 1993 (USL): speedup = p / (1 + s (p - 1) + k p (p - 1)), s contention, k coherency; its

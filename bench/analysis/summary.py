@@ -55,11 +55,11 @@ class Group:
     Attributes:
         tasks, depth: those of the graph, all of whose tasks have the same kernel.
         parallelism: work over span of a workflow, whose tasks differ in length; else None.
-        pick: the case with the fewest workers that is surely within 5 % of the fastest, or the
-            fastest; the baseline if no case is surely faster.
+        pick: the case with the fewest workers that is reliably within 5 % of the fastest, or
+            the fastest; the baseline if no case is reliably faster.
         rival: the fastest case of another backend, or None.
         ceilings: joint speed of independent processes over that of one, by their number.
-        fits: curves through the times of each backend, as captions.
+        fits: curves through the times of each backend, for captions.
     """
 
     shape: str
@@ -255,9 +255,9 @@ def _fits(rows: Sequence[Row]) -> dict[str, Fits]:
 
 
 def _pick(rows: Sequence[Row]) -> Row:
-    """The fewest workers that are surely faster than sequential and surely near the best.
+    """The fewest workers that are reliably faster than sequential and reliably near the best.
 
-    A pool of one worker gains nothing over sequential, so it is never picked.
+    A pool of one worker cannot be faster than sequential, so it is never picked.
     """
     faster = [
         row
@@ -272,12 +272,12 @@ def _pick(rows: Sequence[Row]) -> Row:
 
 
 def _is_near(row: Row, other: Row) -> bool:
-    """Whether a case surely takes at most 5 % longer than another."""
+    """Whether a case reliably takes at most 5 % longer than another."""
     return _most(ratio_of_medians(row.wall_s, other.wall_s)) <= 1 + INDIFFERENCE
 
 
 def _sure(speedup: Estimate) -> float:
-    """The speedup that is sure; without an interval, what is left of it after 5 %."""
+    """The speedup that is reliable; without an interval, what is left of it after 5 %."""
     return speedup.value / (1 + INDIFFERENCE) if speedup.low is None else speedup.low
 
 
@@ -299,29 +299,29 @@ def finding(groups: Sequence[Group], cpus: int) -> str:
 
 
 def _clause(kernel: str, groups: Sequence[Group]) -> str:
-    """For all shapes of a kernel: the one with the largest sure speedup."""
+    """For all shapes of a kernel: the one with the largest reliable speedup."""
     group = max(groups, key=lambda group: _sure(group.pick.speedup))
     others = [row for group in groups for row in group.measured if not row.case.is_baseline]
     if not others:
         return f"{kernel} tasks ran only sequentially, so there is nothing to compare"
     if group.pick.case.is_baseline:
         if all(_most(row.speedup) <= 1 + INDIFFERENCE for row in others):
-            return f"{kernel} tasks gain nothing from more workers"
-        return f"{kernel} tasks could not be shown to gain from more workers"
-    return f"{kernel} tasks gain most {finding_of(group)}"
+            return f"{kernel} tasks do not get faster with more workers"
+        return f"{kernel} tasks could not be shown to get faster with more workers"
+    return f"{kernel} tasks run fastest {finding_of(group)}"
 
 
 def finding_of(group: Group) -> str:
-    """What one shape and kernel gain from their pick."""
+    """The pick of a shape and kernel, and its speedup, in words."""
     pick, rival = group.pick, group.rival
     if pick.case.is_baseline:
-        return "no gain could be shown"
+        return "no speedup could be shown"
     interval = ""
     if pick.speedup.low is not None and pick.speedup.high is not None:
         interval = f" ({pick.speedup.low:.2f} to {pick.speedup.high:.2f})"
     tie = ""
     if rival is not None and pick.speedup.has_interval and _is_near(rival, pick):
-        tie = f" ({rival.case.backend} with {rival.case.workers}: at most 5 % longer)"
+        tie = f", and {rival.case.backend} with {rival.case.workers} take at most 5 % longer"
     return (
         f"on {pick.case.backend} with {pick.case.workers} workers:"
         f" {pick.speedup.value:.2f} times as fast as sequential{interval} in {group.shape}{tie}"

@@ -50,7 +50,7 @@ def _format(*forms: str) -> Callable[[Any], Any]:
 
 
 _backends = click.option(
-    "--backends", metavar="NAMES", help="comma-separated names; default: all that are available"
+    "--backends", metavar="NAMES", help="comma-separated names; default: all available backends"
 )
 _seed = click.option("--seed", default=0, show_default=True, help="seed of the run order")
 
@@ -80,7 +80,7 @@ _scale = click.option(
 )
 
 
-@main.command()
+@main.command(short_help="Measure a plan and write a report.")
 @_shapes("DAG shapes, for example fan-in:width=8,stencil; see: bench list; default: fan-in,diamond")
 @_kernel
 @_workflow
@@ -89,19 +89,22 @@ _scale = click.option(
 @click.option(
     "--max-workers",
     metavar="NUMBERS",
-    help="default: 1, 2, 4 ... up to the CPU count; for tasks that wait also 2 and 4 times that",
+    help="numbers of workers to measure; default: 1, 2, 4 ... up to the CPU count, and for tasks"
+    " that wait also 2 and 4 times that",
 )
 @click.option(
     "--blocks",
     type=click.IntRange(1),
-    help="how often each case is measured; intervals need at least 5; default: 7",
+    help="how many times each case is measured; intervals need at least 5; default: 7",
 )
 @_seed
-@click.option("--budget", metavar="TIME", help="measure as many blocks as fit into it, e.g. 90s")
+@click.option(
+    "--budget", metavar="TIME", help="measure as many blocks as fit into this time, e.g. 90s"
+)
 @click.option(
     "--precision",
     type=float,
-    metavar="PART",
+    metavar="FRACTION",
     help="stop when every interval is within this fraction, e.g. 0.03 for 3 %",
 )
 @click.option(
@@ -135,7 +138,7 @@ _scale = click.option(
     type=click.Choice(["debug", "info", "warning"]),
     help="least severe records in the log file",
 )
-@click.option("-q", "--quiet", is_flag=True, help="print only the folder, and no progress")
+@click.option("-q", "--quiet", is_flag=True, help="show no progress; print only the folder")
 @click.pass_context
 def run(ctx: click.Context, /, **values: Any) -> None:
     """Measure shapes x kernels x backends x workers and write a report.
@@ -163,15 +166,15 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     sys.exit(run_(RunOptions(**values), given, settings))
 
 
-@main.command()
+@main.command(short_help="Pick the backend and max_workers.")
 @_shapes(
     "DAG shapes, for example fan-in:width=8,stencil; default: fan-in, chain of diamonds, chain"
 )
 @_kernel
 @_workflow
 @_scale
-@click.option("--graph", metavar="MODULE:FUNCTION", help="function of yours that returns a Graph")
-@click.option("--pipeline", metavar="NAME", help="ZenML pipeline, judged by its past runs")
+@click.option("--graph", metavar="MODULE:FUNCTION", help="your function that returns a Graph")
+@click.option("--pipeline", metavar="NAME", help="ZenML pipeline; predict from its past runs")
 @click.option(
     "--steps",
     default="wait",
@@ -187,7 +190,7 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 )
 @_backends
 @click.option(
-    "--max-workers", metavar="NUMBERS", help="worker counts to consider; default: all that may help"
+    "--max-workers", metavar="NUMBERS", help="worker counts to consider; default: all useful ones"
 )
 @_seed
 @click.option(
@@ -203,7 +206,7 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")
 @click.pass_context
 def recommend(ctx: click.Context, /, **values: Any) -> None:
-    """Pick the backend and max_workers for a mix of kernels, or for a graph of yours.
+    """Pick the backend and max_workers for a mix of kernels, or for your own graph.
 
     Measures how long tasks and backends take here, predicts every number of workers by simulating
     the graph, and runs only the candidates. The exit code is 4 if it cannot tell.
@@ -226,28 +229,29 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
     sys.exit(recommend_(RunOptions(**values), request, _named(ctx)))
 
 
-@main.command()
+@main.command(short_help="Draw the report of a run again.")
 @click.argument("results", type=click.Path(path_type=Path))
 @_output("folder for figures and page; default: beside the results")
 @click.option("-q", "--quiet", is_flag=True, help="print only the folder")
 def report(results: Path, output: Path | None, quiet: bool) -> None:
-    """Draw the report of RESULTS again: a results.jsonl, or a folder with one.
+    """Draw the report of a run again from its results.
 
-    The same file gives the same bytes.
+    RESULTS is a results.jsonl file, or a folder that contains one. The output depends on this file
+    alone, byte for byte.
     """
     from bench.commands.report import report as report_
 
     report_(results, output, quiet)
 
 
-@main.command()
+@main.command(short_help="Compare two runs case by case.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option(
     "--threshold",
     default=0.05,
     show_default=True,
-    metavar="PART",
+    metavar="FRACTION",
     help="smallest relative change that counts",
 )
 @click.option(
@@ -255,22 +259,24 @@ def report(results: Path, output: Path | None, quiet: bool) -> None:
     default="baseline",
     show_default=True,
     type=click.Choice(["baseline", "clock"]),
-    help="compare times over each run's own sequential baseline, or plain times",
+    help="compare times divided by the sequential time of the same run (baseline), or plain times"
+    " (clock)",
 )
-@click.option("--force", is_flag=True, help="compare even two machines or configurations")
+@click.option("--force", is_flag=True, help="compare even if machine or configuration differ")
 @_format("text", "json", "markdown")
 @_output("also write a page, JSON and a forest plot into this folder")
 def compare(**values: Any) -> None:
-    """Judge for each case whether NEW is faster or slower than OLD, the same, or inconclusive.
+    """Compare two runs case by case: faster, slower, the same, or inconclusive.
 
-    Both are results.jsonl files, or folders with one. The exit code is 3 if a case got slower.
+    OLD and NEW are results.jsonl files, or folders that contain one. The exit code is 3 if a case
+    got slower.
     """
     from bench.commands.compare import compare as compare_
 
     sys.exit(compare_(**values))
 
 
-@main.command()
+@main.command(short_help="Find the shortest tasks worth running in parallel.")
 @click.option(
     "--kernel",
     default="native-cpu",
@@ -279,13 +285,15 @@ def compare(**values: Any) -> None:
     help="what a task does; must keep a CPU busy",
 )
 @_backends
-@click.option("--max-workers", type=click.IntRange(2), help="default: the CPU count")
+@click.option(
+    "--max-workers", type=click.IntRange(2), help="number of workers; default: the CPU count"
+)
 @click.option(
     "--blocks",
     default=7,
     show_default=True,
     type=click.IntRange(1),
-    help="how often each length is measured; intervals need at least 5",
+    help="how many times each length is measured; intervals need at least 5",
 )
 @_seed
 @_format("text", "json")
@@ -294,8 +302,8 @@ def compare(**values: Any) -> None:
 def metg(**values: Any) -> None:
     """Find the shortest tasks that are worth running in parallel here.
 
-    METG(75 %) is the shortest task length at which a backend still reaches 75 % of what independent
-    processes do on this machine. Takes half a minute on 2 CPUs.
+    METG(75 %) is the shortest task length at which a backend still reaches 75 % of the throughput
+    of independent processes on this machine. Takes half a minute on 2 CPUs.
     """
     limit_blas_threads(1)  # before numpy is imported
 
@@ -305,22 +313,22 @@ def metg(**values: Any) -> None:
     metg_(MetgRequest(**values))
 
 
-@main.command()
+@main.command(short_help="Examine this machine.")
 @_format("text", "json")
 def doctor(form: str) -> None:
-    """Show what this machine can do, what limits it, and what may spoil a measurement.
+    """Examine this machine: its speed, its limits, and what may spoil a measurement.
 
-    Takes a few seconds, because it measures: the joint speed of independent processes, the CPU time
-    of other programs, the time to start a process.
+    Takes a few seconds to measure the combined speed of independent processes, the CPU time of
+    other programs, and the time to start a process.
     """
     from bench.commands.doctor import doctor as doctor_
 
     doctor_(form)
 
 
-@main.command("list")
+@main.command("list", short_help="List shapes, kernels and backends.")
 def list_() -> None:
-    """Show shapes, kernels and backends, and why a backend is not available here."""
+    """List shapes, kernels and backends, and why a backend is not available here."""
     from bench.commands.listing import listing
 
     listing()
@@ -328,7 +336,7 @@ def list_() -> None:
 
 @main.group("zenml")
 def zenml_() -> None:
-    """The thread-pool backend as a ZenML orchestrator: run a pipeline's steps in parallel."""
+    """Run the steps of ZenML pipelines in parallel, on threads."""
 
 
 @zenml_.command("install")
@@ -349,7 +357,7 @@ def zenml_() -> None:
 def install_(max_workers: int | None, stack: str, activate: bool) -> None:
     """Register flavor, orchestrator and stack; safe to repeat.
 
-    A second time it changes only what is asked for: --max-workers, --activate.
+    If repeated, it changes only the given options: --max-workers, --activate.
     """
     from executors.zenml.install import install
 

@@ -4,10 +4,10 @@ It does not sweep. It measures how long tasks and backends take (`profiler.py`),
 on every backend with every number of workers, and runs only those that may be the best::
 
     candidates   for each backend the fewest workers predicted within 5 % of its best, if that is
-                 within a margin of the best of all; sequential if little is gained
+                 within a margin of the best of all; sequential if none is much faster
     verified     in randomised blocks, each candidate once per block; if one takes longer than
                  predicted, others that may then be the best run too
-    pick         the fewest workers whose time is surely within 5 % of the best measured one (by
+    pick         the fewest workers whose time is reliably within 5 % of the best measured one (by
                  the upper end of the interval of their ratio); with equally many workers the
                  backend that starts faster, if the ratio itself is within 5 %. Without
                  verification, the fewest that are predicted within 5 % of the best
@@ -44,7 +44,7 @@ MORE_BLOCKS = 4  # if the first ones leave more regret than this
 SURE = 0.1
 SWEEP_RUNS = 14  # of each candidate: seven blocks, and a warm-up in each
 SWEEP_PART = 0.25  # of the time of a sweep: being surer is not worth more
-COMPUTES = 0.9  # of a task's time on a core: then more workers than cores gain nothing
+COMPUTES = 0.9  # of a task's time on a core: then more workers than cores do not help
 ROOM = 0.8  # share of the free memory that idle workers may need
 MOST_TASKS = 10_000  # of a graph whose predictions get a range
 

@@ -46,7 +46,7 @@ def candidates_of(predicted: Sequence[Candidate], parallelism: float) -> list[Ca
     wrong.
 
     Args:
-        parallelism: work over span; if it is 1, nothing can be gained.
+        parallelism: work over span; if it is 1, nothing can run in parallel.
     """
     if parallelism < 1 + INDIFFERENCE:
         return [candidate for candidate in predicted if candidate.is_baseline]
@@ -236,14 +236,14 @@ def _reason_for_sequential(
     recommendation: Recommendation,
     graph: Graph,
     costs: Mapping[str, Overheads],
-    otherwise: str = "No backend is surely faster than one task after the other.",
+    otherwise: str = "No backend is reliably faster than sequential.",
 ) -> str:
     if graph.width == 1:
-        return "Each task waits for the one before: the critical path is all there is."
+        return "Each task waits for the one before, so nothing can run in parallel."
     if recommendation.parallelism < 1 + INDIFFERENCE:
         return (
-            f"The critical path, {shown(recommendation.span_s)}, is nearly all there is to do:"
-            " little can run beside it."
+            f"The critical path, {shown(recommendation.span_s)}, is nearly all of the work:"
+            " little can run in parallel."
         )
     mean_s = recommendation.work_s / len(graph)
     added_s = [cost.task_s + cost.wake_s for name, cost in costs.items() if name != BASELINE]
@@ -261,14 +261,13 @@ def _remarks(pick: Candidate, recommendation: Recommendation, computes: bool) ->
     if pick.seconds < recommendation.span_s * (1 + 2 * INDIFFERENCE):
         yield (
             f"The critical path, {shown(recommendation.span_s)}, is nearly reached: more workers"
-            " change nothing."
+            " do not help."
         )
     elif computes:
-        yield "More workers than cores gain nothing."
+        yield "More workers than cores do not help."
     if pick.start_s + pick.seconds > recommendation.sequential.seconds:
         yield (
-            f"Starting the workers takes {shown(pick.start_s)}, once: longer than a single run"
-            " saves."
+            f"Starting the workers takes {shown(pick.start_s)}, once: more than a single run saves."
         )
     if pick.memory_bytes > MUCH_BYTES:
         yield f"Its workers need {pick.memory_bytes / 1e9:.1f} GB before they do anything."

@@ -154,7 +154,7 @@ def _reasons(
     if unknown:
         sentences.append(f"Always cached, so counted as 0 s: {', '.join(sorted(unknown))}.")
     if pick.is_baseline:
-        sentences.append("More workers gain nothing: keep ZenML's local orchestrator.")
+        sentences.append("More workers do not help: keep ZenML's local orchestrator.")
     if not all(run.is_serial for run in runs):
         sentences.append(
             "The recorded steps ran in parallel, so their times may include waiting for each"

@@ -78,7 +78,7 @@ class Recommendation:
         span_s: the critical path, which no number of workers can beat.
         work_s: all tasks, one after the other.
         parallelism: work over span; tasks over depth if tasks take no time.
-        regret: the pick is surely at most this share slower than any other measured candidate;
+        regret: the pick is reliably at most this share slower than any other measured candidate;
             None if fewer than two were measured.
         reason: in plain words, why this one, or what to do to be able to tell.
         verdict: how quiet the machine was.
