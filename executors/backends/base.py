@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from executors.core.records import Attempt, Call
@@ -87,12 +86,7 @@ class Backend(ABC):
         self.is_open = True
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.is_open = False
         self.close()
 

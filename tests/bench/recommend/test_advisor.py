@@ -135,7 +135,7 @@ def test_workers_that_do_not_fit_into_the_memory_are_left_out(
 def test_a_start_that_costs_more_than_a_run_gains_is_mentioned() -> None:
     """0.2 s for the processes; 4 tasks gain 60 ms, 64 nearly a second."""
     short = recommended("fan-in:width=4", "python-cpu:20ms")
-    assert "Starting the workers takes 200 ms, once: longer than a single run saves" in short.reason
+    assert "Starting the workers takes 200 ms, once: more than a single run saves" in short.reason
     assert "Starting" not in recommended("fan-in:width=64", "python-cpu:20ms").reason
 
 

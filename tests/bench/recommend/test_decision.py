@@ -114,7 +114,7 @@ def test_a_chain_is_sequential_on_any_machine() -> None:
     blank = Recommendation("x", None, None, (ALONE,), 2.0, 2.0, 1.0, None, "", noise)
     advice = decide(blank, chain, MODEL, COSTS)
     assert advice.pick is ALONE
-    assert "the critical path is all there is" in advice.reason
+    assert "nothing can run in parallel" in advice.reason
 
 
 def test_candidates_are_those_that_may_be_best() -> None:
