@@ -116,7 +116,7 @@ def docs(session: nox.Session) -> None:
 
 @nox.session
 def bench(session: nox.Session) -> None:
-    """The overhead of the schedulers beside dask and other pools; takes many minutes."""
+    """The overhead of the schedulers, compared with dask and other pools; takes many minutes."""
     session.install(".", *group("peers"))
     for module in ("overhead", "processes", "disturbance"):
         session.run("python", "-m", f"benchmarks.{module}", *session.posargs)
@@ -124,14 +124,14 @@ def bench(session: nox.Session) -> None:
 
 @nox.session
 def bench_zenml(session: nox.Session) -> None:
-    """The time of `local_threaded` beside ZenML's `local`; takes a minute or two."""
+    """The time of `local_threaded`, compared with ZenML's `local`; takes a minute or two."""
     session.install(".")
     session.run("python", "-m", "benchmarks.flavor", *session.posargs)
 
 
 @nox.session
 def bench_recommend(session: nox.Session) -> None:
-    """How accurate `bench recommend` is, beside a full sweep; takes 20 minutes."""
+    """How accurate `bench recommend` is, compared with a full sweep; takes 20 minutes."""
     session.install(".")
     session.run("python", "-m", "benchmarks.recommendation", *session.posargs)
 

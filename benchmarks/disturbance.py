@@ -1,8 +1,8 @@
 """How much the harness disturbs what it measures, in pairs of runs with it and without it.
 
-`nox -s bench` runs it and prints a Markdown table. In the one run of a pair the sampler, its
-observer and a log of every attempt are on, as `bench run --log-file` has them, in the other one
-nothing; which comes first is random. Wall time is taken as in the harness.
+`nox -s bench` runs it and prints a Markdown table. In one run of a pair, the sampler, its observer
+and a log of every attempt are on, as in `bench run --log-file`; in the other, nothing is. Which
+comes first is random. Wall time is taken as in the harness.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def usual() -> Iterator[Row]:
 
 
 def short() -> Iterator[Row]:
-    """The same with 80 tasks of 1 ms, on CPUs that have nothing else to spare."""
+    """The same with 80 tasks of 1 ms, on CPUs without spare capacity."""
     for what, value in _ratios(*SHORT):
         yield only(what, value)
 

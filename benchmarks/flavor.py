@@ -1,7 +1,7 @@
-"""What `local_threaded` takes beside ZenML's `local`, on the same pipelines, in one run.
+"""The time of `local_threaded`, compared with ZenML's `local` on the same pipelines.
 
 `nox -s bench_zenml` runs it in a store of its own and prints a Markdown table; rows that compare
-have a bar, the others say where the time of a run goes.
+have a limit; the others show where the time of a run goes.
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def compared(
 
 
 def chain_of_empty_steps() -> Iterator[Row]:
-    """Nothing to gain: only what the orchestrators themselves cost."""
+    """Nothing can run in parallel: only the time of the orchestrators themselves."""
     yield from compared(f"chain of {CHAIN} empty steps, 8 workers", chain, 8, 0.9, 0.0)
 
 

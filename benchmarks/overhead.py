@@ -1,6 +1,6 @@
-"""What the schedulers themselves cost, beside dask and concurrent.futures, in one run.
+"""The overhead of the schedulers, compared with dask and concurrent.futures, in one run.
 
-`nox -s bench` runs it and prints a Markdown table; each row has its bar.
+`nox -s bench` runs it and prints a Markdown table; each row has its limit.
 """
 
 from __future__ import annotations

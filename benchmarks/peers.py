@@ -61,7 +61,7 @@ class Peer(ABC):
 class DaskProcesses(Peer):
     """`dask.multiprocessing.get` with a pool that is warm and kept.
 
-    Without fusing tasks first, as then there would be no chain left to schedule.
+    Without fusing tasks first, because then there would be no chain left to schedule.
     """
 
     def __init__(self, workers: int) -> None:

@@ -1,7 +1,7 @@
-"""What the process backend costs, beside other process pools, in one run.
+"""The overhead of the process backend, compared with other process pools, in one run.
 
-`nox -s bench` runs it and prints a Markdown table; each row has its bar. The peers are loops around
-ProcessPoolExecutor, pebble and loky with the same dependencies, and dask.multiprocessing.
+`nox -s bench` runs it and prints a Markdown table; each row has its limit. The peers are loops
+around ProcessPoolExecutor, pebble and loky with the same dependencies, and dask.multiprocessing.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How right `bench recommend` is: predictions beside measurements, and picks beside a full sweep.
+"""How accurate `bench recommend` is: predictions over measurements, picks against a full sweep.
 
 `nox -s bench_recommend` runs it and prints a Markdown table. The environment variable WORKFLOWS may
 name a folder of recorded workflows to include. Predictions and runs are interleaved, so that a
@@ -65,7 +65,7 @@ def predictions() -> Iterator[Row]:
     """Predicted over measured makespan on as many workers as CPUs, and twice that if tasks wait.
 
     The loops behind the prediction and the runs are interleaved. The rows of python-cpu on threads
-    have no bar.
+    have no limit.
     """
     for shape, kernel in cases():
         work = calibrate(kernel)

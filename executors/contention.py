@@ -110,7 +110,7 @@ def _stretch(capacity: float, terms: Sequence[tuple[float, float, float]], least
 
 
 def _speed(speeds: tuple[float, ...], wanted: float) -> float:
-    """The joint speed of a number of them, which need not be whole."""
+    """The joint speed of `wanted` cores or threads, which need not be a whole number."""
     below = int(wanted)
     if below >= len(speeds):
         return speeds[-1] if speeds else wanted

@@ -9,7 +9,7 @@ class Gate:
     """Lets one waiter through each time it is opened.
 
     Opening an open gate does nothing. `open` never blocks and takes no other lock, so a signal
-    handler may call it (not so `threading.Event.set`: it deadlocks when it interrupts `wait`).
+    handler may call it (unlike `threading.Event.set`, which deadlocks when it interrupts `wait`).
     """
 
     __slots__ = ("_lock",)

@@ -72,7 +72,7 @@ def _log(attempt: Attempt, epoch_s: float) -> None:
 
 
 def _only_once(path: Path) -> Callable[[logging.LogRecord], None]:
-    """Says once that a record could not be written; a full disk must not end a run."""
+    """Reports once that a record could not be written; a full disk must not end a run."""
     lost: list[logging.LogRecord] = []
 
     def handle_error(record: logging.LogRecord) -> None:

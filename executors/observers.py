@@ -26,7 +26,7 @@ Event = Call | Attempt | Stop
 
 
 class Observer:
-    """Is notified of what happens, one call at a time and in order; override what you need.
+    """Is notified of a run's events, one at a time and in order; override what you need.
 
     An observer that raises is logged and dropped for the rest of the run; the run goes on.
     `run_started` and `run_ended` are called on the thread that called `run`, the others on

@@ -100,12 +100,12 @@ class _Signals:
             for number in (signal.SIGINT, signal.SIGTERM):
                 before = signal.getsignal(number)
                 if before not in (signal.SIG_IGN, None):
-                    self._before[number] = before  # first: a signal may come at once
+                    self._before[number] = before  # first: a signal may arrive immediately
                     signal.signal(number, self._receive)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number in reversed(self._before):  # SIGINT last: from there on it may raise
+        for number in reversed(self._before):  # SIGINT last: from then on it may raise
             signal.signal(number, self._before[number])
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
@@ -132,7 +132,7 @@ class _Signals:
             signal.raise_signal(number)
 
     def raise_for(self, report: RunReport) -> None:
-        """Raises the exception that a received signal stands for, if there was one."""
+        """Raises the exception for the received signal, if there was one."""
         if self._received is None:
             return
         error: BaseException = (

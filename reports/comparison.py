@@ -69,9 +69,7 @@ def markdown(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
         ]
         for change in comparison.changes
     ]
-    what = (
-        "wall time over that of the run's own sequential baseline (the yardstick: of the wall time)"
-    )
+    what = "wall time over that of the run's sequential baseline (for the yardstick: the wall time)"
     if comparison.against == CLOCK:
         what = "wall time per unit of work"
     percent = 100 * comparison.threshold
@@ -79,11 +77,11 @@ def markdown(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
         "# What changed",
         f"**{comparison.finding}**",
         f"Old: {verdicts[0]}\n\nNew: {verdicts[1]}",
-        *(f"Compared nevertheless: {difference}." for difference in comparison.differences),
+        *(f"Compared despite a difference: {difference}." for difference in comparison.differences),
         table(["shape", "tasks", "backend", "workers", "new / old", "verdict"], rows),
-        f"The ratio is that of the {what}, with its 95 % interval; above 1 is slower. Slower and"
-        f" faster mean a change of more than {percent:g} % whose interval does not contain 1; same"
-        f" means that the interval lies within {percent:g} %.",
+        f"The ratio is new / old of the {what}, with its 95 % interval; above 1 is slower."
+        f" Slower and faster mean a change of more than {percent:g} % whose interval does not"
+        f" contain 1; same means that the interval lies within {percent:g} %.",
         *(
             f"Only in {name}: {', '.join(map(str, cases))}."
             for name, cases in (("old", comparison.only_old), ("new", comparison.only_new))

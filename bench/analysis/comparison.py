@@ -100,10 +100,10 @@ def compare(
         threshold: smallest relative change that counts.
         against: "baseline": times over those of each run's own sequential baseline; "clock": times
             per unit of work.
-        force: compare two machines or configurations nevertheless.
+        force: compare even if machines or configurations differ.
 
     Raises:
-        BenchError: two machines or configurations, or no case is in both.
+        BenchError: machines or configurations differ, or no case is in both files.
     """
     if not 0 < threshold < 1:
         raise BenchError(f"--threshold must be between 0 and 1, not {threshold:g}")
@@ -111,7 +111,7 @@ def compare(
     if differences and not force:
         raise BenchError(
             f"these runs are not comparable: {'; '.join(differences)};"
-            " compare them nevertheless with --force"
+            " to compare them anyway, use --force"
         )
     before, after = walls_of(old.measurements), walls_of(new.measurements)
     common = [case for case in before if case in after]

@@ -143,7 +143,7 @@ def walls_of(measurements: Iterable[Measurement]) -> dict[Case, list[float]]:
 
 
 def shortfall(results: Results) -> str | None:
-    """What the results lack of what was asked for, or None."""
+    """A sentence on what the results lack compared with the request, or None."""
     options = results.header["config"]["options"]
     wanted = options.get("precision")
     is_open = wanted is not None or options.get("budget") is not None
@@ -151,7 +151,7 @@ def shortfall(results: Results) -> str | None:
         planned = "" if is_open else f" of {results.header['planned']}"
         return f"Incomplete: {len(results.measurements)}{planned} measurements."
     if wanted is not None and results.end != "precision":
-        return f"Not all intervals are as narrow as the precision asked for, {wanted:g}."
+        return f"Not all intervals reached the requested precision, {wanted:g}."
     return None
 
 
@@ -277,7 +277,7 @@ def _is_near(row: Row, other: Row) -> bool:
 
 
 def _sure(speedup: Estimate) -> float:
-    """The speedup that is reliable; without an interval, what is left of it after 5 %."""
+    """The lower end of the interval; without an interval, the speedup divided by 1.05."""
     return speedup.value / (1 + INDIFFERENCE) if speedup.low is None else speedup.low
 
 
@@ -292,9 +292,9 @@ def finding(groups: Sequence[Group], cpus: int) -> str:
         by_kernel.setdefault(group.kernel, []).append(group)
     clauses = [_clause(kernel, same) for kernel, same in by_kernel.items()]
     if not clauses:
-        return "Nothing can be said yet: no case has been measured beside its baseline."
+        return "Nothing can be said yet: no case has been measured together with its baseline."
     is_unsure = any(not row.speedup.has_interval for group in groups for row in group.rows)
-    unsure = f" (fewer than {MIN_SAMPLES} blocks: too few to say how sure)" if is_unsure else ""
+    unsure = f" (fewer than {MIN_SAMPLES} blocks: too few for intervals)" if is_unsure else ""
     return f"On {cpus} CPU{'s' if cpus > 1 else ''}, " + "; ".join(clauses) + unsure + "."
 
 

@@ -17,7 +17,7 @@ from bench.commands.exit_codes import INTERRUPTED
 
 @contextmanager
 def _clear_errors() -> Iterator[None]:
-    """Turns errors that a user can mend into one message and exit code 2, and Ctrl-C into 130."""
+    """Turns errors that a user can fix into one message and exit code 2, and Ctrl-C into 130."""
     from executors.errors import ExecutorError, RunFailed
 
     try:
@@ -32,7 +32,7 @@ def _clear_errors() -> Iterator[None]:
         raise  # click ends quietly when nobody reads the output
     except OSError as error:
         where = f"cannot use {error.filename}: " if error.filename else ""
-        what_next = "; name another place" if where else ""
+        what_next = "; choose another path" if where else ""
         if error.errno == errno.ENOSPC:
             what_next = "; free some space"
         raise click.UsageError(f"{where}{error.strerror or error}{what_next}") from error
@@ -57,7 +57,7 @@ def _with_source(error: click.BadParameter) -> click.BadParameter:
 
 
 class Commands(click.Group):
-    """Commands with clear errors, wherever these come from.
+    """Commands that report errors clearly, whatever caused them.
 
     Each option can also be set in the environment, for example BENCH_MAX_WORKERS or
     BENCH_METG_MAX_WORKERS, or in [tool.bench].

@@ -95,7 +95,8 @@ _scale = click.option(
 @click.option(
     "--blocks",
     type=click.IntRange(1),
-    help="how many times each case is measured; intervals need at least 5; default: 7",
+    help="how many times each case is measured; intervals need at least 5; default: 7, or at most"
+    " 50 with --budget or --precision",
 )
 @_seed
 @click.option(
@@ -105,7 +106,7 @@ _scale = click.option(
     "--precision",
     type=float,
     metavar="FRACTION",
-    help="stop when every interval is within this fraction, e.g. 0.03 for 3 %",
+    help="stop when every speedup is known to within this fraction, e.g. 0.03 for 3 %",
 )
 @click.option(
     "--blas-threads",
@@ -124,7 +125,7 @@ _scale = click.option(
 @click.option(
     "--dry-run", is_flag=True, help="print the plan and its estimated time; measure nothing"
 )
-@click.option("--strict", is_flag=True, help="exit with 4 if the machine was not quiet enough")
+@click.option("--strict", is_flag=True, help="exit with code 4 if the machine was not quiet enough")
 @click.option(
     "--log-file",
     type=click.Path(path_type=Path),
@@ -136,7 +137,7 @@ _scale = click.option(
     default="info",
     show_default=True,
     type=click.Choice(["debug", "info", "warning"]),
-    help="least severe records in the log file",
+    help="minimum severity of the records in the log file",
 )
 @click.option("-q", "--quiet", is_flag=True, help="show no progress; print only the folder")
 @click.pass_context
@@ -231,7 +232,7 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
 
 @main.command(short_help="Draw the report of a run again.")
 @click.argument("results", type=click.Path(path_type=Path))
-@_output("folder for figures and page; default: beside the results")
+@_output("folder for the figures and the page; default: next to the results")
 @click.option("-q", "--quiet", is_flag=True, help="print only the folder")
 def report(results: Path, output: Path | None, quiet: bool) -> None:
     """Draw the report of a run again from its results.
@@ -259,10 +260,10 @@ def report(results: Path, output: Path | None, quiet: bool) -> None:
     default="baseline",
     show_default=True,
     type=click.Choice(["baseline", "clock"]),
-    help="compare times divided by the sequential time of the same run (baseline), or plain times"
-    " (clock)",
+    help="compare times divided by the sequential time of the same run (baseline), or times per"
+    " unit of work (clock)",
 )
-@click.option("--force", is_flag=True, help="compare even if machine or configuration differ")
+@click.option("--force", is_flag=True, help="compare even if the machines or configurations differ")
 @_format("text", "json", "markdown")
 @_output("also write a page, JSON and a forest plot into this folder")
 def compare(**values: Any) -> None:

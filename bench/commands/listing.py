@@ -28,4 +28,4 @@ def listing() -> None:
     for name in backend_names():
         reason = backend_class(name).unavailable()
         click.echo(f"{name:<12}" + (f"not available here: {reason}" if reason else "available"))
-    click.echo(f"{SIMULATED:<12}runs nothing: the time on that many ideal cores; only if named")
+    click.echo(f"{SIMULATED:<12}runs nothing: simulates that many ideal cores; used only if named")

@@ -75,7 +75,7 @@ def metg(request: MetgRequest) -> None:
 
 
 def _check_folder(output: Path) -> None:
-    """Refuses a folder that cannot be written now, not after the measurement."""
+    """Refuses an unwritable folder now rather than after the measurement."""
     if (output / "metg.json").exists():
         raise BenchError(f"{output / 'metg.json'} exists already; name another folder with -o")
     output.mkdir(parents=True, exist_ok=True)

@@ -116,7 +116,7 @@ def _check_options(named: Collection[str]) -> None:
     """Refuses options that would have no effect."""
     sources = [name for name in ONLY_WITH if name in named]
     if len(sources) > 1:
-        raise BenchError(f"--{sources[0]} and --{sources[1]} are two questions; ask one at a time")
+        raise BenchError(f"--{sources[0]} and --{sources[1]} cannot be combined")
     source = sources[0] if sources else "shapes"
     useless = sorted((SHAPED | {"steps"}) & set(named) - ONLY_WITH.get(source, SHAPED))
     if useless:
@@ -268,7 +268,7 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
     yield advice.reason
     if advice.regret is not None and pick is not None:
         by = f"at most {100 * advice.regret:.0f} %" if advice.regret >= 0.005 else "not"
-        yield f"Surely {by} slower than any other that was measured."
+        yield f"Reliably {by} slower than any other measured candidate."
     limits = f"Critical path: {shown(advice.span_s)}; all tasks: {shown(advice.work_s)}"
     if advice.bound_s is not None:
         limits += f"; so {pick} would need at least {shown(advice.bound_s)}"

@@ -39,7 +39,7 @@ def _show(summary: Summary) -> None:
     for group in summary.groups:
         click.echo("\n".join(_group_lines(group)) + "\n")
     if any(row.case.is_simulated for group in summary.groups for row in group.rows):
-        wrapped("~ was not measured: it is the time of a perfect scheduler on that many cores.")
+        wrapped("~ marks simulated times: those of a perfect scheduler on that many cores.")
         click.echo()
     wrapped(summary.finding)
     click.echo()

@@ -108,7 +108,7 @@ def _same_machine(before: Results) -> None:
         if now[name] != then:
             raise BenchError(
                 f"the run was started on another machine, or with other limits ({name}: {then},"
-                f" here {now[name]}); start another run"
+                f" here {now[name]}); start a new run"
             )
 
 
@@ -164,7 +164,7 @@ def _show_plan(prepared: PreparedPlan) -> int:
         click.echo(f"{backend}, {workers} worker{'s' * (workers > 1)}")
         for case in cases:
             expected_ms = 1e3 * prepared.expected_s(case)
-            click.echo(f"  {case.shape}, {case.kernel}: about {expected_ms:.0f} ms with its start")
+            click.echo(f"  {case.shape}, {case.kernel}: about {expected_ms:.0f} ms with start-up")
     for kernel, counts in planned.ceilings:
         numbers = ", ".join(map(str, counts))
         click.echo(f"ceiling of {kernel.text}: {numbers} independent processes")

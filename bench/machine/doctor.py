@@ -87,7 +87,7 @@ def _cpus(budget: CpuBudget, limits: dict[Path, float]) -> Iterator[Fact]:
 def _why(budget: CpuBudget) -> str:
     """The limit that decides."""
     if budget.override is not None:
-        return f"because {OVERRIDE} says so"
+        return f"set by {OVERRIDE}"
     if budget.quota is not None and budget.usable < (budget.affinity or budget.installed):
         return "because of the quota"
     if budget.affinity is not None and budget.affinity < budget.installed:
@@ -137,7 +137,7 @@ def _ceiling(cpus: int) -> Fact:
     advice = ""
     if ceiling < LOW_CEILING * cpus:
         advice = (
-            "Something else uses the CPUs now, or they are threads of one core: expect no more"
+            "Other programs use the CPUs now, or the CPUs are threads of one core: expect no higher"
             " speedup than this."
         )
     reached = f"{cpus} processes are {ceiling:.2f} times as fast as one"

@@ -23,7 +23,7 @@ STEAL = (0.01, 0.1)  # of the CPU time, taken by the hypervisor
 THROTTLED = (0.01, 0.2)  # of the time, stopped by the cgroup's quota
 PRESSURE = (0.1, 0.5)  # of the time of sequential runs in which something waited for a CPU
 
-STOP_OTHERS = "Stop what else is running and measure again."
+STOP_OTHERS = "Stop other programs and measure again."
 
 
 @dataclass(frozen=True, slots=True)

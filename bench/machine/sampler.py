@@ -10,7 +10,7 @@ and then only reads the clocks of the processes that it knows::
     end    ------------------> finds the tree again, reads every CPU clock: the total
            <------------------ {"cpu_s": ..., "busy": ..., "memory_bytes": ...}
 
-Totals are differences of cumulative times, including those of children that ended meanwhile and
+Totals are differences of cumulative times, including those of children that ended in between and
 that their parents have waited for. The clocks are POSIX CPU clocks (clock_getcpuclockid(3)) where
 they exist: the times of psutil have steps of 10 ms, too coarse for a run of 50 ms.
 """

@@ -145,7 +145,7 @@ class _Measuring:
                 self._keep(_measurement(case, block, pool.start_s, graph, *timed_run))
 
     def _alone(self, case: Case, block: int) -> Measurement:
-        """The sequential run of the same graph in a block, which is measured earlier."""
+        """The sequential run of the same graph in the same block, measured earlier."""
         wanted = replace(case, backend=BASELINE, workers=1), block
         return next(run for run in self._measurements if (run.case, run.block) == wanted)
 

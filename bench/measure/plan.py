@@ -93,7 +93,7 @@ class Plan:
     """All cases, and how often each is measured.
 
     Every block has every case once. Within a block the pools are in random order, and so are the
-    cases of a pool: a machine that slows down meanwhile slows down all cases alike.
+    cases of a pool: a machine that slows down affects all cases alike.
 
     Attributes:
         blocks: the largest number of blocks; `budget_s` or `precision` may end the run earlier.

@@ -51,8 +51,8 @@ class ProfileRound:
     Attributes:
         alone_s: of a task that runs alone.
         cpu: the share of that time in which it keeps a core busy.
-        processes_s: of one of several tasks at once, in processes, by their number.
-        threads_s: of one of as many tasks as CPUs at once, in threads, or None.
+        processes_s: of a task while several run in processes, by their number.
+        threads_s: of a task while as many as CPUs run in threads, or None.
     """
 
     alone_s: float
@@ -89,7 +89,7 @@ class KernelProfile:
 
 @dataclass(frozen=True, slots=True)
 class TaskModel:
-    """What one round of measuring says about the tasks of a graph.
+    """A model of the tasks of a graph, from one round of measurements.
 
     Attributes:
         demand: what each task needs.
@@ -129,7 +129,7 @@ def measure_round(
 
 
 def interquartile_mean(values: Iterable[float]) -> float:
-    """The mean of the middle half, rounded up."""
+    """The mean of the middle half of the values, with their number rounded up."""
     ordered = sorted(values)
     outer = len(ordered) // 4
     return fmean(ordered[outer : len(ordered) - outer])

@@ -16,7 +16,7 @@ STEPS = 40  # in the curve of busy cores
 def simulated(case: Case, graph: Graph, alone: Measurement) -> Measurement:
     """The time that the tasks would take on as many cores as workers.
 
-    They are as long as in a sequential run, and no time is added for a scheduler, so it is a bound.
+    Tasks are as long as in a sequential run, and a scheduler takes no time, so this is a bound.
 
     Args:
         alone: the sequential run in the same block.

@@ -65,8 +65,8 @@ def recommend(
 
     Args:
         backends: names; None means all that are available here.
-        max_workers: numbers to choose from; None means powers of two up to the CPU count or, for
-            tasks that wait, beyond.
+        max_workers: numbers to choose from; None means powers of two up to twice the CPU
+            count or, for tasks that wait, more.
         verify: measure the candidates; otherwise the result rests on predictions alone.
 
     Raises:

@@ -114,14 +114,14 @@ def decide(
             runner_up=other,
             reason=(
                 f"{pick} and {other} cannot be told apart: their runs differ too much."
-                " Stop what else is running, or use longer tasks, and try again."
+                " Stop other programs, or use longer tasks, and try again."
             ),
         )
     return _picked(pick, recommendation, graph, model, costs)
 
 
 def _pick_of(recommendation: Recommendation) -> Candidate:
-    """The fewest workers that are surely near the best; sequential unless one is surely faster."""
+    """The fewest workers reliably near the best; sequential unless one is reliably faster."""
     sequential = recommendation.sequential
     eligible = recommendation.measured or candidates_of(
         recommendation.candidates, recommendation.parallelism
@@ -163,7 +163,7 @@ def bound_of(graph: Graph, model: TaskModel, candidate: Candidate) -> float:
 
 
 def _is_near(candidate: Candidate, best: Candidate) -> bool:
-    """It is surely within 5 % of the best; or starts faster, and its median ratio is within 5 %."""
+    """Reliably within 5 % of the best; or it starts faster, and its median ratio is within 5 %."""
     if _slowdown(candidate, best) <= 1 + INDIFFERENCE:
         return True
     starts_faster = candidate.workers == best.workers and candidate.start_s < best.start_s
@@ -173,7 +173,7 @@ def _is_near(candidate: Candidate, best: Candidate) -> bool:
 
 
 def _slowdown(candidate: Candidate, other: Candidate, surely: bool = False) -> float:
-    """At most how many times as long as the other it takes; `surely`: at least."""
+    """Upper bound of its time over that of the other; `surely`: lower bound."""
     if not candidate.wall_s or not other.wall_s:
         return candidate.seconds / other.seconds
     ratio = _ratio(candidate, other)
@@ -239,7 +239,7 @@ def _reason_for_sequential(
     otherwise: str = "No backend is reliably faster than sequential.",
 ) -> str:
     if graph.width == 1:
-        return "Each task waits for the one before, so nothing can run in parallel."
+        return "Each task waits for the one before it, so nothing can run in parallel."
     if recommendation.parallelism < 1 + INDIFFERENCE:
         return (
             f"The critical path, {shown(recommendation.span_s)}, is nearly all of the work:"
@@ -272,4 +272,4 @@ def _remarks(pick: Candidate, recommendation: Recommendation, computes: bool) ->
     if pick.memory_bytes > MUCH_BYTES:
         yield f"Its workers need {pick.memory_bytes / 1e9:.1f} GB before they do anything."
     if not pick.wall_s:
-        yield "Nothing was run to verify it."
+        yield "No run has verified it."

@@ -3,7 +3,7 @@
 A step takes as long as recorded, plus its share of ZenML's work between the steps. In that work,
 ZenML's own part does not run in parallel: it holds the interpreter lock, and that of the store. So
 steps begin one after the other, as with a scheduler that takes that long per task. Nothing recorded
-shows whether the steps themselves wait or compute, so the caller says it.
+shows whether the steps themselves wait or compute, so the caller specifies it.
 """
 
 from __future__ import annotations
@@ -149,7 +149,7 @@ def _reasons(
         f"Predicted from recorded step times, for steps that {ACTIVITIES[steps]} (--steps);"
         " nothing ran.",
         f"Critical path: {' > '.join(task.name for task in path)}."
-        f" To be faster than that, split or speed up first: {shares}.",
+        f" To get below it, split or speed up first: {shares}.",
     ]
     if unknown:
         sentences.append(f"Always cached, so counted as 0 s: {', '.join(sorted(unknown))}.")
@@ -158,6 +158,6 @@ def _reasons(
     if not all(run.is_serial for run in runs):
         sentences.append(
             "The recorded steps ran in parallel, so their times may include waiting for each"
-            " other; a run with ZenML's local orchestrator would show."
+            " other; a run with ZenML's local orchestrator would record their times alone."
         )
     return sentences

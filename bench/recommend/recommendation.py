@@ -12,7 +12,7 @@ from bench.results.case import BASELINE
 
 
 def median_and_range(values: Sequence[float]) -> Estimate:
-    """A single value has no range."""
+    """The median of values, and their range; a single value has none."""
     has_range = len(values) > 1
     return Estimate(
         median(values), min(values) if has_range else None, max(values) if has_range else None
@@ -45,12 +45,12 @@ class Candidate:
 
     @property
     def may_gain(self) -> bool:
-        """False for a pool of one worker, which gains nothing over sequential."""
+        """False for a pool of one worker, which cannot be faster than sequential."""
         return self.workers > 1 or self.is_baseline
 
     @property
     def measured(self) -> Estimate | None:
-        """The median of the runs, with their range: with 5 runs it covers it in 94 % of cases."""
+        """Median and range of the runs; with 5 runs, the range covers the true median in 94 %."""
         return median_and_range(self.wall_s) if self.wall_s else None
 
     @property

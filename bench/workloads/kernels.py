@@ -176,7 +176,7 @@ KERNELS = {
     kernel.name: kernel
     for kernel in (
         Kernel("noop", "does nothing, so only the scheduler takes time", _noop),
-        Kernel("sleep", "waits, like for a network or a disk", time.sleep, waits=True, unit_s=1.0),
+        Kernel("sleep", "waits, as for a network or a disk", time.sleep, waits=True, unit_s=1.0),
         Kernel("python-cpu", "Python code: holds the GIL", _python_cpu),
         Kernel("native-cpu", "C code: releases the GIL", _native_cpu),
         Kernel("memory", "moves memory, releases the GIL", _memory),

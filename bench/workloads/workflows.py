@@ -120,7 +120,7 @@ class _Malformed(Exception):
 def _workflow(path: Path, content: Any) -> Workflow:
     version = _get(content, "schemaVersion", str, "the file")
     if version not in VERSIONS:
-        raise _Malformed(f"schemaVersion is {version!r}; known are {' and '.join(VERSIONS)}")
+        raise _Malformed(f"schemaVersion is {version!r}; known versions: {' and '.join(VERSIONS)}")
     workflow = _get(content, "workflow", dict, "the file")
     read = _version_1_4 if version == "1.4" else _version_1_5
     tasks, names, times_s, place = read(workflow)

@@ -47,7 +47,7 @@ def backend_class(name: str) -> type[Backend]:
             raise BackendError(f"backend {name!r} ({point.value}) is not a subclass of Backend")
         return backend
     known = [*backend_names(), SIMULATED]
-    raise BackendError(f"unknown backend {name!r}; there are: {', '.join(known)}")
+    raise BackendError(f"unknown backend {name!r}; known backends: {', '.join(known)}")
 
 
 def load_backend(name: str, workers: int | None = None, **options: Any) -> Backend:

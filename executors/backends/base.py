@@ -1,4 +1,4 @@
-"""`Backend`: the port that every way of running tasks implements, and how an action is run.
+"""`Backend`: the interface of every way of running tasks, and how an action is run.
 
 A backend decides nothing: it takes calls from a `Session`, has its workers make the attempts,
 and gives the outcomes back. A backend needs two methods, `drive` and `wake`.
@@ -18,8 +18,8 @@ from executors.core.session import Session
 from executors.cpus import usable_cpus
 from executors.errors import BackendError, TaskStopped, TaskTimeout
 
-# The longest sleep of a thread that drives. Of two signals at once, the kernel may give both to
-# another thread, and then nothing wakes the main thread, which alone runs Python's handlers.
+# The longest sleep of a thread that drives. If two signals arrive together, the kernel may give
+# both to another thread; then nothing wakes the main thread, which alone runs Python's handlers.
 LONGEST_SLEEP_S = 1.0
 
 
@@ -33,8 +33,8 @@ class Backend(ABC):
         workers: their number; None means `usable_cpus()`.
 
     Attributes:
-        name: by which `load_backend` knows it.
-        runs_tasks: False for a backend that only says how long a run would take.
+        name: the name that `load_backend` takes.
+        runs_tasks: False for a backend that only predicts how long a run would take.
         shares_interpreter: its workers are threads that take turns at one interpreter lock (GIL).
         start_s: seconds until its workers were ready when it was last entered.
 
@@ -79,7 +79,7 @@ class Backend(ABC):
 
     def __enter__(self) -> Self:
         if self.is_open:
-            raise BackendError("this backend is entered already; load a second one")
+            raise BackendError("this backend has already been entered; load a second one")
         began_s = monotonic()
         self.open()
         self.start_s = monotonic() - began_s
@@ -135,7 +135,7 @@ def act(action: Callable[..., Any], arguments: Sequence[Any]) -> Any:
 def perform(action: Callable[..., Any], arguments: Sequence[Any]) -> Performed:
     """Runs an action here and now; anything that it raises is its outcome.
 
-    It needs nothing of the run, so a pool of another package can be given it with the action and
+    It does not depend on the run, so it can be submitted to any other pool with the action and
     the arguments: `pool.submit(perform, call.task.action, arguments_of(call))`.
     """
     value: Any = None

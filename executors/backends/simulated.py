@@ -51,7 +51,7 @@ def given_cost(task: Task) -> Demand:
     """
     if task.cost_s is None:
         raise BackendError(
-            f"task {task.name!r} has no cost_s, so its length is not known; give it one"
+            f"task {task.name!r} has no cost_s, so its length is not known; set cost_s"
         )
     return Demand(task.cost_s)
 
@@ -60,7 +60,7 @@ class Simulated(Backend):
     """Runs nothing: on a virtual clock, each task takes the time that it is given.
 
     Values are None. Times in the report are on the virtual clock, which starts at 0 and continues
-    from run to run. Ten thousand workers take no longer to simulate than their tasks.
+    from run to run. The time of a simulation depends on its tasks, not on its workers.
 
     Args:
         workers: how many tasks may run at once; None means `usable_cpus()`.

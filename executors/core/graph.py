@@ -73,7 +73,7 @@ class Task:
 
     def __new__(cls, *_: object, **fields: object) -> Task:
         if "lane" in fields:
-            raise GraphError("Task(lane=...) has a new name: write Task(context=...)")
+            raise GraphError("Task(lane=...) has been renamed: write Task(context=...)")
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
@@ -117,7 +117,7 @@ class Graph:
         rank: from name to rank.
         needs: for each rank, the ranks of its needs, in argument order.
         dependents: for each rank, the ranks of the tasks that need it (once for each argument).
-        successor: for each rank, the rank of the task that needs this one only, and is the only
+        successor: for each rank, the rank of the task that needs only this one, and is the only
             one that needs it (the next one in a chain), or -1.
         levels: for each rank, the number of tasks before it on the longest path from a source.
 

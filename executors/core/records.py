@@ -34,12 +34,12 @@ class Call:
     """One attempt that a worker should make.
 
     Attributes:
-        index: the task's rank in the graph.
+        rank: the task's rank in the graph.
         task: the task itself.
         number: 1 for the first attempt.
         needs: value references (ranks of the needed tasks), in argument order.
         values: the run's values by reference, in the form in which the backend gave them.
-        is_told: observers were notified of its start.
+        is_announced: observers were notified of its start.
     """
 
     rank: int
@@ -215,7 +215,7 @@ class RunReport:
 
 
 def describe(error: BaseException | None) -> str:
-    """`ValueError: text`, like the last line of a traceback, also if the exception cannot print."""
+    """`ValueError: text`, like the last line of a traceback, even if `str(error)` raises."""
     text = shown(error, str)
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
 

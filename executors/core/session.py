@@ -169,7 +169,7 @@ class Session:
     def follow(self, call: Call, now_s: float) -> Call | None:
         """Takes the task that waits for nothing but this running call, before the call has ended.
 
-        The worker then goes on with it without asking, and keeps the value. The backend puts the
+        The worker then continues with it on its own, and keeps the value. The backend puts the
         task back if the call does not succeed. None if there is no such task, or a more urgent one
         is ready; also for a task with a timeout, because nobody would notice its start, and where
         slots or contexts matter.
@@ -225,7 +225,7 @@ class Session:
                     if self._in_flight[dependent] is None:
                         self._ready_s[dependent] = now_s
                         heappush(self._heap_of[dependent], dependent)
-                    else:  # it follows: its worker knew it before this session
+                    else:  # it follows: its worker may have begun it already
                         self._ready_s[dependent] = self._taken_s[dependent] = attempt.ended_s
             self._release(call.needs)
         else:
@@ -258,7 +258,7 @@ class Session:
         return late
 
     def stop(self, reason: str) -> None:
-        """Starts nothing more and asks the backend to stop what runs.
+        """Starts nothing more and has the backend stop what runs.
 
         Only sets attributes and posts a notification, so it may interrupt any other method.
         """
@@ -404,7 +404,7 @@ class Session:
 def _kept(graph: Graph, keep: str | Collection[str]) -> Collection[int]:
     """Ranks of the tasks whose values the report has."""
     if keep == "needed":
-        warnings.warn('keep="needed" has a new name: keep="sinks"', DeprecationWarning, 4)
+        warnings.warn('keep="needed" has been renamed: use keep="sinks"', DeprecationWarning, 4)
         keep = "sinks"
     if keep == "all":
         return range(len(graph))

@@ -39,7 +39,7 @@ class LocalThreadedOrchestratorConfig(BaseOrchestratorConfig):
 
     @property
     def is_schedulable(self) -> bool:
-        """Refuses: ZenML reads it only if a schedule was given, before it stores anything.
+        """Always raises: ZenML reads it only if a schedule was given, before it stores anything.
 
         Raises:
             ValueError: always; the message says what to use instead.

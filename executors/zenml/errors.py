@@ -10,4 +10,4 @@ class UnsupportedZenML(ExecutorError, ImportError):
 
 
 class InstallError(ExecutorError):
-    """ZenML cannot do what was asked; the message says what is in the way."""
+    """ZenML cannot fulfil the request; the message says why."""

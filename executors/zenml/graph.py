@@ -74,7 +74,7 @@ def _warn_of_resources(steps: Mapping[str, Step]) -> None:
     if ignored:
         logger.warning(
             "The memory and GPU settings of step(s) %s are ignored: the steps share this process."
-            " Only cpu_count counts, as workers that the step occupies.",
+            " Only cpu_count is used: the number of workers that the step occupies.",
             ", ".join(ignored),
         )
 
@@ -85,8 +85,8 @@ def _contexts(environments: Mapping[str, Environment]) -> dict[str, int]:
     if len(groups) < 2:
         return {}
     logger.info(
-        "Steps with different environments do not run at the same time, because a process has one:"
-        " %s differ between [%s].",
+        "Steps with different environments do not run at the same time, because a process has only"
+        " one environment: %s differ between [%s].",
         ", ".join(differing([environments[names[0]] for names in groups])),
         "] and [".join(", ".join(names) for names in groups),
     )

@@ -57,7 +57,7 @@ def _flavor(client: Client) -> str:
             f"another flavor {FLAVOR!r} is registered, from {flavor.source}."
             f" Delete it first: zenml orchestrator flavor delete {FLAVOR}"
         )
-    return f"flavor {FLAVOR!r} is registered"
+    return f"flavor {FLAVOR!r} was already registered"
 
 
 def _orchestrator(client: Client, name: str, max_workers: int | None) -> str:
@@ -81,7 +81,7 @@ def _orchestrator(client: Client, name: str, max_workers: int | None) -> str:
             component.id, StackComponentType.ORCHESTRATOR, configuration=wanted
         )
         return f"orchestrator {name!r} updated, {_workers(component)}"
-    return f"orchestrator {name!r} is registered, {_workers(component)}"
+    return f"orchestrator {name!r} was already registered, {_workers(component)}"
 
 
 def _workers(component: ComponentResponse) -> str:
@@ -101,7 +101,7 @@ def _refuse_another_stack(client: Client, name: str) -> None:
 
 def _stack(client: Client, name: str) -> str:
     if client.list_stacks(name=f"equals:{name}").items:
-        return f"stack {name!r} is registered"
+        return f"stack {name!r} was already registered"
     client.create_stack(
         name,
         {

@@ -163,7 +163,7 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
             stops.check(info.step_run_id)
 
     def _stop_run_forcefully(self, pipeline_run: PipelineRunResponse) -> None:
-        """Marks the run as stopped at once, even if its process is gone.
+        """Marks the run as stopped immediately, even if its process is gone.
 
         A process that is still alive notices it within two seconds, as with a graceful stop.
         """
@@ -193,8 +193,8 @@ def _run_context(snapshot: PipelineSnapshotResponse) -> Hold:
             object(),
             on_last=RunContext._clear,  # in case the cleanup hook did not run
             on_wait=lambda: logger.info(
-                "Waiting for other pipeline runs of this process to end, as this pipeline has an"
-                " init or cleanup hook and a process can keep the state of only one."
+                "Waiting for other pipeline runs of this process to end, because this pipeline has"
+                " an init or cleanup hook, and a process can keep the state of only one."
             ),
         )
     return RUN_CONTEXT.acquire(
@@ -217,6 +217,6 @@ def _environment(variables: Environment) -> Hold:
     return applied(
         variables,
         on_wait=lambda: logger.info(
-            "Waiting for another pipeline run of this process that has other environment variables."
+            "Waiting for a pipeline run with other environment variables in this process to end."
         ),
     )

@@ -77,7 +77,7 @@ class Outcome:
 
     @property
     def speedup(self) -> float:
-        """At most how many times as fast as one step after another."""
+        """Upper bound of the speedup over running one step after another."""
         return self.steps_s / self.wall_s if self.wall_s else 1.0
 
     @property

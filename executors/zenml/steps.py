@@ -56,7 +56,7 @@ def run_steps(
         config: of the orchestrator.
         component_id: the orchestrator's, under which the run's metadata is published.
         orchestrator_run_id: id of this run.
-        at_second_signal: called before a second SIGINT ends everything at once.
+        at_second_signal: called before a second SIGINT ends everything immediately.
 
     Raises:
         BaseException: in fail_fast, the error of the step that failed first.
@@ -91,7 +91,7 @@ def run_steps(
         raise RunStoppedException("The pipeline run was stopped.")
     outcome.raise_for_failures()
     if not report.succeeded:
-        raise RunStoppedException("A step was stopped, and no other one failed.")
+        raise RunStoppedException("A step was stopped; no step failed.")
 
 
 def _run(
@@ -131,7 +131,7 @@ def _mark_stopped(run_id: UUID) -> None:
     try:
         updates.publish_stopped(run_id)
     except Exception:
-        logger.warning("ZenML's store may show steps of this run as running", exc_info=True)
+        logger.warning("ZenML's store may still show steps of this run as running", exc_info=True)
 
 
 class _Launcher:
@@ -189,7 +189,7 @@ class _Launcher:
             self._leave(hold)
         if left:
             logger.warning(
-                "Step(s) %s did not end after the stop and were given up: a thread cannot be ended"
+                "Step(s) %s did not end after the stop and were abandoned: a thread cannot be ended"
                 " from outside. They may run on until this process ends.",
                 ", ".join(name for name, _ in left.values()),
             )

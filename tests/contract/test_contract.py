@@ -346,7 +346,7 @@ def test_a_backend_serves_one_run_at_a_time(backend: Backend) -> None:
     nested = Nested()
     assert run(diamond(), backend, observers=[nested]).succeeded
     assert nested.error is not None
-    with pytest.raises(BackendError, match="is entered already"), backend:
+    with pytest.raises(BackendError, match="has already been entered"), backend:
         raise AssertionError("entered twice")
 
 

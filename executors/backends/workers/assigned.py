@@ -103,7 +103,7 @@ class Assigned:
                 call = follower
 
     def newly_begun(self, now_s: float) -> Call | None:
-        """The call that the worker is at, if it was not known to have begun; None otherwise."""
+        """The call that the worker is running, if it was not known to have begun; else None."""
         for number, call in self._calls.items():
             if call is self.begun:
                 return None

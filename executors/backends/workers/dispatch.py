@@ -5,9 +5,9 @@
     drive:  deadlines and stops -> assign calls -> sleep until woken -> collect outcomes -> ...
 
 A worker has a queue, in the kernel, of calls that it makes one after the other, and it reports each
-before it begins the next (`wire.py`). `pace.py` says how many calls a worker should have. So the
-kernel knows, whatever happens to a worker, that it was running the call that it took and did not
-report, and never began those that it did not take.
+before it begins the next (`wire.py`). `pace.py` decides how many calls a worker should have. So the
+kernel's queues show, whatever happens to a worker, that it was running the call that it took and
+did not report, and never began those that it did not take.
 
 A worker is idle (no calls), busy, or slow (see `_share`). A call leaves it by its report, by being
 taken back, or by the worker's end; however a worker ends, `_reap` deals with it.
@@ -173,7 +173,7 @@ class Dispatch:
         return has_room
 
     def _announce_begun(self, worker: WorkerHandle, now_s: float) -> None:
-        """Notifies the session of the call that a worker is at, if it does not know."""
+        """Notifies the session of the call that a worker is running, if it has not done so."""
         call = worker.assigned.newly_begun(now_s)
         if call is not None:
             self._session.started(call, now_s)
@@ -243,7 +243,7 @@ class Dispatch:
             self._session.put_back(follower, now_s)
 
     def _stop(self, now_s: float) -> None:
-        """Starts nothing more, and ends what runs if the session says so."""
+        """Starts nothing more, and ends running calls if the session is stopping."""
         session = self._session
         for worker in list(self._workers.values()):
             if worker.assigned and (session.stopping or len(worker.assigned) > 1):
@@ -290,7 +290,7 @@ class Dispatch:
             failure = load(outcome)
         except OSError as error:  # too many open files
             return NotPicklable(
-                f"task {call.task.name!r}: its exception did not come through: {describe(error)}"
+                f"task {call.task.name!r}: its exception could not be received: {describe(error)}"
             )
         return error_of(failure, call, repr(worker), self._pool.options.memory_limit_bytes)
 
@@ -304,7 +304,7 @@ class Dispatch:
                     self._end(worker, call, timed_out(call, KILLED))
 
     def _end(self, worker: WorkerHandle, call: Call, error: TaskError) -> None:
-        """Kills the worker of a call, unless the call has ended meanwhile."""
+        """Kills the worker of a call, unless the call has ended in the meantime."""
         self._collect(worker)
         if worker.assigned.begun is call:
             self._reap(worker, error)
@@ -313,7 +313,7 @@ class Dispatch:
         """Ends a worker for good, settles its calls, and replaces it.
 
         Args:
-            error: the error of the call that it is at; None if it died by itself.
+            error: the error of its running call; None if the worker died by itself.
 
         Raises:
             BackendError: several in a row died before they were ready.
@@ -330,7 +330,7 @@ class Dispatch:
     def _settle_last(
         self, worker: WorkerHandle, culprit: Call | None, error: TaskError | None, status: int
     ) -> None:
-        """Fails the call that a worker was at, unless the worker was ended for another call."""
+        """Fails the call that a worker was running, unless it was killed for another call."""
         now_s = monotonic()
         self._take_back(worker, now_s)
         begun_s = worker.assigned.begun_s

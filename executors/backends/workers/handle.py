@@ -52,7 +52,7 @@ class WorkerHandle:
             outcome of a call.
 
     Attributes:
-        assigned: the calls that it has.
+        assigned: its calls.
         batch: calls that `post` will send.
         started_s: when the process was started.
         is_ready: it has set itself up and takes calls.
@@ -204,7 +204,7 @@ class WorkerHandle:
         return self._exit >= 0 or self.has_closed
 
     def shut_down(self) -> None:
-        """Asks it to end after the calls that it has."""
+        """Lets it end after its remaining calls."""
         os.close(self._tickets)
         self._tickets = -1
 
@@ -243,14 +243,14 @@ def check_room(workers: int) -> None:
     needed = workers * WORKER_DESCRIPTORS + SPARE_DESCRIPTORS
     if limit != resource.RLIM_INFINITY and needed > limit:
         raise BackendError(
-            f"{workers} worker processes need about {needed} open files, and the limit is {limit};"
-            " use fewer workers, or raise it with: ulimit -n"
+            f"{workers} worker processes need about {needed} open files, but the limit is {limit};"
+            " use fewer workers, or raise the limit with: ulimit -n"
         )
     free = _available_bytes()
     if free is not None and workers * WORKER_BYTES > free:
         raise BackendError(
             f"{workers} worker processes need about {workers * WORKER_BYTES / 1e9:.1f} GB of"
-            f" memory, and {free / 1e9:.1f} GB are free; use fewer workers"
+            f" memory, but only {free / 1e9:.1f} GB are free; use fewer workers"
         )
 
 

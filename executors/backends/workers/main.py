@@ -97,8 +97,8 @@ def _set_up(setup: Setup, link: ParentLink) -> None:
         load(options.initializer)()
     if options.memory_limit_bytes is not None and _data_bytes() > options.memory_limit_bytes:
         raise MemoryError(
-            f"memory_limit_bytes is {options.memory_limit_bytes}, and a worker that does nothing"
-            f" yet has {_data_bytes()}"
+            f"memory_limit_bytes is {options.memory_limit_bytes}, but a worker needs"
+            f" {_data_bytes()} bytes before its first task"
         )
 
 
@@ -117,7 +117,7 @@ def _data_bytes() -> int:
 
 
 class _Recorder(logging.handlers.QueueHandler):
-    """Sends log records to the parent at once: they may explain what killed the worker."""
+    """Sends log records to the parent immediately: they may explain what killed the worker."""
 
     def __init__(self, worker: str, link: ParentLink) -> None:
         super().__init__(link)  # type: ignore[arg-type]

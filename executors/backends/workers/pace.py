@@ -6,7 +6,7 @@ import math
 
 COVER_S = 0.003  # work that a worker should have
 MOST_CALLS = 32  # per worker
-PREFETCH_S = 0.02  # of longer calls, a worker gains nothing by having the next one
+PREFETCH_S = 0.02  # for longer calls, sending the next one ahead saves nothing
 TINY_S = 0.00002  # less than the parent's own time per call
 REACTION_S = 0.0005  # from a worker's wake-up to the parent's answer, at worst
 WORTH_S = 0.0002  # queued work that is worth moving to an idle worker at once

@@ -1,6 +1,6 @@
 """`Pool`: starts worker processes, listens to them, and replaces those that end.
 
-It knows nothing of calls; they are for `dispatch.py`. A worker is starting (no READY yet), ready,
+It does not handle calls; `dispatch.py` does. A worker is starting (no READY yet), ready,
 or ended (removed from `workers`).
 """
 
@@ -210,7 +210,7 @@ class Pool:
         self._start()
 
     def kill_all(self) -> None:
-        """Ends all workers at once."""
+        """Kills all workers immediately."""
         for worker in list(self.workers.values()):
             self.end(worker)
             self.remove(worker)
@@ -220,7 +220,7 @@ _pools: weakref.WeakSet[Pool] = weakref.WeakSet()
 
 
 def _release_after_fork() -> None:
-    """Releases the workers in a forked child: they belong to its parent, and end with that."""
+    """Releases the workers in a forked child: they belong to the parent, and end with it."""
     for pool in list(_pools):
         for worker in pool.workers.values():
             worker.release()

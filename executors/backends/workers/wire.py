@@ -1,4 +1,4 @@
-"""What goes between the process backend and its workers.
+"""The protocol between the process backend and its workers.
 
 ::
 
@@ -9,7 +9,7 @@
              the tickets. To the parent: segments (see packing.py) of outcomes.
     reports  a pipe to the parent. Each report leaves the worker before its next call begins.
     wakeup   a pipe to the parent that all workers share. Reports wake nobody; a worker writes a
-             byte here after calls that ask for it, and when it has nothing left to do.
+             byte here after calls flagged WAKES, and when it has nothing left to do.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from executors.core.records import Call, describe
 from executors.errors import MemoryLimitExceeded, NotPicklable, RemoteError
 
 TICKET = struct.Struct("=Q")  # the number of a call; later ones are higher
-FORGET = 1 << 63  # added to a number: what is before it and was not begun was taken back
+FORGET = 1 << 63  # added to a number: earlier calls that were not begun were taken back
 
 # A call in the form in which a worker receives it: number, flags, action, and arguments, or instead
 # of arguments the number of the call that it follows: the last one, whose value is the argument.

@@ -29,8 +29,8 @@ PROCESS_ENVIRONMENT = KeyedLock()
 def resolved(snapshot: PipelineSnapshotResponse, stack: Stack) -> dict[str, Environment]:
     """Each step's environment by step name, from its settings and secrets.
 
-    Left out are the variables with which ZenML connects a container to its server: this process is
-    connected, and they contain a token that differs from run to run.
+    The variables with which ZenML connects a container to its server are left out: this process is
+    connected already, and they contain a token that differs from run to run.
     """
     secrets: dict[tuple[str, ...], Environment] = {}
     environments: dict[str, Environment] = {}

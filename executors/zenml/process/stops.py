@@ -1,6 +1,6 @@
-"""Stops the steps of a run, and keeps ZenML informed that they live.
+"""Stops the steps of a run, and sends their heartbeats to ZenML.
 
-One thread for each run does it::
+One thread for each run does both::
 
     every second     check in the store whether the run was stopped elsewhere; send the
                      heartbeats that are due
@@ -139,8 +139,8 @@ class Stops(Observer):
     def _wait_for_the_reason(self, step: str) -> None:
         """Blocks until the run knows why the store refuses a step.
 
-        The store knows of a failure while the failed step's hooks still run, the run only when they
-        have ended. Until then the refusal must not look like the first failure.
+        The store records a failure while the failed step's hooks still run, but the run is notified
+        only when they have ended. Until then the refusal must not look like the first failure.
         """
         self._refused.add(step)
         while not self.is_stopping and self._running() - self._refused:

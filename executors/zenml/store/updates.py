@@ -1,4 +1,4 @@
-"""What a run writes to ZenML's store and reads from it, besides ZenML's own work for a step."""
+"""What a run writes to ZenML's store and reads from it, in addition to ZenML's own updates."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def beat(step_run_id: UUID) -> bool:
 
 
 def mark_run_stopping(run_id: UUID, reason: str) -> None:
-    """Marks a run that has not ended; if its steps have all ended, the store makes it stopped."""
+    """Marks a run that has not ended; if its steps have all ended, the store marks it stopped."""
     try:
         publish_pipeline_run_status_update(run_id, ExecutionStatus.STOPPING, status_reason=reason)
     except IllegalOperationError:

@@ -183,7 +183,7 @@ def test_what_was_measured_before_is_enough(tmp_path: Path) -> None:
 def test_one_question_at_a_time(tmp_path: Path) -> None:
     result = command("--graph", "a:b", "--results", tmp_path)
     assert result.exit_code == 2
-    assert "--graph and --results are two questions" in result.output
+    assert "--graph and --results cannot be combined" in result.output
     for options, says in (
         (["--graph", "a:b", "--shapes", "chain"], "--shapes: has no effect with --graph"),
         (

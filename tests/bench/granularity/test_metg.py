@@ -120,7 +120,7 @@ def test_a_folder_that_cannot_be_written_is_refused_before_the_measurement(
     (tmp_path / "file").write_text("mine")
     result = CliRunner().invoke(main, ["metg", "--max-workers", "2", "-o", str(tmp_path / "file")])
     assert result.exit_code == 2
-    assert "name another place" in result.output
+    assert "choose another path" in result.output
 
 
 def test_backends_must_be_others_than_the_baseline() -> None:

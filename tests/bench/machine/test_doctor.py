@@ -27,7 +27,7 @@ def facts(listed: list[Fact]) -> dict[str, Fact]:
         (CpuBudget(2, 2, None, None), {}, "2, all that are installed"),
         (CpuBudget(64, 8, None, None), {}, "8, because of the affinity"),
         (CpuBudget(64, 64, 1.5, None), {Path("/g"): 1.5}, "2, because of the quota"),
-        (CpuBudget(64, 64, 1.5, 16), {Path("/g"): 1.5}, "16, because EXECUTOR_BENCH_CPUS says so"),
+        (CpuBudget(64, 64, 1.5, 16), {Path("/g"): 1.5}, "16, set by EXECUTOR_BENCH_CPUS"),
     ],
 )
 def test_it_says_which_limit_decides(

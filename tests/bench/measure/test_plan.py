@@ -92,7 +92,7 @@ def test_options_of_a_resumed_run_must_be_the_same() -> None:
         ({"shapes": " , "}, "--shapes is empty"),
         ({"shapes": "ring"}, "unknown shape"),
         ({"kernel": "gpu"}, "unknown kernel"),
-        ({"backends": "ray"}, "unknown backend 'ray'; there are: sequential"),
+        ({"backends": "ray"}, "unknown backend 'ray'; known backends: sequential"),
         ({"max_workers": "0"}, "--max-workers must be whole numbers of at least 1"),
         ({"max_workers": "2,-1"}, "--max-workers must be"),
         ({"max_workers": "two"}, "--max-workers must be"),

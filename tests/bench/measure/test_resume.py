@@ -159,7 +159,7 @@ def test_there_must_be_something_to_resume(tmp_path: Path) -> None:
     (tmp_path / "results.jsonl").write_text('{"schema": 2, "cre')
     result = bench("run", "--resume", tmp_path)
     assert result.exit_code == 2
-    assert "has no whole header line" in result.output
+    assert "has no complete header line" in result.output
 
 
 def test_a_complete_run_is_only_drawn_again(finished: Path, tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_two_runs_do_not_write_into_one_folder(tmp_path: Path) -> None:
         second = bench("run", "--resume", folder)
         assert second.exit_code == 2
         assert "another run is writing to" in second.output
-        assert "exists already" in bench(*PLAN, "-o", folder).output
+        assert "already exists" in bench(*PLAN, "-o", folder).output
     finally:
         first.send_signal(signal.SIGINT)
         first.communicate(timeout=60)

@@ -44,7 +44,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_a_folder_with_results_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
     path = write(tmp_path, TYPICAL)
     before = path.read_bytes()
-    with pytest.raises(BenchError, match="exists already and is kept; name another folder"):
+    with pytest.raises(BenchError, match="already exists and is not overwritten; name another folder"):
         ResultsWriter.create(tmp_path, {})
     assert path.read_bytes() == before
 
@@ -71,7 +71,7 @@ def test_a_last_line_that_is_cut_off_is_dropped_with_a_warning(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda lines: [], "has no whole header line"),
+        (lambda lines: [], "has no complete header line"),
         (lambda lines: ["{"], "line 1: not JSON"),
         (lambda lines: ["[]"], "line 1: not a JSON object"),
         (lambda lines: ['{"schema": 99}'], "line 1: not a header of schema 2 or 3"),

@@ -44,7 +44,7 @@ def clean(threaded: None) -> Iterator[None]:
 @pytest.mark.usefixtures("clean")
 def test_installing_again_changes_only_what_is_asked_for() -> None:
     assert bench("--stack", "mine").output.splitlines() == [
-        "flavor 'local_threaded' is registered",
+        "flavor 'local_threaded' was already registered",
         "orchestrator 'mine' registered, max_workers: the CPU count",
         "stack 'mine' registered, with artifact store 'default'",
         "To use it: zenml stack set mine",
@@ -52,14 +52,14 @@ def test_installing_again_changes_only_what_is_asked_for() -> None:
     assert Client().active_stack_model.name != "mine"
     again = bench("--stack", "mine", "--max-workers", "3", "--activate").output.splitlines()
     assert again == [
-        "flavor 'local_threaded' is registered",
+        "flavor 'local_threaded' was already registered",
         "orchestrator 'mine' updated, max_workers: 3",
-        "stack 'mine' is registered",
+        "stack 'mine' was already registered",
         "stack 'mine' is active now",
     ]
     assert Client().active_stack_model.name == "mine"
     assert Client().active_stack.orchestrator.config.max_workers == 3  # type: ignore[attr-defined]
-    assert "is registered, max_workers: 3" in bench("--stack", "mine").output
+    assert "was already registered, max_workers: 3" in bench("--stack", "mine").output
 
 
 @pytest.mark.usefixtures("clean")

@@ -170,7 +170,7 @@ def test_a_step_that_is_given_up_leaves_none_of_its_variables(
     with pytest.raises(StepFailed):
         made_of({"bad": [], "deaf": []}, {"bad": same, "deaf": same}, execution_mode="fail_fast")()
     assert "WHICH" not in os.environ
-    assert "Step(s) deaf did not end after the stop and were given up" in caplog.text
+    assert "Step(s) deaf did not end after the stop and were abandoned" in caplog.text
     ends.set()
     waits_for(has_ended)()
 

@@ -86,7 +86,7 @@ def test_a_signal_stops_the_steps_and_runs_the_cleanup_hook(
         process.send_signal(number)
         said, _ = process.communicate(timeout=WAIT_S)
     assert process.returncode == code
-    assert ("given up" in said) == (kind == "c")
+    assert ("abandoned" in said) == (kind == "c")
     assert "cleaned up" in said
     assert "after ran" not in said
     assert statuses(last_run()) == BLOCKED
@@ -135,7 +135,7 @@ def test_a_run_can_be_stopped_from_elsewhere(
             on_cleanup=on_cleanup,
         )()
     assert statuses(last_run()) == BLOCKED
-    assert "given up" not in caplog.text
+    assert "abandoned" not in caplog.text
     assert "after started" not in EVENTS
     assert "cleanup" in EVENTS
     assert ("failure hook StepInterrupted" in EVENTS) == graceful
@@ -159,7 +159,7 @@ def test_a_step_that_swallows_the_interrupt_is_interrupted_again(
     with pytest.raises(RunStoppedException):
         made_of({"first": [], "second": []})()
     assert "swallowed" in EVENTS
-    assert "given up" not in caplog.text
+    assert "abandoned" not in caplog.text
     assert statuses(last_run()) == BLOCKED
 
 
@@ -278,7 +278,7 @@ def test_an_asynchronous_step_is_interrupted_while_it_awaits(
         awaiting()
     timer.join()
     assert "asleep was cancelled" in EVENTS
-    assert "given up" not in caplog.text
+    assert "abandoned" not in caplog.text
     assert statuses(last_run()) == {"": "stopped", "asleep": "stopped"}
 
 
@@ -292,7 +292,7 @@ def test_a_store_that_fails_at_the_end_hides_no_exception(
     DO["a"] = fail
     with pytest.raises(StepFailed):
         made_of({"a": []}, execution_mode="fail_fast")()
-    assert "may show steps of this run as running" in caplog.text
+    assert "may still show steps of this run as running" in caplog.text
 
 
 def test_a_run_whose_process_is_gone_can_be_stopped_by_force() -> None:
