@@ -140,8 +140,8 @@ def check_folder(folder: Path) -> None:
     for name in (FILE_NAME, "report.md"):
         if (folder / name).exists():
             raise BenchError(
-                f"{folder / name} already exists and is not overwritten; name another folder with -o,"
-                " or continue an interrupted run with --resume"
+                f"{folder / name} already exists and is not overwritten; name another folder with"
+                " -o, or continue an interrupted run with --resume"
             )
     if not os.access(folder, os.W_OK | os.X_OK):
         raise BenchError(f"cannot write to {folder}; name another folder with -o")
@@ -260,7 +260,8 @@ def read_results(path: Path) -> Results:
     warnings = (f"{path}: its last line is cut off and was dropped",) if rest else ()
     if not lines:
         raise BenchError(
-            f"{path} has no complete header line, so nothing was measured; remove it and start again"
+            f"{path} has no complete header line, so nothing was measured;"
+            " remove it and start again"
         )
     header = _header(path, _parsed(path, 1, lines[0]))
     samples: dict[str, list[Any]] = {kind: [] for kind in (*_CLASSES, "end")}

@@ -44,7 +44,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
 def test_a_folder_with_results_is_refused_and_stays_as_it_is(tmp_path: Path) -> None:
     path = write(tmp_path, TYPICAL)
     before = path.read_bytes()
-    with pytest.raises(BenchError, match="already exists and is not overwritten; name another folder"):
+    with pytest.raises(BenchError, match="already exists and is not overwritten; name another"):
         ResultsWriter.create(tmp_path, {})
     assert path.read_bytes() == before
 

@@ -151,7 +151,7 @@ EXECUTED = ("workflow", "execution", "tasks")
     [
         ("{", "is not JSON"),
         ("[1]", "the file is not an object"),
-        (changed("schemaVersion", to="1.3"), r"schemaVersion is '1.3'; known versions: 1.4 and 1.5"),
+        (changed("schemaVersion", to="1.3"), "schemaVersion is '1.3'; known versions: 1.4 and 1.5"),
         (changed(*SPECIFIED, to=[]), "workflow.specification.tasks is empty: there are no tasks"),
         (changed(*SPECIFIED, to={}), "workflow.specification has no 'tasks' that is a list"),
         (changed("workflow", to=3), "the file has no 'workflow' that is an object"),
