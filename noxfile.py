@@ -14,6 +14,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 nox.options.sessions = ["lint", "typecheck", "tests"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "uv|venv"  # uv installs in seconds what takes pip a minute
+os.environ.setdefault("UV_COMPILE_BYTECODE", "1")  # as pip does; else many test processes each do
 
 
 def group(name: str) -> tuple[str, ...]:
