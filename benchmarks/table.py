@@ -85,11 +85,11 @@ def _figure(value: float, note: str) -> str:
 
 
 def at_most(what: str, value: float, limit: float, note: str = "") -> Row:
-    return Row(what, _figure(value, note), f"<= {limit:.3g}", value <= limit)
+    return Row(what, _figure(value, note), f"<= {round(limit, 3):g}", value <= limit)
 
 
 def at_least(what: str, value: float, limit: float, note: str = "") -> Row:
-    return Row(what, _figure(value, note), f">= {limit:.3g}", value >= limit)
+    return Row(what, _figure(value, note), f">= {round(limit, 3):g}", value >= limit)
 
 
 def only(what: str, value: float, note: str = "") -> Row:
