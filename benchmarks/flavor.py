@@ -100,12 +100,12 @@ def beside_local(run: Callable[[], object], workers: int) -> dict[str, list[floa
 
 
 def compared(
-    what: str, run: Callable[[], object], workers: int, bar: float, ideal_s: float
+    what: str, run: Callable[[], object], workers: int, limit: float, ideal_s: float
 ) -> Iterator[Row]:
     times = beside_local(run, workers)
     local_s, threaded_s = median(times["local"]), median(times["threaded"])
     note = f" ({threaded_s:.2f} s, {local_s:.2f} s; without ZenML's work {ideal_s:.2f} s)"
-    yield at_most(f"{what} / local", ratio(times, "threaded", "local"), bar, note)
+    yield at_most(f"{what} / local", ratio(times, "threaded", "local"), limit, note)
 
 
 def chain_of_empty_steps() -> Iterator[Row]:

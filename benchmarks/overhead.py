@@ -30,13 +30,13 @@ class Counter(Observer):
     """The one observer that the timed runs have."""
 
     def __init__(self) -> None:
-        self.heard = 0
+        self.events = 0
 
     def task_started(self, call: Call) -> None:
-        self.heard += 1
+        self.events += 1
 
     def task_ended(self, attempt: Attempt) -> None:
-        self.heard += 1
+        self.events += 1
 
 
 def nothing(*_: object) -> None:
@@ -50,7 +50,7 @@ def graph_of(shape: str, action: Callable[..., object] = nothing) -> Graph:
 def observed(graph: Graph, backend: Backend) -> None:
     counter = Counter()
     run(graph, backend, observers=[counter], keep="none").raise_for_failures()
-    assert counter.heard == 2 * len(graph)
+    assert counter.events == 2 * len(graph)
 
 
 # -- an empty task ------------------------------------------------------------------------------
@@ -79,14 +79,14 @@ def empty_tasks() -> Iterator[Row]:
             }
         )
     cost_us = {name: 1e6 * median(seconds) / len(graph) for name, seconds in times.items()}
-    for ours, peer, bar in (
+    for ours, peer, limit in (
         ("sequential", "dask.get", 1 / 8),
         ("2 threads", "dask.threaded.get", 1 / 10),
         ("2 threads", "ThreadPoolExecutor loop", 0.5),
         ("2 processes", "ProcessPoolExecutor loop", 0.7),
     ):
         note = f" ({cost_us[ours]:.1f} us, {cost_us[peer]:.1f} us)"
-        yield at_most(f"empty task, {ours} / {peer}", ratio(times, ours, peer), bar, note)
+        yield at_most(f"empty task, {ours} / {peer}", ratio(times, ours, peer), limit, note)
 
 
 def growth() -> Iterator[Row]:

@@ -73,7 +73,7 @@ def _fastest(times: dict[str, list[float]], names: Sequence[str]) -> str:
 
 def empty_tasks() -> Iterator[Row]:
     """Microseconds of an empty task, records and one observer on; peers have shorter chains."""
-    for shape, short, bar in (
+    for shape, short, limit in (
         ("stencil:steps=100:width=100", "stencil:steps=100:width=100", 7.0),
         ("stencil:steps=625:width=16", "stencil:steps=625:width=16", None),
         ("chain:length=10000", "chain:length=1000", 25.0),
@@ -88,7 +88,7 @@ def empty_tasks() -> Iterator[Row]:
         factor = ratio(times, best, "ours") * len(graph) / len(shorter)
         note = " (" + ", ".join(f"{name} {cost:.1f}" for name, cost in cost_us.items()) + " us)"
         what = f"empty task, {shape}: best peer ({best}) / ours"
-        yield only(what, factor, note) if bar is None else at_least(what, factor, bar, note)
+        yield only(what, factor, note) if limit is None else at_least(what, factor, limit, note)
 
 
 def round_trip() -> Iterator[Row]:
@@ -257,10 +257,10 @@ def large_values() -> Iterator[Row]:
             }
         )
         copies = median(_copies(graph, ours) for _ in range(5))
-    for peer, bar in (("ProcessPoolExecutor", 20.0), ("joblib", 4.0)):
+    for peer, limit in (("ProcessPoolExecutor", 20.0), ("joblib", 4.0)):
         note = f" ({median(times[peer]):.3f} s, {median(times['ours']):.3f} s)"
         yield at_least(
-            f"100 MB to {READERS} tasks, {peer} / ours", ratio(times, peer, "ours"), bar, note
+            f"100 MB to {READERS} tasks, {peer} / ours", ratio(times, peer, "ours"), limit, note
         )
     yield at_most("copies of the 100 MB in memory, at most", copies, 2.1)
 

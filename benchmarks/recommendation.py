@@ -37,7 +37,7 @@ SHAPES = ("fan-in:width=48", "stencil", "diamond-chain:count=8:width=4")
 KERNELS = os.environ.get("KERNELS", "sleep:20ms,python-cpu:20ms,native-cpu:20ms").split(",")
 ROUNDS = 15
 BLOCKS = 7  # of the sweep, like in `bench run`
-BARS = {"threads": 0.10, "processes": 0.20}
+LIMITS = {"threads": 0.10, "processes": 0.20}
 NEAR = 1.05
 NEAR_AT_FIRST = 1.2
 MORE_BLOCKS = 40  # of the cases near the best
@@ -72,7 +72,7 @@ def predictions() -> Iterator[Row]:
         graph = graph_of(shape, kernel, work)
         with Profiler() as profiler:
             counts = [profiler.cpus, 2 * profiler.cpus][: 1 + kernel.kind.waits]
-            wanted = [(backend, workers) for backend in BARS for workers in counts]
+            wanted = [(backend, workers) for backend in LIMITS for workers in counts]
             separate, shared = profiler.side_by_side()
             for pool in (separate, shared):
                 if pool is not None:
@@ -93,17 +93,17 @@ def predictions() -> Iterator[Row]:
         for backend, workers in sorted(walls):
             ratio = predicted_s[backend, workers] / median(walls[backend, workers])
             what = f"{named(shape, kernel)}, {backend} with {workers}: predicted / measured"
-            is_barred = backend == "processes" or kernel.kind.name != "python-cpu"
-            holds = abs(ratio - 1) <= BARS[backend] if is_barred else None
-            bar = f"within {100 * BARS[backend]:.0f} %" if is_barred else ""
-            yield Row(what, f"{ratio:.3f}", bar, holds)
+            has_limit = backend == "processes" or kernel.kind.name != "python-cpu"
+            holds = abs(ratio - 1) <= LIMITS[backend] if has_limit else None
+            limit = f"within {100 * LIMITS[backend]:.0f} %" if has_limit else ""
+            yield Row(what, f"{ratio:.3f}", limit, holds)
 
 
 def swept(graph: Graph, cpus: int, waits: bool) -> dict[PoolKey, float]:
     """The median time of every backend with every number of workers, in randomised blocks."""
     counts = predicted_counts(cpus, graph.width, waits)
     pools: list[PoolKey] = [(BASELINE, 1)]
-    pools += [(backend, workers) for backend in BARS for workers in counts]
+    pools += [(backend, workers) for backend in LIMITS for workers in counts]
     walls: dict[PoolKey, list[float]] = {pool: [] for pool in pools}
     for _ in range(BLOCKS):
         random.shuffle(pools)

@@ -12,7 +12,7 @@ The errors about ZenML are in `executors.zenml.errors`.
         ├── TaskTimeout (TimeoutError)   ran longer than its timeout_s
         ├── TaskStopped                  was running when the run was stopped
         ├── WorkerDied                   its worker process was killed or exited
-        ├── MemoryLimitExceeded (MemoryError)   needed more memory than its worker may have
+        ├── MemoryLimitExceeded (MemoryError)   needed more memory than its worker may use
         └── NotPicklable                 action, argument or value cannot cross processes
             └── RemoteError              replaces an exception that cannot
 
@@ -56,7 +56,7 @@ class WorkerDied(TaskError):
 
 
 class MemoryLimitExceeded(TaskError, MemoryError):
-    """The attempt needed more memory than its worker may have (`memory_limit_bytes`)."""
+    """The attempt needed more memory than its worker may use (`memory_limit_bytes`)."""
 
 
 class NotPicklable(TaskError):

@@ -178,7 +178,7 @@ def _busy_text(groups: Sequence[Group], cpus: int) -> str:
         for group in groups
     )
     lead = f"Cores busy over the time of a run of {groups[0].shape}"
-    return f"{lead}, without runs that are too short. On average {rows}."
+    return f"{lead}, without runs that are too short. On average, {rows}."
 
 
 def _method(results: Results, cpus: int) -> str:

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 RESAMPLES = 10_000
 CONFIDENCE = 0.95
-MIN_SAMPLES = 5  # fewer show nothing of how far runs lie apart
+MIN_SAMPLES = 5  # fewer do not show how much runs vary
 INDIFFERENCE = 0.05  # smaller differences count as none
 
 Floats = npt.NDArray[np.float64]

@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from bench.cli.group import Commands
+from bench.cli.zenml import zenml
 from bench.machine.blas import blas_threads_of, limit_blas_threads
 
 
@@ -335,34 +336,4 @@ def list_() -> None:
     listing()
 
 
-@main.group("zenml")
-def zenml_() -> None:
-    """Run the steps of ZenML pipelines in parallel, on threads."""
-
-
-@zenml_.command("install")
-@click.option(
-    "--max-workers",
-    type=click.IntRange(1),
-    metavar="NUMBER",
-    help="how many steps may run at once; default: the CPU count of the machine that runs them",
-)
-@click.option(
-    "--stack",
-    default="threaded",
-    show_default=True,
-    metavar="NAME",
-    help="name of the stack and of its orchestrator",
-)
-@click.option("--activate", is_flag=True, help="make it the active stack")
-def install_(max_workers: int | None, stack: str, activate: bool) -> None:
-    """Register flavor, orchestrator and stack; safe to repeat.
-
-    If repeated, it changes only the given options: --max-workers, --activate.
-    """
-    from executors.zenml.install import install
-
-    for line in install(stack, max_workers, activate=activate):
-        click.echo(line)
-    if not activate:
-        click.echo(f"To use it: zenml stack set {stack}")
+main.add_command(zenml)

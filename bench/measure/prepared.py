@@ -83,10 +83,10 @@ class PreparedPlan:
             return SIMULATED_S * len(graph)
         waits = KERNELS[self.actions[case.kernel].kernel].waits
         at_once = case.workers if waits else min(case.workers, self.plan.cpus)
-        sharing = sum(case.pool == other.pool for other in self.plan.cases)
+        cases_of_pool = sum(case.pool == other.pool for other in self.plan.cases)
         run_s = max(graph.work_s() / at_once, graph.span_s())
         start_s = CASE_S if case.is_baseline else POOL_S
-        return run_s + CASE_S + start_s / sharing
+        return run_s + CASE_S + start_s / cases_of_pool
 
     @property
     def block_s(self) -> float:

@@ -40,7 +40,7 @@ from bench.results.case import BASELINE
 from executors import Graph, RunFailed
 from executors.backends.base import checked_workers
 
-MORE_BLOCKS = 4  # if the first ones leave more regret than this
+MORE_BLOCKS = 4  # if the first ones leave more regret than SURE
 SURE = 0.1
 SWEEP_RUNS = 14  # of each candidate: seven blocks, and a warm-up in each
 SWEEP_PART = 0.25  # of the time of a sweep: being surer is not worth more

@@ -50,7 +50,7 @@ def candidates_of(predicted: Sequence[Candidate], parallelism: float) -> list[Ca
     """
     if parallelism < 1 + INDIFFERENCE:
         return [candidate for candidate in predicted if candidate.is_baseline]
-    eligible = [candidate for candidate in predicted if candidate.may_gain]
+    eligible = [candidate for candidate in predicted if candidate.can_gain]
     seconds = _expected_s(predicted)
     best = min(eligible, key=lambda candidate: seconds[candidate])
     baseline_margin = MARGIN if best.wall_s else SEQUENTIAL_MARGIN
@@ -102,7 +102,7 @@ def decide(
     rivals = [
         candidate
         for candidate in others or recommendation.candidates
-        if candidate.backend != pick.backend and candidate.may_gain
+        if candidate.backend != pick.backend and candidate.can_gain
     ]
     runner_up = min(rivals, key=lambda rival: rival.seconds, default=None)
     recommendation = replace(recommendation, runner_up=runner_up, regret=regret)
@@ -133,7 +133,7 @@ def _pick_of(recommendation: Recommendation) -> Candidate:
     )
     if sequential not in eligible or pick is sequential:
         return pick
-    return sequential if _slowdown(sequential, pick, surely=True) <= 1 else pick
+    return sequential if _slowdown(sequential, pick, low_end=True) <= 1 else pick
 
 
 def _picked(
@@ -172,12 +172,12 @@ def _is_near(candidate: Candidate, best: Candidate) -> bool:
     return _ratio(candidate, best).value <= 1 + INDIFFERENCE
 
 
-def _slowdown(candidate: Candidate, other: Candidate, surely: bool = False) -> float:
-    """Upper bound of its time over that of the other; `surely`: lower bound."""
+def _slowdown(candidate: Candidate, other: Candidate, low_end: bool = False) -> float:
+    """Upper end of the interval of the ratio of their times; `low_end`: the lower end."""
     if not candidate.wall_s or not other.wall_s:
         return candidate.seconds / other.seconds
     ratio = _ratio(candidate, other)
-    end = ratio.low if surely else ratio.high
+    end = ratio.low if low_end else ratio.high
     return ratio.value if end is None else end
 
 

@@ -44,7 +44,7 @@ class Candidate:
         return self.backend == BASELINE
 
     @property
-    def may_gain(self) -> bool:
+    def can_gain(self) -> bool:
         """False for a pool of one worker, which cannot be faster than sequential."""
         return self.workers > 1 or self.is_baseline
 

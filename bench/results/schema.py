@@ -11,7 +11,7 @@ OPTIONAL = (int, float, type(None))
 LARGEST = 1e15  # of any number in a results file
 LATEST_S = 1e11  # of a date, in seconds since 1970
 
-HEADER_FORM = {
+HEADER_SCHEMA = {
     "planned": int,
     "cpus": int,
     "created_s": NUMBER,
@@ -37,24 +37,24 @@ HEADER_FORM = {
     },
     "versions": {},
 }
-SHAPE_FORM = dict.fromkeys(("tasks", "edges", "depth", "width", "average_parallelism"), NUMBER)
-KERNEL_FORM = {"kernel": str, "units": NUMBER}
+SHAPE_SCHEMA = dict.fromkeys(("tasks", "edges", "depth", "width", "average_parallelism"), NUMBER)
+KERNEL_SCHEMA = {"kernel": str, "units": NUMBER}
 
 
-def check_form(value: Any, form: Any, place: str) -> None:
-    """Checks the keys and types that a form names.
+def check_keys(value: Any, schema: Any, place: str) -> None:
+    """Checks the keys and types that a schema names.
 
     Raises:
         TypeError: says what is missing or wrong, and where.
     """
-    kinds = dict if isinstance(form, dict) else form
+    kinds = dict if isinstance(schema, dict) else schema
     if not isinstance(value, kinds) or isinstance(value, bool):
         raise TypeError(f"{place} must be {_kind(kinds)}, not {str(value)[:40]!r}")
-    if isinstance(form, dict):
-        for key, inner in form.items():
+    if isinstance(schema, dict):
+        for key, inner in schema.items():
             if key not in value:
                 raise TypeError(f"{place} lacks {key!r}")
-            check_form(value[key], inner, f"{key!r} of {place}")
+            check_keys(value[key], inner, f"{key!r} of {place}")
 
 
 def check_header(header: Mapping[str, Any]) -> None:
@@ -63,17 +63,17 @@ def check_header(header: Mapping[str, Any]) -> None:
     Raises:
         TypeError: says what is missing or wrong, and where.
     """
-    check_form(header, HEADER_FORM, "the header")
+    check_keys(header, HEADER_SCHEMA, "the header")
     if not 1 <= header["cpus"] < LARGEST or not abs(header["created_s"]) < LATEST_S:
         raise TypeError("cpus or created_s is out of range")
     for shape in header["config"]["shapes"]:
         sizes = header["shapes"].get(shape)
-        check_form(sizes, SHAPE_FORM, f"shape {shape!r}")
+        check_keys(sizes, SHAPE_SCHEMA, f"shape {shape!r}")
         if sizes["tasks"] < 1 or sizes["depth"] < 1:
             raise TypeError(f"shape {shape!r} has no tasks")
     for kernel in header["config"]["kernels"]:
         work = header["kernels"].get(kernel)
-        check_form(work, KERNEL_FORM, f"kernel {kernel!r}")
+        check_keys(work, KERNEL_SCHEMA, f"kernel {kernel!r}")
         if not 0 <= work["units"] < LARGEST:
             raise TypeError(f"the units of kernel {kernel!r} are out of range")
     if min(header["machine"]["cpus"][name] for name in ("installed", "usable")) < 1:

@@ -26,7 +26,7 @@ from typing import Any, Self, get_type_hints
 from bench import BenchError
 from bench.machine.counters import Interference
 from bench.results.case import Case
-from bench.results.schema import LARGEST, check_fields, check_form, check_header
+from bench.results.schema import LARGEST, check_fields, check_header, check_keys
 
 SCHEMA = 3
 READABLE = (2, SCHEMA)
@@ -318,7 +318,7 @@ def _sample(path: Path, number: int, line: dict[str, Any]) -> tuple[str, Any]:
             return kind, content
         if kind not in _CLASSES:
             raise ValueError(f"must be one of {', '.join(_CLASSES)} and end, not {kind[:40]!r}")
-        check_form(content, {}, f"the {kind}")
+        check_keys(content, {}, f"the {kind}")
         check_fields(content, _HINTS[kind], f"the {kind}")
         for name in _HINTS[kind]:
             _check_range(name, content[name])

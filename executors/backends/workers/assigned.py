@@ -25,19 +25,19 @@ class Assigned:
     __slots__ = (
         "_calls",
         "_following",
-        "_leader",
         "_without_wakeup",
         "begun",
         "begun_s",
         "is_slow",
         "last",
+        "leader",
         "reported_s",
     )
 
     def __init__(self) -> None:
         self._calls: dict[int, Call] = {}
         self._following: set[int] = set()
-        self._leader = 0
+        self.leader = 0
         self._without_wakeup = 0  # calls since the last one after which the worker wakes its parent
         self.last = 0  # number of the call that was assigned last; numbers rise
         self.begun: Call | None = None
@@ -55,7 +55,7 @@ class Assigned:
     @property
     def leading(self) -> Call | None:
         """The last call, if another one may follow it."""
-        return self._calls.get(self._leader)
+        return self._calls.get(self.leader)
 
     def reserve(self, wakeup_after: int) -> tuple[int, bool]:
         """The number of the next call, and whether the worker wakes its parent after it.
@@ -70,10 +70,6 @@ class Assigned:
         self._without_wakeup = 0
         return self.last, True
 
-    def leader_of_next(self, follows: bool) -> int:
-        """The number of the call that the next one follows, or 0."""
-        return self._leader if follows else 0
-
     def add(self, number: int, call: Call, *, leads: bool, follows: bool, now_s: float) -> None:
         """Adds a call behind all others.
 
@@ -81,7 +77,7 @@ class Assigned:
             leads: another call may follow it.
             follows: it waits for the call before it.
         """
-        self._leader = number if leads else 0
+        self.leader = number if leads else 0
         if follows:
             self._following.add(number)
         if not self._calls:

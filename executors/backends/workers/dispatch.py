@@ -146,7 +146,7 @@ class Dispatch:
         number, wakes = assigned.reserve(self._wakeup_after)
         flags = LEADS * leads | WAKES * wakes
         try:
-            leader = assigned.leader_of_next(follows)
+            leader = assigned.leader if follows else 0
             self._orders.add(worker.batch, number, call, leader, flags)
         except NotPicklable as error:
             if follows:  # it fails when it is its turn

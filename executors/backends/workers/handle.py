@@ -218,7 +218,7 @@ class WorkerHandle:
         """Kills the process and all that it started."""
         try:
             os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # macOS says the latter of a zombie
+        except (ProcessLookupError, PermissionError):  # macOS raises the latter for a zombie
             pass
         self.process.kill()  # it may have left its group
 

@@ -9,7 +9,7 @@ MOST_CALLS = 32  # per worker
 PREFETCH_S = 0.02  # for longer calls, sending the next one ahead saves nothing
 TINY_S = 0.00002  # less than the parent's own time per call
 REACTION_S = 0.0005  # from a worker's wake-up to the parent's answer, at worst
-WORTH_S = 0.0002  # queued work that is worth moving to an idle worker at once
+WORTH_S = 0.0002  # queued work that is worth moving to an idle worker immediately
 PATIENCE_S = 0.001
 LEARNING = 0.2  # weight of the newest duration in the mean
 
@@ -17,9 +17,9 @@ LEARNING = 0.2  # weight of the newest duration in the mean
 class Pace:
     """Estimates the length of a run's next calls from that of recent ones.
 
-    A worker gets many short calls at once, so that it need not wait for the parent, each wake-up of
-    which takes 50 to 100 us. Of calls longer than PREFETCH_S, it has only the one that it runs. A
-    wrong estimate does little harm, because queued calls can be taken back.
+    A worker gets many short calls together, so that it need not wait for the parent: each wake-up
+    of the parent takes 50 to 100 us. Of calls longer than PREFETCH_S, it has only the one that it
+    runs. A wrong estimate does little harm, because queued calls can be taken back.
     """
 
     __slots__ = ("_mean_s",)
@@ -65,5 +65,5 @@ class Pace:
         return max(PATIENCE_S, (self.depth + 1) * (self._mean_s or 0.0))
 
     def is_worth_taking(self, queued: int) -> bool:
-        """Whether queued calls should move to an idle worker at once."""
+        """Whether queued calls should move to an idle worker immediately."""
         return queued * (self._mean_s or 0.0) >= WORTH_S

@@ -68,7 +68,7 @@ class RecordedRun:
 
     @property
     def is_serial(self) -> bool:
-        """No two steps ran at once, so none slowed down another."""
+        """No two steps overlapped, so none slowed down another."""
         return sum(self.step_s.values()) <= 1.02 * (self.wall_s - self.idle_s)
 
 

@@ -38,8 +38,11 @@ class Far(GreenThreads):
 @pytest.fixture
 def others(monkeypatch: pytest.MonkeyPatch) -> None:
     classes: dict[str, Any] = {"green": GreenThreads, "far": Far}
-    found = lambda name: classes.get(name) or backend_class(name)  # noqa: E731
-    monkeypatch.setattr(module, "backend_class", found)
+
+    def class_of(name: str) -> Any:
+        return classes.get(name) or backend_class(name)
+
+    monkeypatch.setattr(module, "backend_class", class_of)
     monkeypatch.setattr(Profiler, "pool", lambda self, backend, workers: backend)
 
 

@@ -95,7 +95,9 @@ class Killer:
             thread.join()
 
     def _work(self, over: threading.Event) -> None:
-        for _ in range(self._draw.randint(1, START_TRIES - 1)):  # all may hit one at its start
+        left_over = len(self._pool._pool.workers)  # hit at the end of the run before, at most
+        most = START_TRIES - 1 - left_over  # all may hit workers at their start
+        for _ in range(self._draw.randint(1, most)):
             if over.wait(self._draw.choice([0.0, 0.0005, 0.002, 0.005, 0.02])):
                 return
             workers = list(self._pool._pool.workers.values())

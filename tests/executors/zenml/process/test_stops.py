@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import event
@@ -303,3 +304,46 @@ def test_a_run_whose_process_is_gone_can_be_stopped_by_force() -> None:
     stop_run(last_run(), graceful=False)
     assert statuses(last_run()) == BLOCKED
     assert Client().get_pipeline_run(last_run().id).status.is_finished
+
+
+class InterruptedLock:
+    """A lock that is interrupted as soon as it was released for the first time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self.interrupts = 0
+
+    def __enter__(self) -> None:
+        assert self._lock.acquire(timeout=WAIT_S)
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+        if not self.interrupts:
+            self.interrupts += 1
+            stops.raise_in(threading.get_ident(), stops.StepInterrupted)
+
+
+def test_an_interrupt_after_the_end_of_a_step_does_not_reach_anything_else() -> None:
+    watched = stops.Stops(uuid4())
+    watched._lock = lock = InterruptedLock()  # type: ignore[assignment]
+    with watched.around("quick"):
+        pass
+    assert lock.interrupts == 1
+    assert not watched._steps
+
+
+LEAVE_AND_TRACE = """
+import sys, uuid
+from executors.zenml.process.stops import Stops
+
+with Stops(uuid.uuid4()).around("quick"):
+    pass
+sys.settrace(lambda *_: None)
+print((lambda: "traced")())
+"""
+
+
+def test_functions_can_be_traced_after_a_step() -> None:
+    program = [sys.executable, "-c", LEAVE_AND_TRACE]
+    process = subprocess.run(program, capture_output=True, text=True, timeout=100, check=True)
+    assert process.stdout.split() == ["traced"]

@@ -1,0 +1,38 @@
+"""The commands `bench zenml`: set up a ZenML stack that runs steps in parallel."""
+
+from __future__ import annotations
+
+import click
+
+
+@click.group()
+def zenml() -> None:
+    """Run the steps of ZenML pipelines in parallel, on threads."""
+
+
+@zenml.command("install")
+@click.option(
+    "--max-workers",
+    type=click.IntRange(1),
+    metavar="NUMBER",
+    help="how many steps may run at once; default: the CPU count of the machine that runs them",
+)
+@click.option(
+    "--stack",
+    default="threaded",
+    show_default=True,
+    metavar="NAME",
+    help="name of the stack and of its orchestrator",
+)
+@click.option("--activate", is_flag=True, help="make it the active stack")
+def install_(max_workers: int | None, stack: str, activate: bool) -> None:
+    """Register flavor, orchestrator and stack; safe to repeat.
+
+    If repeated, it changes only the given options: --max-workers, --activate.
+    """
+    from executors.zenml.install import install
+
+    for line in install(stack, max_workers, activate=activate):
+        click.echo(line)
+    if not activate:
+        click.echo(f"To use it: zenml stack set {stack}")
