@@ -80,7 +80,7 @@ def tests(session: nox.Session) -> None:
 
 @nox.session(python=PYTHONS)
 def everywhere(session: nox.Session) -> None:
-    """The full suite on each supported Python found, with coverage; takes 20 minutes."""
+    """The full suite on each installed supported Python, with coverage; takes 20 minutes."""
     _test(session, "--cov", "--cov-report=term:skip-covered")
 
 

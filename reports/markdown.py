@@ -19,5 +19,5 @@ def table(titles: Sequence[str], rows: Iterable[Sequence[str]], right_from: int 
 def interval(estimate: Estimate) -> str:
     """A figure with its 95 % interval."""
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.value:.2f} (too few samples)"
+        return f"{estimate.value:.2f} (too few blocks)"
     return f"{estimate.value:.2f} ({estimate.low:.2f} to {estimate.high:.2f})"

@@ -112,11 +112,11 @@ def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any]
 
 def _bound(group: Group) -> str:
     """What the graph itself allows."""
-    most = f"the speedup is at most {group.bound():.2f}, however many workers there are."
+    most = f"at most {group.bound():.2f}, however many workers there are."
     if group.parallelism is not None:
-        return f"With the recorded times, the critical path limits it: {most}"
+        return f"With the recorded times, the critical path limits the speedup, which is {most}"
     longest = f"The longest chain has {group.depth} of the {group.tasks} tasks"
-    return f"{longest}, so with equal tasks {most}"
+    return f"{longest}, so with equal tasks the speedup is {most}"
 
 
 def _cells(row: Row) -> list[str]:
@@ -160,7 +160,7 @@ def _fits(group: Group) -> list[str]:
 def _speedup_text(groups: Sequence[Group]) -> str:
     """Alternative text: what the figure shows, for readers who cannot see it."""
     best = "; ".join(
-        f"{group.kernel}: best pick {_name(group.pick)}, {group.pick.speedup.value:.2f} times"
+        f"{group.kernel}: the pick is {_name(group.pick)}, {group.pick.speedup.value:.2f} times"
         for group in groups
     )
     return f"Speedup of {groups[0].shape} against max_workers. {best}."
@@ -192,7 +192,7 @@ def _method(results: Results, cpus: int) -> str:
 - {_blocks(results)}; each block has every case once, in random order (seed {config["seed"]}).
 - The bound of the graph is the largest possible speedup on p workers: tasks / max(ceil(tasks / p),
   depth) with equal tasks, and work / max(work / p, span) with recorded times, where the span is the
-  length of the critical path. The vertical band is at the CPU count, {cpus}.
+  length of the critical path. The grey vertical bar is at the CPU count, {cpus}.
 - Cores busy and utilisation come from the CPU clocks of the whole process tree, which another
   process reads. Utilisation is CPU time / (workers x wall time). Runs of less than 20 ms are too
   short for both.

@@ -23,14 +23,14 @@ def judge(results: Results) -> Verdict:
 
 
 def unsteadiness(measurements: Sequence[Measurement]) -> list[Reason]:
-    """How far runs of a case lie apart, leaving out what slowed down a whole block."""
+    """How much runs of a case vary, leaving out what slowed down a whole block."""
     wall_s: dict[object, dict[int, float]] = {}
     for measurement in measurements:
         if not measurement.case.is_simulated:  # these repeat what the sequential runs show
             wall_s.setdefault(measurement.case, {})[measurement.block] = measurement.wall_s
     wall_s = {case: by_block for case, by_block in wall_s.items() if len(by_block) >= MIN_SAMPLES}
     if not wall_s:
-        text = f"fewer than {MIN_SAMPLES} blocks do not show how stable the runs are"
+        text = f"with fewer than {MIN_SAMPLES} blocks, nobody can say how stable the runs are"
         return [Reason("few blocks", NOISY, text, "Measure more blocks.")]
     slowness = {case: _slowness(by_block) for case, by_block in wall_s.items()}
     blocks = {block for by_block in wall_s.values() for block in by_block}
@@ -50,8 +50,8 @@ def unsteadiness(measurements: Sequence[Measurement]) -> list[Reason]:
             "unstable samples",
             usual,
             SPREAD,
-            f"runs of the same case differ by {100 * usual:.0f} % or more in a quarter of the"
-            f" cases, most in {worst}",
+            f"in a quarter of the cases, runs of the same case differ by {100 * usual:.0f} % or"
+            f" more; the worst case is {worst}",
             "Measure more blocks, or longer tasks.",
         ),
         *reason_above(

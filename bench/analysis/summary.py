@@ -294,7 +294,7 @@ def finding(groups: Sequence[Group], cpus: int) -> str:
     if not clauses:
         return "Nothing can be said yet: no case has been measured together with its baseline."
     is_unsure = any(not row.speedup.has_interval for group in groups for row in group.rows)
-    unsure = f" (fewer than {MIN_SAMPLES} blocks: too few for intervals)" if is_unsure else ""
+    unsure = f" (fewer than {MIN_SAMPLES} blocks: no intervals)" if is_unsure else ""
     return f"On {cpus} CPU{'s' if cpus > 1 else ''}, " + "; ".join(clauses) + unsure + "."
 
 

@@ -182,13 +182,14 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     default="wait",
     show_default=True,
     type=click.Choice(["wait", "compute", "python"]),
-    help="what the steps of --pipeline do: wait, compute outside of Python, or in Python",
+    help="what the steps of --pipeline do: wait, compute (native code without the interpreter"
+    " lock), or python (pure Python code)",
 )
 @click.option(
     "--results",
     type=click.Path(path_type=Path),
     metavar="PATH",
-    help="results of bench run to recommend from",
+    help="recommend from these results of bench run",
 )
 @_backends
 @click.option(
@@ -238,8 +239,8 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
 def report(results: Path, output: Path | None, quiet: bool) -> None:
     """Draw the report of a run again from its results.
 
-    RESULTS is a results.jsonl file, or a folder that contains one. The output depends on this file
-    alone, byte for byte.
+    RESULTS is a results.jsonl file, or a folder that contains one. The same file always gives the
+    same output, byte for byte.
     """
     from bench.commands.report import report as report_
 

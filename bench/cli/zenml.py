@@ -7,7 +7,7 @@ import click
 
 @click.group()
 def zenml() -> None:
-    """Run the steps of ZenML pipelines in parallel, on threads."""
+    """Set up ZenML to run steps in parallel, on threads."""
 
 
 @zenml.command("install")
@@ -15,7 +15,7 @@ def zenml() -> None:
     "--max-workers",
     type=click.IntRange(1),
     metavar="NUMBER",
-    help="how many steps may run at once; default: the CPU count of the machine that runs them",
+    help="how many steps may run at once; default: the number of CPUs that the process may use",
 )
 @click.option(
     "--stack",

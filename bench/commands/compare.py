@@ -59,8 +59,8 @@ def _show(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> None:
     for difference in comparison.differences:
         wrapped(f"Warning: {difference}")
     is_clock = comparison.against == CLOCK
-    what = "time per unit of work" if is_clock else "time over that of sequential"
-    wrapped(f"new / old of the {what}, with its 95 % interval; above 1 is slower")
+    what = "time per unit of work" if is_clock else "time relative to sequential"
+    wrapped(f"Ratio new / old of the {what}, with its 95 % interval; above 1 is slower")
     click.echo("  backend    workers  ratio  95 % interval  verdict")
     group = None
     for change in comparison.changes:

@@ -128,7 +128,7 @@ def _show(outcome: Metg) -> None:
         )
     if outcome.blocks < MIN_SAMPLES:
         wrapped(f"Fewer than {MIN_SAMPLES} blocks: no intervals.\n")
-    click.echo("backend     part   shortest tasks   95 % interval")
+    click.echo("backend    level             METG   95 % interval")
     for name, levels in outcome.metg.items():
         for level in LEVELS:
             crossing = levels[level]

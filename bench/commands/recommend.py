@@ -121,7 +121,7 @@ def _check_options(named: Collection[str]) -> None:
     useless = sorted((SHAPED | {"steps"}) & set(named) - ONLY_WITH.get(source, SHAPED))
     if useless:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in useless)
-        raise BenchError(f"{words}: has no effect with --{source}; leave it out")
+        raise BenchError(f"no effect with --{source}: {words}; leave it out")
 
 
 def _recommendations(options: RunOptions, request: RecommendRequest) -> Iterator[Recommendation]:
@@ -260,18 +260,21 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
     if pick is not None and runner_up is not None:
         slower = runner_up.seconds / pick.seconds
         yield (
-            f"Runner-up, the best of another backend: {runner_up}, {_seconds(runner_up)}"
-            f" ({slower:.2f} times as long)."
+            f"Runner-up, the best of another backend: {runner_up}"
+            f" ({_seconds(runner_up)}; {slower:.2f} times as long)."
         )
     if pick not in (None, advice.sequential):
-        yield f"{advice.speedup:.2f} times as fast as sequential, {_seconds(advice.sequential)}."
+        baseline = advice.sequential
+        yield f"{advice.speedup:.2f} times as fast as sequential ({_seconds(baseline)})."
     yield advice.reason
     if advice.regret is not None and pick is not None:
-        by = f"at most {100 * advice.regret:.0f} %" if advice.regret >= 0.005 else "not"
-        yield f"Reliably {by} slower than any other measured candidate."
-    limits = f"Critical path: {shown(advice.span_s)}; all tasks: {shown(advice.work_s)}"
+        if advice.regret >= 0.005:
+            yield f"At most {100 * advice.regret:.0f} % slower than any other measured candidate."
+        else:
+            yield "No other measured candidate is faster."
+    limits = f"Critical path: {shown(advice.span_s)}; total work: {shown(advice.work_s)}"
     if advice.bound_s is not None:
-        limits += f"; so {pick} would need at least {shown(advice.bound_s)}"
+        limits += f"; predicted lower bound with {pick}: {shown(advice.bound_s)}"
     yield f"{limits}."
     for sentence in advice.left_out:
         yield f"Left out: {sentence}"
@@ -286,7 +289,7 @@ def _estimates(advice: Recommendation, name: str) -> list[Estimate]:
 
 def _seconds(candidate: Candidate) -> str:
     how = "measured" if candidate.wall_s else "predicted"
-    return f"{shown(candidate.seconds)} {how}"
+    return f"{shown(candidate.seconds)}, {how}"
 
 
 def _with_range(estimate: Estimate | None) -> str:
@@ -297,7 +300,8 @@ def _with_range(estimate: Estimate | None) -> str:
     if estimate.low is None or estimate.high is None or not estimate.value:
         return f"{value} {unit}"
     factor = float(value) / estimate.value
-    return f"{value} {unit} ({factor * estimate.low:.3g}-{factor * estimate.high:.3g})"
+    low, high = (f"{float(f'{factor * end:.3g}'):g}" for end in (estimate.low, estimate.high))
+    return f"{value} {unit} ({low}-{high})"
 
 
 def _content(advice: Recommendation) -> dict[str, Any]:

@@ -67,7 +67,7 @@ def _cpus(budget: CpuBudget, limits: dict[Path, float]) -> Iterator[Fact]:
     cores = "" if physical is None else f", {physical} physical cores"
     yield Fact("CPUs", "installed", f"{budget.installed} logical CPUs{cores}")
     if budget.affinity is not None:
-        yield Fact("CPUs", "affinity", f"{budget.affinity} (see: taskset -p {os.getpid()})")
+        yield Fact("CPUs", "affinity", f"{budget.affinity} (see: taskset -p $$)")
     for folder, cpus in limits.items():
         yield Fact("CPUs", "cgroup quota", f"{cpus:g} CPUs, set by {folder}")
     if not limits:
@@ -224,7 +224,7 @@ def _zenml() -> Iterator[Fact]:
         if name == "local_threaded" and value == "not registered":
             advice = "Register it with: bench zenml install"
         yield Fact("ZenML", name, value, advice)
-    yield Fact("ZenML", "answered in", f"{took_s:.1f} s")
+    yield Fact("ZenML", "response time", f"{took_s:.1f} s")
 
 
 ZENML_SCRIPT = """

@@ -105,7 +105,7 @@ def _before(others: float | None, cpus: Mapping[str, int]) -> list[Reason]:
     if others is None:
         return []
     contested = _share_taken(others, cpus["installed"], cpus["usable"])
-    text = f"{others:.1f} other processes wanted a CPU before the run"
+    text = f"on average, {others:.1f} other processes wanted a CPU before the run"
     return reason_above("load", contested, WAITING, text, STOP_OTHERS)
 
 

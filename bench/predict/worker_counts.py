@@ -38,5 +38,5 @@ def parsed_counts(text: str) -> list[int]:
         return sorted({checked_workers(int(number)) for number in numbers})
     except (ValueError, BackendError):
         raise BenchError(
-            f"--max-workers must be whole numbers of at least 1, like 1,2,4; not {text!r}"
+            f"--max-workers must list whole numbers of at least 1, like 1,2,4; not {text!r}"
         ) from None

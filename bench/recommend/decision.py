@@ -216,7 +216,9 @@ def reason_for(
     cpu = sum(demand.cpu * demand.seconds for demand in demands) / total_s if total_s else 1.0
     cores = model.machines[pick.backend].cores
     if cpu < MOSTLY:
-        limit = f"The tasks wait for {100 * (1 - cpu):.0f} % of their time, not for cores."
+        limit = (
+            f"The tasks wait for {100 * (1 - cpu):.0f} % of their time, and need no core for it."
+        )
     elif gil > MOSTLY:
         limit = f"{holds}, so threads take turns."
     else:
@@ -272,4 +274,4 @@ def _remarks(pick: Candidate, recommendation: Recommendation, computes: bool) ->
     if pick.memory_bytes > MUCH_BYTES:
         yield f"Its workers need {pick.memory_bytes / 1e9:.1f} GB before they do anything."
     if not pick.wall_s:
-        yield "No run has verified it."
+        yield "It was not verified by a run."

@@ -146,9 +146,9 @@ def _reasons(
         f"{task.name} ({100 * (task.cost_s or 0.0) / span_s:.0f} %)" for task in longest if span_s
     )
     sentences = [
-        f"Predicted from recorded step times, for steps that {ACTIVITIES[steps]} (--steps);"
-        " nothing ran.",
-        f"Critical path: {' > '.join(task.name for task in path)}."
+        f"Predicted from recorded step times, assuming that the steps {ACTIVITIES[steps]} (change"
+        " this with --steps); nothing was run.",
+        f"The critical path is {' > '.join(task.name for task in path)}."
         f" To get below it, split or speed up first: {shares}.",
     ]
     if unknown:

@@ -186,7 +186,7 @@ class ResultsWriter:
         """
         path = folder / FILE_NAME if folder.is_dir() else folder
         if not path.exists():
-            raise BenchError(f"there is no {path} to continue")
+            raise BenchError(f"no such file: {path}; there is nothing to continue")
         writer = cls(path, _opened(path, os.O_WRONLY | os.O_APPEND))
         try:
             results = read_results(path)
@@ -251,7 +251,7 @@ def read_results(path: Path) -> Results:
     try:
         text = path.read_bytes().decode("utf-8")  # unchanged: line ends count as bytes
     except FileNotFoundError:
-        raise BenchError(f"there is no {path}; create one with: bench run") from None
+        raise BenchError(f"no such file: {path}; create one with: bench run") from None
     except UnicodeDecodeError:
         raise BenchError(f"{path} is not a results file: it is not text") from None
     except OSError as error:

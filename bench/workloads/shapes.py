@@ -205,7 +205,7 @@ def tree_in(branching: int = 2, depth: int = 4) -> Tasks:
 
 @shape("stencil")
 def stencil(steps: int = 6, width: int = 8) -> Tasks:
-    """Each task needs itself and its neighbours in the previous step (Task Bench: stencil_1d)"""
+    """Each task needs itself and its neighbours of the previous step (Task Bench: stencil_1d)"""
     for step in range(steps):
         for x in range(width):
             near = range(max(0, x - 1), min(width, x + 2)) if step else ()
@@ -286,7 +286,7 @@ def cholesky(tiles: int = 5) -> Tasks:
 def random_layered(
     seed: int = 0, tasks: int = 40, fat: float = 0.5, density: float = 0.5, jump: int = 1
 ) -> Tasks:
-    """Levels of about e^(fat ln tasks) tasks that need tasks of the last `jump` levels
+    """Levels of about tasks^fat tasks; each needs tasks of up to `jump` levels before it
 
     After DAGGEN: `density` is the share of the possible needs that exist.
     """

@@ -102,7 +102,7 @@ def read_workflow(path: Path) -> Workflow:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise BenchError(f"there is no {path}") from None
+        raise BenchError(f"no such file or folder: {path}") from None
     except OSError as error:
         raise BenchError(f"cannot read {path}: {error.strerror}") from None
     except (ValueError, RecursionError) as error:

@@ -417,4 +417,4 @@ def _kept(graph: Graph, keep: str | Collection[str]) -> Collection[int]:
     try:
         return {graph.rank[name] for name in keep}
     except KeyError as error:
-        raise GraphError(f"keep names {error.args[0]!r}, which is not in the graph") from None
+        raise GraphError(f"keep: no task is named {error.args[0]!r}") from None

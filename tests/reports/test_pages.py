@@ -76,7 +76,7 @@ def test_alternative_texts_state_the_finding(page: Path) -> None:
 def test_results_of_a_few_blocks_say_that_they_are_unsure(tmp_path: Path) -> None:
     text = write_report(read_results(write(tmp_path, TYPICAL, blocks=2)), tmp_path).read_text()
     assert "fewer than 5 blocks" in text
-    assert "too few samples" in text
+    assert "too few blocks" in text
 
 
 @pytest.mark.usefixtures("undrawn")

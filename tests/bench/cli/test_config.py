@@ -87,4 +87,4 @@ def test_a_wrong_variable_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_an_option_that_may_be_given_again_is_a_list(folder: Path) -> None:
     configured(folder, 'workflow = ["a.json", "b.json"]')
-    assert "there is no a.json" in planned()
+    assert "no such file or folder: a.json" in planned()

@@ -185,13 +185,13 @@ def test_one_question_at_a_time(tmp_path: Path) -> None:
     assert result.exit_code == 2
     assert "--graph and --results cannot be combined" in result.output
     for options, says in (
-        (["--graph", "a:b", "--shapes", "chain"], "--shapes: has no effect with --graph"),
+        (["--graph", "a:b", "--shapes", "chain"], "no effect with --graph: --shapes"),
         (
             ["--pipeline", "x", "--backends", "threads"],
-            "--backends: has no effect with --pipeline",
+            "no effect with --pipeline: --backends",
         ),
-        (["--results", "x", "--max-workers", "2"], "--max-workers: has no effect with --results"),
-        (["--steps", "python"], "--steps: has no effect with --shapes"),
+        (["--results", "x", "--max-workers", "2"], "no effect with --results: --max-workers"),
+        (["--steps", "python"], "no effect with --shapes: --steps"),
         (["--backends", "simulated"], "never recommended"),
         (["--backends", "sequential"], "no backend to choose from"),
     ):

@@ -54,7 +54,7 @@ def test_steps_that_wait_take_what_they_took_and_their_part_of_zenmls_work() -> 
     assert saved_s == pytest.approx(SECONDS["left"] + BETWEEN_S)
     assert advice.pick is not None
     assert (advice.pick.backend, advice.pick.workers) == ("threads", 2)
-    assert "Critical path: start > right > end." in advice.reason
+    assert "The critical path is start > right > end." in advice.reason
     assert "split or speed up first: right (71 %), end (18 %), start (12 %)" in advice.reason
     assert advice.command == "bench zenml install --max-workers 2 --activate"
 

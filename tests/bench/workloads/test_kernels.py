@@ -1,15 +1,17 @@
-"""Kernels: their text, and that calibration is about right relative to itself."""
+"""Kernels: their text, calibration, and who holds the interpreter lock."""
 
 from __future__ import annotations
 
 import pickle
 import threading
 import time
+from itertools import chain, repeat
 
 import pytest
 
 from bench import BenchError
-from bench.workloads.kernels import KERNELS, Work, calibrate, sized
+from bench.workloads import kernels
+from bench.workloads.kernels import KERNELS, Kernel, Work, calibrate, sized
 
 
 @pytest.mark.parametrize(
@@ -54,9 +56,19 @@ def test_an_action_takes_any_arguments_returns_none_and_pickles(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["python-cpu", "native-cpu", "memory", "mixed"])
-def test_calibrated_units_grow_with_the_length(name: str) -> None:
-    short, long = (calibrate(sized(f"{name}:{length}")).units for length in ("2ms", "20ms"))
-    assert 2 < long / short < 50  # 10 on a quiet machine
+def test_calibrated_units_take_the_wanted_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    unit_s = 3e-7
+    interrupted = chain([9.0, 1.0], repeat(1.0))  # another program ran in between
+
+    def timed(kernel: Kernel, units: int) -> float:
+        assert kernel.name == name
+        slower = next(interrupted) if units * unit_s >= kernels.MIN_SAMPLE_S else 1.0
+        return units * unit_s * slower
+
+    monkeypatch.setattr(kernels, "_timed", timed)
+    for length_s in (0.002, 0.020):
+        units = calibrate(sized(f"{name}:{length_s}s")).units
+        assert units * unit_s == pytest.approx(length_s, rel=0.001)
 
 
 def test_sleep_needs_no_calibration() -> None:
