@@ -26,6 +26,11 @@ def variable(command: str, option: click.Option) -> str:
     return "_".join(words).replace("-", "_").upper()
 
 
+def table_name(command: str) -> str:
+    """The name of the table with the options of a command."""
+    return "[tool.bench]" if command == MAIN else f"[tool.bench.{command}]"
+
+
 def key_of(option: click.Option) -> str:
     """The option's key in the file, spelled as on the command line: max-workers."""
     return max(option.opts, key=len).lstrip("-")
@@ -51,7 +56,7 @@ def defaults(
     for command, values in tables.items():
         if command not in options:
             raise BenchError(
-                f"{path}: [tool.bench.{command}] does not belong to a command; see: bench --help"
+                f"{path}: {table_name(command)} does not belong to a command; see: bench --help"
             )
         known = {key_of(option): option for option in options[command]}
         configured[command] = {}
@@ -80,8 +85,10 @@ def _table(start: Path) -> tuple[Path, dict[str, Any]]:
         path = folder / FILE_NAME
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError):
+        except OSError:
             continue
+        except UnicodeDecodeError:
+            raise BenchError(f"{path} is not TOML: it is not encoded in UTF-8") from None
         try:
             tool = tomllib.loads(text).get("tool", {})
         except (tomllib.TOMLDecodeError, RecursionError) as error:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench.cli.config import defaults, variable
+from bench.cli.config import defaults, table_name, variable
 from bench.commands.exit_codes import INTERRUPTED
 
 
@@ -47,7 +47,7 @@ def _with_source(error: click.BadParameter) -> click.BadParameter:
         return error
     places = {
         ParameterSource.ENVIRONMENT: error.param.envvar,
-        ParameterSource.DEFAULT_MAP: "[tool.bench] of pyproject.toml",
+        ParameterSource.DEFAULT_MAP: f"{table_name(str(error.ctx.info_name))} of pyproject.toml",
     }
     source = error.ctx.get_parameter_source(str(error.param.name))
     if source not in places:

@@ -209,6 +209,8 @@ def _from_results(path: Path) -> Iterator[Recommendation]:
     results = read_results(path)
     summary = summarise(results)
     is_unusable = summary.verdict.level == UNUSABLE
+    if not summary.groups:
+        raise BenchError(f"{path} has no finished runs; continue it with: bench run --resume")
     for group in summary.groups:
         if len(group.measured) == 1:
             raise BenchError(f"{path} has only sequential runs; there is nothing to choose from")

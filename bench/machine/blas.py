@@ -30,6 +30,6 @@ def blas_threads_of(results: Path) -> int | None:
     try:
         with results.open(encoding="utf-8") as file:
             threads = json.loads(file.readline())["config"]["options"]["blas_threads"]
-    except (OSError, ValueError, LookupError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None
     return threads if isinstance(threads, int) else None

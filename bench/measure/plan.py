@@ -186,7 +186,8 @@ def _shapes(options: RunOptions) -> tuple[SizedShape, ...]:
     specs = options.shapes
     if specs is None:
         specs = "" if options.workflow else SHAPES
-    shapes = [sized_shape(spec) for spec in (_items("shapes", specs) if specs else ())]
+    is_wanted = specs or not options.workflow
+    shapes = [sized_shape(spec) for spec in (_items("shapes", specs) if is_wanted else ())]
     if "" in options.workflow:
         raise BenchError("--workflow is empty; name a file or a folder")
     workflows = read_workflows(map(Path, options.workflow))

@@ -69,6 +69,8 @@ def check_header(header: Mapping[str, Any]) -> None:
     for shape in header["config"]["shapes"]:
         sizes = header["shapes"].get(shape)
         check_keys(sizes, SHAPE_SCHEMA, f"shape {shape!r}")
+        recorded = {key: OPTIONAL for key in ("work_s", "span_s") if key in sizes}
+        check_keys(sizes, recorded, f"shape {shape!r}")
         if sizes["tasks"] < 1 or sizes["depth"] < 1:
             raise TypeError(f"shape {shape!r} has no tasks")
     for kernel in header["config"]["kernels"]:

@@ -5,6 +5,7 @@ A graph that exists is runnable: names are unique, every need is known, there is
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -101,6 +102,11 @@ class Task:
         except OverflowError:
             return LONGEST_DELAY_S
         return min(delay_s, LONGEST_DELAY_S)
+
+
+# What `inspect` shows, although `__new__` takes anything.
+_self, *_fields = inspect.signature(Task.__init__).parameters.values()
+Task.__signature__ = inspect.Signature(_fields)  # type: ignore[attr-defined]
 
 
 class Graph:

@@ -49,6 +49,18 @@ class Call:
     values: list[Any]
     is_announced: bool = False
 
+    @property
+    def index(self) -> int:
+        """The old name of `rank`."""
+        warnings.warn("Call.index is now Call.rank", DeprecationWarning, 2)
+        return self.rank
+
+    @property
+    def is_told(self) -> bool:
+        """The old name of `is_announced`."""
+        warnings.warn("Call.is_told is now Call.is_announced", DeprecationWarning, 2)
+        return self.is_announced
+
 
 @dataclass(slots=True, eq=False)
 class Attempt:

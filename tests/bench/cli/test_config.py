@@ -85,6 +85,18 @@ def test_a_wrong_variable_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch
     assert "'x' is not a valid integer range (from BENCH_BLOCKS)" in planned()
 
 
+def test_the_table_of_a_wrong_value_is_named(folder: Path) -> None:
+    configured(folder, '[tool.bench.metg]\nblocks = "x"')
+    result = CliRunner().invoke(main, ["metg"])
+    assert result.exit_code == 2
+    assert "(from [tool.bench.metg] of pyproject.toml)" in result.output
+
+
+def test_a_file_in_another_encoding_is_refused(folder: Path) -> None:
+    (folder / "pyproject.toml").write_bytes(b"# \xff\n[tool.bench]\nblocks = 3\n")
+    assert "pyproject.toml is not TOML: it is not encoded in UTF-8" in planned()
+
+
 def test_an_option_that_may_be_given_again_is_a_list(folder: Path) -> None:
     configured(folder, 'workflow = ["a.json", "b.json"]')
     assert "no such file or folder: a.json" in planned()

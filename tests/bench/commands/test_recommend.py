@@ -180,6 +180,14 @@ def test_what_was_measured_before_is_enough(tmp_path: Path) -> None:
     assert "On threads with 8 workers: 4.39 times as fast as sequential" in result.output
 
 
+def test_results_without_runs_are_no_answer(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL, end=None)
+    path.write_text(path.read_text().splitlines(keepends=True)[0])
+    result = command("--results", path)
+    assert result.exit_code == 2
+    assert "has no finished runs; continue it with" in " ".join(result.output.split())
+
+
 def test_one_question_at_a_time(tmp_path: Path) -> None:
     result = command("--graph", "a:b", "--results", tmp_path)
     assert result.exit_code == 2

@@ -90,6 +90,7 @@ def test_options_of_a_resumed_run_must_be_the_same() -> None:
     ("options", "says"),
     [
         ({"shapes": " , "}, "--shapes is empty"),
+        ({"shapes": ""}, "--shapes is empty"),
         ({"shapes": "ring"}, "unknown shape"),
         ({"kernel": "gpu"}, "unknown kernel"),
         ({"backends": "ray"}, "unknown backend 'ray'; known backends: sequential"),

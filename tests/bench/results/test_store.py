@@ -80,6 +80,10 @@ def test_a_last_line_that_is_cut_off_is_dropped_with_a_warning(tmp_path: Path) -
         (lambda lines: [lines[0].replace('"versions"', '"other"')], "lacks 'versions'"),
         (lambda lines: [lines[0].replace('"depth"', '"deepness"')], "shape 'fan-in' lacks 'depth'"),
         (
+            lambda lines: [lines[0].replace('"depth"', '"span_s": "2", "depth"')],
+            "'span_s' of shape 'fan-in' must be a number or null, not '2'",
+        ),
+        (
             lambda lines: [lines[0], lines[1].replace('"span_s": 0.04', '"span_s": NaN')],
             "span_s is out of range: nan",
         ),

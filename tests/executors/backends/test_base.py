@@ -77,5 +77,9 @@ def test_old_names_go_on_working_with_a_warning_or_say_the_new_one() -> None:
     assert call is not None
     with pytest.warns(DeprecationWarning, match="Attempt.task_name"):
         assert attempt(call, "here").name == "a"
+    with pytest.warns(DeprecationWarning, match="Call.rank"):
+        assert call.index == call.rank
+    with pytest.warns(DeprecationWarning, match="Call.is_announced"):
+        assert call.is_told is call.is_announced
     with pytest.raises(ValueError, match=r"write Task\(context=...\)"):
         Task("b", int, lane="x")  # type: ignore[call-arg]

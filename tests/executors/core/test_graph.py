@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -39,6 +41,12 @@ def task(name: str, *needs: str, **options: Any) -> Task:
 def test_a_task_with_a_wrong_field_is_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises(GraphError, match=says.replace("(", r"\(")):
         Task(**{"name": "t", "action": print, **options})
+
+
+def test_the_fields_of_a_task_can_be_looked_up() -> None:
+    parameters = inspect.signature(Task).parameters
+    assert list(parameters) == [field.name for field in fields(Task)]
+    assert parameters["slots"].default == 1
 
 
 def test_needs_may_be_any_iterable_of_names() -> None:

@@ -254,7 +254,7 @@ def test_nothing_that_was_queued_starts_after_a_failure() -> None:
 
 def test_long_tasks_are_not_given_in_advance(pool: Processes) -> None:
     """With two workers and naps, both are busy to the end: no share is decided beforehand."""
-    report = run(Graph([Task(f"t{at}", lambda: time.sleep(0.05)) for at in range(9)]), pool)
+    report = run(Graph([Task(f"t{at}", lambda: time.sleep(0.15)) for at in range(9)]), pool)
     work_s = sum(record.duration_s for record in report.tasks.values())
     assert report.makespan_s < 0.75 * work_s
 
