@@ -8,7 +8,7 @@ The one owner of a worker's state during a run. State::
     leader      number of the last call if another one may follow it, else 0
     begun       the first of the calls, since `begun_s`, as far as the session knows
     reported_s  when the worker last reported, or was assigned a call while it had none
-    is_slow     the running call takes so long that nothing is assigned until the next report
+    is_slow     it has not reported for so long that nothing is assigned until it does
 """
 
 from __future__ import annotations

@@ -9,8 +9,9 @@ before it begins the next (`wire.py`). `pace.py` decides how many calls a worker
 kernel's queues show, whatever happens to a worker, that it was running the call that it took and
 did not report, and never began those that it did not take.
 
-A worker is idle (no calls), busy, or slow (see `_share`). A call leaves it by its report, by being
-taken back, or by the worker's end; however a worker ends, `_reap` deals with it.
+A worker is idle (no calls), busy, or slow (see `_share`): silent although it had calls. A slow one
+gets nothing until it reports. A call leaves a worker by its report, by being taken back, or by the
+worker's end; however a worker ends, `_reap` deals with it.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ from executors.backends.base import LONGEST_SLEEP_S, stopped, timed_out
 from executors.backends.workers.handle import WorkerHandle, how_it_ended
 from executors.backends.workers.orders import Kept, Orders
 from executors.backends.workers.pace import MOST_CALLS, PATIENCE_S, Pace
-from executors.backends.workers.packing import Packed, load
+from executors.backends.workers.packing import Packed
 from executors.backends.workers.pool import POLLS, Pool
 from executors.backends.workers.wire import ERROR, LEADS, SKIPPED, WAKES, error_of
-from executors.core.records import Attempt, Call, describe
+from executors.core.records import Attempt, Call
 from executors.core.session import Session
 from executors.errors import NotPicklable, TaskError, WorkerDied
 
 BLOCKS_FROM = 4  # calls per worker from which they are dealt in blocks
+UNRESPONSIVE_S = 5.0  # a worker that has begun nothing for so long is replaced
 KILLED = "its worker was killed"
 
 
@@ -38,6 +40,7 @@ class Dispatch:
     def __init__(self, pool: Pool, session: Session) -> None:
         self._pool = pool
         self._workers = pool.workers
+        self._limit_bytes = pool.options.memory_limit_bytes
         self._session = session
         self._pace = Pace()
         self._orders = Orders()
@@ -70,7 +73,7 @@ class Dispatch:
             is_woken, ended = pool.listen(wait_s, POLLS if self._pace.is_tiny else 0)
             if is_woken:
                 for worker in self._workers.values():
-                    if worker.assigned:
+                    if worker.assigned or worker.assigned.is_slow:
                         self._collect(worker)
             for worker in ended:
                 if worker.number in self._workers:  # else it was reaped a moment ago
@@ -191,9 +194,11 @@ class Dispatch:
         self._retries_post = False
         is_one_idle, taken, most = False, 0, 0
         fullest: WorkerHandle | None = None
-        for worker in self._workers.values():
+        for worker in list(self._workers.values()):
             queued = worker.assigned.queued
-            if queued < 0:
+            if queued < 0 and worker.assigned.is_slow:
+                wait_s = min(wait_s, self._await_response(worker, now_s))
+            elif queued < 0:
                 is_one_idle = is_one_idle or worker.is_ready
             elif queued and not worker.assigned.is_slow:
                 left_s = worker.assigned.reported_s + patience_s - now_s
@@ -213,6 +218,18 @@ class Dispatch:
             self._assign(now_s)
         return wait_s
 
+    def _await_response(self, worker: WorkerHandle, now_s: float) -> float:
+        """Replaces a slow worker without calls if it does not respond: something has stopped it.
+
+        Returns:
+            Seconds until it has to look again.
+        """
+        self._collect(worker)
+        left_s = worker.assigned.reported_s + UNRESPONSIVE_S - now_s
+        if left_s <= 0 and worker.assigned.is_slow:
+            self._reap(worker)
+        return max(0.0, left_s) if worker.assigned.is_slow else 0.0
+
     def _take_back_if_slow(self, worker: WorkerHandle, now_s: float) -> int:
         """Takes calls back from a silent worker, unless it has reported without a wake-up."""
         self._collect(worker)
@@ -220,7 +237,7 @@ class Dispatch:
             return 0
         taken = self._take_back(worker, now_s)
         self._collect(worker)  # it may have reported a call and begun another one in between
-        worker.assigned.is_slow = len(worker.assigned) > 0 and worker.assigned.reported_s < now_s
+        worker.assigned.is_slow = worker.assigned.reported_s < now_s
         return taken
 
     def _take_back(self, worker: WorkerHandle, now_s: float, most: int = MOST_CALLS) -> int:
@@ -273,7 +290,7 @@ class Dispatch:
             value: Packed | Kept | None = outcome
             error: BaseException | None = None
             if kind == ERROR:
-                value, error = None, self._error(call, worker, outcome)
+                value, error = None, error_of(outcome, call, repr(worker), self._limit_bytes)
             elif outcome.__class__ is not bytes or call.rank in kept:
                 value, error = self._orders.accept(call, outcome, call.rank in kept)
             if error is not None:
@@ -284,15 +301,6 @@ class Dispatch:
             count += 1
         if count:
             self._pace.learn(total_s, count)
-
-    def _error(self, call: Call, worker: WorkerHandle, outcome: Packed) -> BaseException:
-        try:
-            failure = load(outcome)
-        except OSError as error:  # too many open files
-            return NotPicklable(
-                f"task {call.task.name!r}: its exception could not be received: {describe(error)}"
-            )
-        return error_of(failure, call, repr(worker), self._pool.options.memory_limit_bytes)
 
     # -- the end of workers -----------------------------------------------------------------
 

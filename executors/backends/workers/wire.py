@@ -23,7 +23,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from executors.backends.workers.packing import Encoded, Packed, Segment
+from executors.backends.workers.packing import Encoded, Packed, Segment, load
 from executors.core.records import Call, describe
 from executors.errors import MemoryLimitExceeded, NotPicklable, RemoteError
 
@@ -40,7 +40,7 @@ LEADS = 2  # flag: keep its value, because the next call may follow it
 # Before the packed outcome of each report: its size, number of the call, kind, start and end of
 # the action. With IN_SEGMENT added to the kind, the outcome is the next segment in the socket.
 REPORT = struct.Struct("<IQBdd")
-READY, NOT_READY, VALUE, ERROR, SKIPPED, LOG = range(6)  # SKIPPED: nothing to follow
+READY, NOT_READY, VALUE, ERROR, SKIPPED, LOG = range(6)  # SKIPPED: nothing to follow, or no call
 OUTCOMES = frozenset((VALUE, ERROR, SKIPPED))  # the kinds that end a call
 IN_SEGMENT = 128  # added to the kind
 
@@ -89,9 +89,20 @@ class Failure(NamedTuple):
     traceback: str
 
 
-def error_of(failure: Failure, call: Call, worker: str, limit_bytes: int | None) -> BaseException:
-    """The error of a task whose call failed in a worker, with the worker's traceback as a note."""
-    name, what = call.task.name, failure.what
+def error_of(outcome: Packed, call: Call, worker: str, limit_bytes: int | None) -> BaseException:
+    """The error of a task whose call failed in a worker, with the worker's traceback as a note.
+
+    Args:
+        outcome: a `Failure`.
+    """
+    name = call.task.name
+    try:
+        failure: Failure = load(outcome)
+    except OSError as error:  # too many open files
+        return NotPicklable(
+            f"task {name!r}: its exception could not be received: {describe(error)}"
+        )
+    what = failure.what
     if what == RAISED:
         return _raised(failure, worker)
     if what == ACTION:

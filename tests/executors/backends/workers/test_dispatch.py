@@ -28,6 +28,7 @@ from executors import (
     run,
 )
 from executors.backends.processes import Processes
+from executors.backends.workers import dispatch
 from executors.backends.workers.handle import WorkerHandle
 
 GIVE_UP_S = 30.0
@@ -218,7 +219,7 @@ def test_what_was_queued_at_a_dead_worker_runs_elsewhere_uncounted(tmp_path: Pat
 
 
 def test_a_call_that_a_stopped_worker_never_began_is_not_counted() -> None:
-    """An idle worker is stopped; the deadline of the call that it gets ends it."""
+    """An idle worker is stopped; the other one makes its calls."""
     with Processes(2) as own:
         (victim, _) = own._pool.workers.values()
         os.kill(victim.process.pid, signal.SIGSTOP)
@@ -226,6 +227,36 @@ def test_a_call_that_a_stopped_worker_never_began_is_not_counted() -> None:
         report = run(Graph(tasks), own)
     assert report.succeeded
     assert all(len(record.attempts) == 1 for record in report.tasks.values())
+
+
+def test_an_only_worker_that_was_stopped_while_idle_is_replaced(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No call has begun, so no deadline ends the worker."""
+    monkeypatch.setattr(dispatch, "UNRESPONSIVE_S", 0.2)
+    with Processes(1) as own:
+        (victim,) = own._pool.workers.values()
+        os.kill(victim.process.pid, signal.SIGSTOP)
+        report = run(Graph([Task(f"t{at}", pid) for at in range(6)]), own, keep="all")
+        assert victim.has_ended
+    assert report.succeeded
+    assert all(len(record.attempts) == 1 for record in report.tasks.values())
+    assert victim.process.pid not in report.values.values()
+
+
+def test_a_worker_that_goes_on_after_it_was_stopped_gets_calls_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(dispatch, "UNRESPONSIVE_S", 3600.0)
+    with Processes(1) as own:
+        (victim,) = own._pool.workers.values()
+        os.kill(victim.process.pid, signal.SIGSTOP)
+        resume = threading.Timer(0.3, os.kill, (victim.process.pid, signal.SIGCONT))
+        resume.start()
+        report = run(Graph([Task(f"t{at}", pid) for at in range(6)]), own, keep="all")
+        resume.join()
+    assert report.succeeded
+    assert set(report.values.values()) == {victim.process.pid}
 
 
 def test_a_timeout_ends_its_call_and_not_the_next_one(pool: Processes) -> None:
