@@ -1,6 +1,7 @@
 """`Assigned`: the calls that a worker process has, as its parent knows them.
 
-The one owner of a worker's state during a run. State::
+The one owner of a worker's state during a run: others read it, and only these methods change what
+belongs together. State::
 
     calls       by number, in the order in which the worker makes them; the first one is running,
                 or will be as soon as the worker takes its ticket
@@ -23,11 +24,11 @@ class Assigned:
     """The calls that were assigned to one worker and have not ended."""
 
     __slots__ = (
-        "_calls",
         "_following",
         "_without_wakeup",
         "begun",
         "begun_s",
+        "calls",
         "is_slow",
         "last",
         "leader",
@@ -35,7 +36,7 @@ class Assigned:
     )
 
     def __init__(self) -> None:
-        self._calls: dict[int, Call] = {}
+        self.calls: dict[int, Call] = {}
         self._following: set[int] = set()
         self.leader = 0
         self._without_wakeup = 0  # calls since the last one after which the worker wakes its parent
@@ -44,18 +45,15 @@ class Assigned:
         self.begun_s = self.reported_s = monotonic()
         self.is_slow = False
 
-    def __len__(self) -> int:
-        return len(self._calls)
-
     @property
     def queued(self) -> int:
         """Number of calls that could be taken back; -1 if the worker has none at all."""
-        return len(self._calls) - len(self._following) - 1
+        return len(self.calls) - len(self._following) - 1
 
     @property
     def leading(self) -> Call | None:
         """The last call, if another one may follow it."""
-        return self._calls.get(self.leader)
+        return self.calls.get(self.leader)
 
     def reserve(self, wakeup_after: int) -> tuple[int, bool]:
         """The number of the next call, and whether the worker wakes its parent after it.
@@ -70,7 +68,7 @@ class Assigned:
         self._without_wakeup = 0
         return self.last, True
 
-    def add(self, number: int, call: Call, *, leads: bool, follows: bool, now_s: float) -> None:
+    def add(self, number: int, call: Call, leads: bool, follows: bool, now_s: float) -> None:
         """Adds a call behind all others.
 
         Args:
@@ -80,19 +78,20 @@ class Assigned:
         self.leader = number if leads else 0
         if follows:
             self._following.add(number)
-        if not self._calls:
+        if not self.calls:
             self.reported_s = now_s
-        self._calls[number] = call
+        self.calls[number] = call
 
     def drop(self, number: int) -> Call | None:
         """Removes a call, if it is there."""
-        self._following.discard(number)
-        return self._calls.pop(number, None)
+        if self._following:
+            self._following.discard(number)
+        return self.calls.pop(number, None)
 
     def drop_followers(self, call: Call) -> Iterator[Call]:
         """Removes the calls that follow a call that did not succeed, one after the other."""
         for number in sorted(self._following):
-            follower = self._calls[number]
+            follower = self.calls[number]
             if follower.needs == (call.rank,):
                 self.drop(number)
                 yield follower
@@ -100,7 +99,7 @@ class Assigned:
 
     def newly_begun(self, now_s: float) -> Call | None:
         """The call that the worker is running, if it was not known to have begun; else None."""
-        for number, call in self._calls.items():
+        for number, call in self.calls.items():
             if call is self.begun:
                 return None
             self.begun, self.begun_s = call, now_s
@@ -117,6 +116,6 @@ class Assigned:
     def clear(self) -> Call | None:
         """Forgets all calls of a worker that has ended; returns the one that it was at."""
         begun, self.begun = self.begun, None
-        self._calls.clear()
+        self.calls.clear()
         self._following.clear()
         return begun

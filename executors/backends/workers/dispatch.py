@@ -73,7 +73,7 @@ class Dispatch:
             is_woken, ended = pool.listen(wait_s, POLLS if self._pace.is_tiny else 0)
             if is_woken:
                 for worker in self._workers.values():
-                    if worker.assigned or worker.assigned.is_slow:
+                    if worker.assigned.calls or worker.assigned.is_slow:
                         self._collect(worker)
             for worker in ended:
                 if worker.number in self._workers:  # else it was reaped a moment ago
@@ -94,7 +94,7 @@ class Dispatch:
         open_workers = [
             worker
             for worker in self._workers.values()
-            if len(worker.assigned) <= depth // 2
+            if len(worker.assigned.calls) <= depth // 2
             and worker.is_ready
             and not worker.assigned.is_slow
         ]
@@ -114,10 +114,8 @@ class Dispatch:
             self._wakeup_after = self._pace.wakeup_after(level)
         for worker in open_workers:
             self._fill(worker, level, now_s)
-            while (
-                worker.assigned.leading is not None
-                and len(worker.assigned) < depth
-                and self._assign_one(worker, now_s, only_next=True)
+            while len(worker.assigned.calls) < depth and self._assign_one(
+                worker, now_s, only_next=True
             ):
                 pass
             if worker.batch.orders:
@@ -125,7 +123,7 @@ class Dispatch:
 
     def _fill(self, worker: WorkerHandle, level: int, now_s: float) -> None:
         """Assigns calls to a worker until it has `level` of them, or there are no more."""
-        while len(worker.assigned) < level and self._assign_one(worker, now_s):
+        while len(worker.assigned.calls) < level and self._assign_one(worker, now_s):
             pass
 
     def _assign_one(self, worker: WorkerHandle, now_s: float, only_next: bool = False) -> bool:
@@ -158,7 +156,7 @@ class Dispatch:
             session.started(call, now_s)
             session.finish(Attempt(call, worker.name, now_s, now_s, None, error), now_s)
             return True
-        assigned.add(number, call, leads=leads, follows=follows, now_s=now_s)
+        assigned.add(number, call, leads, follows, now_s)
         return not worker.batch.descriptors or self._post(worker)
 
     def _post(self, worker: WorkerHandle) -> bool:
@@ -263,7 +261,7 @@ class Dispatch:
         """Starts nothing more, and ends running calls if the session is stopping."""
         session = self._session
         for worker in list(self._workers.values()):
-            if worker.assigned and (session.stopping or len(worker.assigned) > 1):
+            if worker.assigned.calls and (session.stopping or len(worker.assigned.calls) > 1):
                 self._take_back(worker, now_s)
             while session.stopping and (call := worker.assigned.begun) is not None:
                 self._end(worker, call, stopped(call, session, KILLED))
@@ -296,7 +294,9 @@ class Dispatch:
             if error is not None:
                 self._put_back_followers(worker, call, now_s)
             session.finish(Attempt(call, worker.name, started_s, ended_s, value, error), now_s)
-            self._announce_begun(worker, ended_s)
+            begun = assigned.newly_begun(ended_s)
+            if begun is not None:
+                session.started(begun, ended_s)
             total_s += ended_s - started_s
             count += 1
         if count:
@@ -355,4 +355,4 @@ class Dispatch:
 
 
 def _size(worker: WorkerHandle) -> int:
-    return len(worker.assigned)
+    return len(worker.assigned.calls)

@@ -25,7 +25,7 @@ def calls() -> list[Call]:
 
 def add(assigned: Assigned, call: Call, *, leads: bool = False, follows: bool = False) -> int:
     number, _ = assigned.reserve(wakeup_after=1)
-    assigned.add(number, call, leads=leads, follows=follows, now_s=float(number))
+    assigned.add(number, call, leads, follows, float(number))
     return number
 
 
@@ -72,7 +72,7 @@ def test_followers_go_with_the_call_that_they_follow(calls: list[Call]) -> None:
     lost = assigned.drop(numbers[1])
     assert lost is calls[1]
     assert list(assigned.drop_followers(lost)) == calls[2:]
-    assert len(assigned) == 1
+    assert len(assigned.calls) == 1
     assert assigned.queued == 0
 
 
@@ -102,5 +102,5 @@ def test_a_worker_that_ended_has_no_calls(calls: list[Call]) -> None:
     add(assigned, calls[0])
     assigned.newly_begun(1.0)
     assert assigned.clear() is calls[0]
-    assert (len(assigned), assigned.begun, assigned.queued) == (0, None, -1)
+    assert (len(assigned.calls), assigned.begun, assigned.queued) == (0, None, -1)
     assert assigned.clear() is None
