@@ -114,23 +114,23 @@ class Dispatch:
             self._wakeup_after = self._pace.wakeup_after(level)
         for worker in open_workers:
             self._fill(worker, level, now_s)
-            while len(worker.assigned.calls) < depth and self._assign_one(
-                worker, now_s, only_next=True
-            ):
-                pass
+            self._fill(worker, depth, now_s, only_next=True)
             if worker.batch.orders:
                 self._post(worker)
 
-    def _fill(self, worker: WorkerHandle, level: int, now_s: float) -> None:
-        """Assigns calls to a worker until it has `level` of them, or there are no more."""
-        while len(worker.assigned.calls) < level and self._assign_one(worker, now_s):
-            pass
-
-    def _assign_one(self, worker: WorkerHandle, now_s: float, only_next: bool = False) -> bool:
-        """Assigns the task that follows the worker's last call, or else the most urgent one.
+    def _fill(
+        self, worker: WorkerHandle, level: int, now_s: float, only_next: bool = False
+    ) -> None:
+        """Assigns calls to a worker until it has `level` of them, or there are no more.
 
         Args:
-            only_next: only the one that follows.
+            only_next: only those that follow its last one.
+        """
+        while len(worker.assigned.calls) < level and self._assign_one(worker, now_s, only_next):
+            pass
+
+    def _assign_one(self, worker: WorkerHandle, now_s: float, only_next: bool) -> bool:
+        """Assigns the task that follows the worker's last call, or else the most urgent one.
 
         Returns:
             Whether there may be more.
