@@ -34,5 +34,3 @@ def install_(max_workers: int | None, stack: str, activate: bool) -> None:
 
     for line in install(stack, max_workers, activate=activate):
         click.echo(line)
-    if not activate:
-        click.echo(f"To use it: zenml stack set {stack}")

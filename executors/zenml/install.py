@@ -24,7 +24,7 @@ def install(name: str, max_workers: int | None = None, *, activate: bool = False
         activate: whether to make the stack the active one.
 
     Returns:
-        One line each for flavor, orchestrator and stack.
+        One line each for flavor, orchestrator and stack, and one on how to use it.
 
     Raises:
         InstallError: another component has that name, or ZenML failed.
@@ -35,7 +35,10 @@ def install(name: str, max_workers: int | None = None, *, activate: bool = False
         done = [_flavor(client), _orchestrator(client, name, max_workers), _stack(client, name)]
         if activate:
             client.activate_stack(name)
-            done.append(f"stack {name!r} is active now")
+        if client.active_stack_model.name == name:
+            done.append(f"stack {name!r} is active")
+        else:
+            done.append(f"To use it: zenml stack set {name}")
         return done
     except ExecutorError:
         raise
