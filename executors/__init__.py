@@ -7,6 +7,8 @@ report = run(graph, load_backend("threads", workers=4))
 report.values["fit"]
 """
 
+import sys
+
 from executors.backends import backend_names, load_backend
 from executors.backends.base import Backend
 from executors.core.graph import Graph, Task
@@ -33,8 +35,11 @@ from executors.errors import (
     TaskTimeout,
     WorkerDied,
 )
+from executors.moved import MovedFinder
 from executors.observers import Observer
 from executors.runner import run
+
+sys.meta_path.append(MovedFinder)
 
 __all__ = [
     "CONTINUE_ON_FAILURE",

@@ -22,13 +22,13 @@ MOST_MODULES = 10  # of a folder
 
 # From the bottom to the top; a module belongs to the longest name that it starts with.
 LAYERS: list[set[str]] = [
-    {"executors.errors"},
+    {"executors.errors", "executors.moved"},
     {"executors.core", "executors.contention", "executors.cpus", "executors.gate"},
     {"executors.interpreter"},
     {"executors.backends.base", "executors.observers"},
     {"executors.backends.workers"},
     {"executors.backends"},
-    {"executors.runner", "executors.logs", "executors.sharing"},
+    {"executors.runner", "executors.logs"},
     {"executors"},
     {"executors.zenml.errors", "executors.zenml.config"},
     {"executors.zenml.store"},
@@ -47,7 +47,7 @@ LAYERS: list[set[str]] = [
     {"reports"},
     {"bench.commands"},
     {"bench.cli"},
-    {"bench.__main__", "bench.shapes"},
+    {"bench.__main__"},
 ]
 LEVEL = {name: level for level, names in enumerate(LAYERS) for name in names}
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import pickle
-import sys
 import traceback
-from importlib import import_module
 
 import pytest
 
@@ -53,19 +51,6 @@ def test_timeouts_and_stops_name_the_task_and_what_became_of_it() -> None:
     )
     assert str(stopped(call, session, "it is over")) == (
         "task 'slow' was running when the run was stopped (cancelled); it is over"
-    )
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("executors.sharing", "executors.contention"), ("bench.shapes", "bench.workloads.shapes")],
-)
-def test_documented_modules_that_moved_still_import(old: str, new: str) -> None:
-    sys.modules.pop(old, None)
-    with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
-        module = import_module(old)
-    assert all(
-        getattr(module, name) is getattr(import_module(new), name) for name in module.__all__
     )
 
 
