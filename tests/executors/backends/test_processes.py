@@ -366,7 +366,7 @@ def test_the_traceback_of_the_worker_reaches_the_user(pool: Processes) -> None:
     (note,) = error.__notes__
     assert "in inner" in note
     assert "process-" in note
-    assert "_carry_out" not in note
+    assert "_attempt" not in note  # a frame of the worker
 
 
 def test_an_exception_that_cannot_be_printed_does_no_harm(pool: Processes) -> None:
