@@ -24,6 +24,7 @@ MOST_MODULES = 10  # of a folder
 LAYERS: list[set[str]] = [
     {"executors.errors", "executors.moved"},
     {"executors.core", "executors.contention", "executors.cpus", "executors.gate"},
+    {"executors.raised"},
     {"executors.interpreter"},
     {"executors.backends.base", "executors.observers"},
     {"executors.backends.workers"},

@@ -24,7 +24,7 @@ from typing import Any, NoReturn
 
 from executors.backends.base import without_frames
 from executors.backends.workers.link import ParentLink, die_with_parent, yield_to_parent
-from executors.backends.workers.packing import Packed, Segment, dumps, load, pack
+from executors.backends.workers.packing import Packed, Segment, load, pack
 from executors.backends.workers.wire import (
     ACTION,
     ERROR,
@@ -44,6 +44,7 @@ from executors.backends.workers.wire import (
     receive,
 )
 from executors.core.records import describe
+from executors.raised import dumps_raised, qualified
 
 MAX_GLOBALS = 256
 _globals: dict[Packed, Any] = {}  # actions that are functions of a module, by their pickles
@@ -229,7 +230,7 @@ def _attempt(
             _limit_memory(None)  # describing the error needs memory, too
             if isinstance(error, MemoryError):
                 stage = MEMORY
-        type_name = type(value).__name__ if stage == VALUE_OF else _qualified(type(error))
+        type_name = type(value).__name__ if stage == VALUE_OF else qualified(type(error))
         function = value = None
         objects.clear()  # there may be no memory left
         failure = _failure(stage, type_name, without_frames(error, 1))
@@ -260,20 +261,10 @@ def _failure(what: str | int, type_name: str, error: BaseException) -> Failure:
     pickled: bytes | None = None
     if what == RAISED:
         try:
-            pickled = dumps(error)
-            returned = loads(pickled)
-            if type(returned) is not type(error):
-                raise TypeError(f"it unpickles as {type(returned).__name__}")
+            pickled = dumps_raised(error)
         except BaseException as reason:
-            pickled = None
             text += f" (the exception itself cannot be sent: {describe(reason)})"
     return Failure(what, pickled, type_name, text, printed)
-
-
-def _qualified(kind: type) -> str:
-    if kind.__module__ == "builtins":
-        return kind.__qualname__
-    return f"{kind.__module__}.{kind.__qualname__}"
 
 
 if __name__ == "__main__":

@@ -341,18 +341,19 @@ def test_an_argument_that_does_not_unpickle_fails_the_reader(pool: Processes) ->
     assert "argument, the value of 'make', cannot be unpickled" in str(report.tasks["read"].error)
 
 
-class TwoArguments(Exception):
+class Locked(Exception):
     def __init__(self, first: int, second: int) -> None:
         super().__init__(f"{first} and {second}")
+        self.lock = threading.Lock()
 
 
 def test_an_exception_that_does_not_unpickle_reaches_the_user_as_text(pool: Processes) -> None:
     def fail() -> None:
-        raise TwoArguments(1, 2)
+        raise Locked(1, 2)
 
     error = outcome(pool, fail)
     assert isinstance(error, RemoteError)
-    assert error.type_name.endswith("TwoArguments")
+    assert error.type_name.endswith("Locked")
     assert "1 and 2" in str(error)
     assert "cannot be sent" in str(error)
 

@@ -1,0 +1,188 @@
+"""Exceptions as they were raised, in another process.
+
+Pickle makes an exception again by calling its class with `args`. An `__init__` that builds its own
+message or has keyword arguments then changes the text, or fails; cause, context and the fields of
+slots are lost. Here an exception is made without `__init__`, and everything that it holds is set.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+from collections.abc import Callable, Iterator
+from types import GetSetDescriptorType, MemberDescriptorType
+from typing import Any
+
+from executors.core.records import describe
+from executors.errors import RemoteError
+
+# Set in other ways, or not at all.
+_APART = {"args", "__class__", "__dict__", "__traceback__"}
+_APART |= {"__cause__", "__context__", "__suppress_context__"}
+_MISSING = object()
+
+
+def dumps_raised(error: BaseException) -> bytes:
+    """Pickles an exception with its notes, cause and context.
+
+    What cannot be pickled, or comes back changed, is replaced by a `RemoteError` with its text:
+    the exception itself, or only one in its chain. The exception may be changed.
+
+    Raises:
+        Exception: even the text cannot be pickled.
+    """
+    try:
+        return _checked(error)
+    except Exception:
+        return _dumps(_portable(error, {}))
+
+
+def qualified(kind: type) -> str:
+    """The name of a class with its module, as in a traceback."""
+    if kind.__module__ in ("builtins", "__main__"):
+        return kind.__qualname__
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _portable(error: BaseException, done: dict[int, BaseException]) -> BaseException:
+    """The exception, or a `RemoteError` in its place, with a chain that can be pickled."""
+    if id(error) in done:
+        return done[id(error)]
+    cause, context, suppress = error.__cause__, error.__context__, error.__suppress_context__
+    error.__cause__ = error.__context__ = None
+    substitute = error
+    try:
+        _checked(error)
+    except Exception as reason:
+        text = f"{describe(error)} (the exception itself cannot be sent: {describe(reason)})"
+        substitute = RemoteError(qualified(type(error)), text)
+        for note in getattr(error, "__notes__", ()):
+            substitute.add_note(str(note))
+    done[id(error)] = substitute
+    substitute.__cause__ = None if cause is None else _portable(cause, done)
+    substitute.__context__ = None if context is None else _portable(context, done)
+    substitute.__suppress_context__ = suppress
+    return substitute
+
+
+def _checked(error: BaseException) -> bytes:
+    """The pickle, if it gives the same exception.
+
+    Raises:
+        Exception: it cannot be pickled or unpickled, or it comes back changed.
+    """
+    pickled = _dumps(error)
+    for before, after in zip(_chain(error), _chain(pickle.loads(pickled)), strict=True):
+        if type(after) is not type(before):
+            raise TypeError(f"it unpickles as {type(after).__name__}")
+        if _seen(after) != _seen(before):
+            raise ValueError(f"it unpickles as {describe(after)}")
+    return pickled
+
+
+def _seen(error: BaseException) -> tuple[Any, ...]:
+    return describe(error), len(error.args), getattr(error, "__notes__", None)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The exception, those of its group, its cause and its context, and theirs; each once."""
+    seen: set[int] = set()
+    left: list[BaseException | None] = [error]
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield one
+        left += [one.__cause__, one.__context__]
+        if isinstance(one, BaseExceptionGroup):
+            left += one.exceptions
+
+
+def _dumps(error: BaseException) -> bytes:
+    """By reference if that works, else by value (classes of `__main__`)."""
+    file = io.BytesIO()
+    try:
+        _Pickler(file, protocol=5).dump(error)
+    except Exception:
+        return _dumps_by_value(error)
+    return file.getvalue()
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, thing: Any) -> Any:
+        return _reduced(thing) if isinstance(thing, BaseException) else NotImplemented
+
+
+def _dumps_by_value(error: BaseException) -> bytes:
+    import cloudpickle  # 20 ms; most workers never need it
+
+    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+        def reducer_override(self, thing: Any) -> Any:
+            if isinstance(thing, BaseException):
+                return _reduced(thing)
+            return super().reducer_override(thing)
+
+    file = io.BytesIO()
+    Pickler(file, protocol=5).dump(error)
+    return file.getvalue()
+
+
+def _reduced(error: BaseException) -> tuple[Any, ...]:
+    fields = dict(_fields(error))
+    chain = error.__cause__, error.__context__, error.__suppress_context__
+    state = vars(error).copy(), fields, chain
+    make: Callable[..., BaseException] = _made
+    arguments: tuple[Any, ...] = type(error), error.args
+    if _has_own_reduce(type(error)):
+        make, arguments = _made_by, tuple(error.__reduce_ex__(5)[:2])
+    return make, arguments, state, None, None, _restore
+
+
+def _has_own_reduce(kind: type) -> bool:
+    """Whether a class outside of Python's own says how its exceptions are pickled."""
+    for base in kind.__mro__:
+        if base.__module__ == "builtins":
+            return False
+        if "__reduce__" in vars(base) or "__reduce_ex__" in vars(base):
+            return True
+    return False
+
+
+def _fields(error: BaseException) -> Iterator[tuple[str, Any]]:
+    """What is in slots, and in the fields of Python's own exceptions, such as `errno`."""
+    for base in type(error).__mro__:
+        for name, descriptor in vars(base).items():
+            is_field = isinstance(descriptor, (MemberDescriptorType, GetSetDescriptorType))
+            if is_field and name not in _APART:
+                value = getattr(error, name, _MISSING)
+                if value is not _MISSING:
+                    yield name, value
+
+
+def _made(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseException:
+    """An exception without its `__init__`."""
+    try:
+        error = kind.__new__(kind, *arguments)
+    except TypeError:  # a `__new__` with other arguments
+        error = BaseException.__new__(kind)
+    error.args = arguments
+    return error
+
+
+def _made_by(make: Callable[..., BaseException], arguments: tuple[Any, ...]) -> BaseException:
+    """An exception as its class wants it to be made."""
+    return make(*arguments)
+
+
+def _restore(error: BaseException, state: tuple[dict[str, Any], dict[str, Any], Any]) -> None:
+    values, fields, (cause, context, suppress) = state
+    vars(error).update(values)
+    for name, value in fields.items():
+        if getattr(error, name, _MISSING) is not value:
+            try:
+                setattr(error, name, value)
+            except (AttributeError, TypeError):
+                pass  # read only, and set by `__new__`
+    error.__cause__, error.__context__ = cause, context
+    error.__suppress_context__ = suppress
