@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, ClassVar, Self
 
+from executors.core.deferred import DEFERRED, refusal
 from executors.core.records import Attempt, Call
 from executors.core.session import Session
 from executors.cpus import usable_cpus
@@ -143,8 +144,10 @@ def perform(action: Callable[..., Any], arguments: Sequence[Any]) -> Performed:
     started_s = monotonic()
     try:
         value = act(action, arguments)
+        if value.__class__ in DEFERRED:
+            raise refusal(value)
     except BaseException as raised:
-        error = without_frames(raised, 2)
+        value, error = None, without_frames(raised, 2)
     return started_s, monotonic(), value, error
 
 

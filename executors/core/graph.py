@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from executors.core.deferred import is_deferred
 from executors.errors import GraphError
 
 CYCLE_NAMES_SHOWN = 10  # at each end
@@ -31,6 +32,12 @@ def _is_seconds(value: object) -> bool:
 _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("name", "a non-empty string", lambda value: isinstance(value, str) and value != ""),
     ("action", "callable", callable),
+    (
+        "action",
+        "a function that runs when it is called (of `async def`, give lambda: asyncio.run(f()); of"
+        " a generator, lambda: list(f()))",
+        lambda action: not is_deferred(action),
+    ),
     ("retries", "a whole number >= 0", lambda value: _is_count(value, 0)),
     ("retry_delay_s", "seconds >= 0", _is_seconds),
     ("retry_backoff", "a number >= 0", _is_seconds),

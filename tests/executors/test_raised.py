@@ -318,6 +318,7 @@ def test_what_cannot_be_pickled_becomes_text_with_its_notes_and_its_chain() -> N
     assert "it is locked (the exception itself cannot be sent" in str(arrived)
     assert arrived.__notes__ == ["look here"]
     assert str(arrived.__cause__) == "quota of cause exceeded (limit 10)"
+    assert arrived.__cause__ is not None
     assert arrived.__cause__.__context__ is arrived
 
 

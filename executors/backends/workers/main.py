@@ -43,6 +43,7 @@ from executors.backends.workers.wire import (
     Setup,
     receive,
 )
+from executors.core.deferred import DEFERRED, refusal
 from executors.core.records import describe
 from executors.raised import dumps_raised, qualified
 
@@ -216,6 +217,8 @@ def _attempt(
         started_s = monotonic()
         try:
             value = function(*objects)
+            if value.__class__ in DEFERRED:
+                raise refusal(value)
         finally:
             ended_s = monotonic()
         if _Fork.is_child:
