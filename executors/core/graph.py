@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import math
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from statistics import median
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 from executors.core.deferred import is_deferred
 from executors.errors import GraphError
 
+NEEDS = "a tuple of task names, or a mapping from names of arguments to task names"
 CYCLE_NAMES_SHOWN = 10  # at each end
 LONGEST_DELAY_S = 1e8  # three years
 
@@ -48,6 +49,27 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
 )
 
 
+class ByKeyword:
+    """An action that takes its arguments by name.
+
+    Attributes:
+        action: the user's.
+        names: of its arguments, in the order of the task's needs.
+    """
+
+    __slots__ = ("action", "names")
+
+    def __init__(self, action: Callable[..., Any], names: tuple[str, ...]) -> None:
+        self.action = action
+        self.names = names
+
+    def __call__(self, *values: Any) -> Any:
+        return self.action(**dict(zip(self.names, values, strict=True)))
+
+    def __repr__(self) -> str:
+        return f"ByKeyword({self.action!r}, {self.names!r})"
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One piece of work.
@@ -55,7 +77,8 @@ class Task:
     Attributes:
         name: unique in its graph.
         action: called with the values of `needs`, in that order; what it returns is its value.
-        needs: names of the tasks whose values are the arguments.
+        needs: names of the tasks whose values are the arguments, in order; or a mapping from names
+            of arguments to names of tasks. Sets are refused: they have no order.
         retries: how many more attempts follow a failed one.
         retry_delay_s: seconds before the first retry.
         retry_backoff: factor by which the delay grows with each further retry.
@@ -85,16 +108,26 @@ class Task:
         return object.__new__(cls)
 
     def __post_init__(self) -> None:
-        if type(self.needs) is not tuple:
-            if isinstance(self.needs, str) or not isinstance(self.needs, Iterable):
-                raise self._refused("needs", "a tuple of task names")
-            object.__setattr__(self, "needs", tuple(self.needs))
-        for need in self.needs:
-            if not isinstance(need, str):
-                raise self._refused("needs", "a tuple of task names")
         for field, wanted, is_right in _RULES:
             if not is_right(getattr(self, field)):
                 raise self._refused(field, wanted)
+        if type(self.needs) is not tuple:
+            self._order_needs()
+        for need in self.needs:
+            if not isinstance(need, str):
+                raise self._refused("needs", NEEDS)
+
+    def _order_needs(self) -> None:
+        """Makes a tuple of `needs`; the keys of a mapping are the names of the arguments."""
+        needs: object = self.needs
+        if isinstance(needs, Mapping):
+            if not all(isinstance(name, str) for name in needs):
+                raise self._refused("needs", NEEDS)
+            object.__setattr__(self, "action", ByKeyword(self.action, tuple(needs)))
+            needs = needs.values()
+        elif isinstance(needs, (str, Set)) or not isinstance(needs, Iterable):
+            raise self._refused("needs", NEEDS)
+        object.__setattr__(self, "needs", tuple(needs))
 
     def _refused(self, field: str, wanted: str) -> GraphError:
         value = getattr(self, field)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from executors import Graph, GraphError, Task
+from executors import Graph, GraphError, Task, load_backend, run
 
 
 def task(name: str, *needs: str, **options: Any) -> Task:
@@ -51,6 +51,43 @@ def test_the_fields_of_a_task_can_be_looked_up() -> None:
 
 def test_needs_may_be_any_iterable_of_names() -> None:
     assert Task("t", print, needs=["a", "b"]).needs == ("a", "b")  # type: ignore[arg-type]
+
+
+NO_ORDER = [{"a", "b"}, frozenset("ab"), {"a": 1}.keys() & {"a"}, {"x": 1}, {1: "a"}, [1], 3, "ab"]
+
+
+@pytest.mark.parametrize("needs", NO_ORDER, ids=str)
+def test_needs_without_an_order_are_refused(needs: Any) -> None:
+    with pytest.raises(GraphError, match="task 't': needs must be a tuple of task names, or a map"):
+        Task("t", print, needs=needs)
+
+
+def divided(above: float, below: float = 1.0) -> float:
+    return above / below
+
+
+MAPPINGS: list[tuple[dict[str, str], float]] = [
+    ({"below": "two", "above": "six"}, 3.0),
+    ({"above": "two", "below": "six"}, 1 / 3),
+    ({"above": "six", "below": "six"}, 1.0),
+    ({"above": "six"}, 6.0),
+]
+
+
+@pytest.mark.parametrize("backend", ["sequential", "threads", "processes"])
+def test_a_mapping_gives_keyword_arguments(backend: str) -> None:
+    tasks = [Task("two", lambda: 2), Task("six", lambda: 6)]
+    for at, (needs, _) in enumerate(MAPPINGS):
+        tasks.append(Task(str(at), divided, needs))  # type: ignore[arg-type]
+    report = run(Graph(tasks), load_backend(backend, 2))
+    assert report.values == {str(at): value for at, (_, value) in enumerate(MAPPINGS)}
+
+
+def test_a_keyword_that_the_action_does_not_have_fails_the_task() -> None:
+    graph = Graph([Task("two", lambda: 2), Task("t", divided, {"over": "two"})])  # type: ignore[arg-type]
+    error = run(graph, load_backend("sequential")).tasks["t"].error
+    assert isinstance(error, TypeError)
+    assert "'over'" in str(error)
 
 
 def test_a_cycle_is_spelled_out() -> None:
