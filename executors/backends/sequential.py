@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import copy_context
 from time import monotonic
 from typing import ClassVar
 
@@ -36,7 +37,7 @@ class Sequential(Backend):
                 now_s = monotonic()
                 continue
             session.started(call, now_s)
-            outcome = attempt(call, "main")
+            outcome = copy_context().run(attempt, call, "main")
             timeout_s = call.task.timeout_s
             if timeout_s is not None and outcome.error is None and outcome.duration_s > timeout_s:
                 outcome.value = None

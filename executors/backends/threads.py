@@ -20,6 +20,7 @@ import logging
 import sys
 import threading
 from collections import deque
+from contextvars import Context, copy_context
 from itertools import count
 from time import monotonic
 from typing import ClassVar
@@ -75,6 +76,7 @@ class Threads(Backend):
         self.grace_s = grace_s
         self._lock = threading.Lock()  # guards the session
         self._session: Session | None = None
+        self._context = Context()  # during a run, a copy of its caller's
         self._inbox: deque[Attempt] = deque()  # outcomes on their way into the session
         self._sleepers: deque[_Worker] = deque()
         self._numbers = count()
@@ -107,6 +109,7 @@ class Threads(Backend):
 
     def drive(self, session: Session) -> None:
         self._inbox.clear()
+        self._context = copy_context()
         self._session = session
         stop_by_s: float | None = None
         try:
@@ -134,6 +137,7 @@ class Threads(Backend):
                 self._caller.wait(min(sleep_s, LONGEST_SLEEP_S))
         finally:
             self._session = self._crash = None
+            self._context = Context()  # keeps nothing of the caller alive
             for worker in list(self._pool):  # busy only if an exception broke the loop
                 if worker.claim:
                     self._abandon(worker)
@@ -165,7 +169,7 @@ class Threads(Backend):
             while not self._is_closing:
                 call = self._next(worker) or self._sleep(worker)
                 while call is not None:
-                    outcome = attempt(call, worker.name)
+                    outcome = self._context.copy().run(attempt, call, worker.name)
                     call = None
                     try:
                         worker.claim.pop()
