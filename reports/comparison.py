@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
@@ -21,8 +20,9 @@ from bench.analysis.comparison import (
     Comparison,
 )
 from bench.machine.noise import Verdict
+from reports.drawing import drawing
 from reports.markdown import interval, table
-from reports.plots import MUTED, SETTINGS, save
+from reports.plots import MUTED, save
 
 COLOURS = {
     SLOWER: "#D55E00",
@@ -97,7 +97,7 @@ def _alternative(comparison: Comparison) -> str:
 
 def _draw(comparison: Comparison, path: Path) -> None:
     """A row per case, with its interval; the band is the threshold."""
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         height = 1.6 + ROW_INCHES * len(comparison.changes)
         figure = Figure(figsize=(7.5, height), layout="constrained")
         axes: Axes = figure.subplots()

@@ -5,19 +5,19 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from bench.granularity.crossings import LENGTHS_S, LEVELS, Metg
 from bench.workloads.duration import shown
-from reports.plots import MUTED, SETTINGS, save, style_of
+from reports.drawing import drawing
+from reports.plots import MUTED, save, style_of
 
 
 def draw_efficiency(outcome: Metg, path: Path) -> None:
     """Efficiency against task length as SVG and PNG, with METG marked; bands contain all blocks."""
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure = Figure(figsize=(6.5, 4.0), layout="constrained")
         axes: Axes = figure.subplots()
         for level in LEVELS:

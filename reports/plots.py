@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -22,6 +21,7 @@ from bench.analysis.estimates import Floats
 from bench.analysis.summary import Group, Row
 from bench.results.case import BASELINE
 from bench.results.store import Measurement, Results
+from reports.drawing import drawing
 
 # Okabe and Ito's palette, which colour-blind readers can distinguish; dashes and markers help, too.
 STYLES = {
@@ -43,16 +43,6 @@ SHORTEST_FOR_CPU_S = 0.02  # the system accounts CPU time in steps of a few mill
 PANEL_INCHES = (3.4, 3.0)
 MIN_WIDTH = 5.0
 LEGEND_INCHES = 1.55  # width of an entry
-SETTINGS: dict[Any, Any] = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "executor-bench",
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlesize": 10,
-    "savefig.facecolor": "white",
-}
 
 
 def draw_speedup(groups: Sequence[Group], cpus: int, folder: Path, name: str) -> None:
@@ -61,7 +51,7 @@ def draw_speedup(groups: Sequence[Group], cpus: int, folder: Path, name: str) ->
     Each panel has the median and its 95 % band, every sample as a dot, the ideal line, the bound
     of the graph itself, the CPU count, and a star at the pick.
     """
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure, panels = panels_of(len(groups))
         for axes, group in zip(panels, groups, strict=True):
             _speedup_panel(axes, group, cpus)
@@ -141,7 +131,7 @@ def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, nam
     For each backend it shows the case with as many workers as CPUs, or the nearest number.
     """
     cpus = int(results.header["cpus"])
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure, panels = panels_of(len(groups))
         for axes, group in zip(panels, groups, strict=True):
             axes.axhline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")

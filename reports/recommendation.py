@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from bench.recommend.recommendation import Candidate, Recommendation
 from bench.workloads.duration import shown
-from reports.plots import MUTED, SETTINGS, panels_of, save, style_of, unless_crowded
+from reports.drawing import drawing
+from reports.plots import MUTED, panels_of, save, style_of, unless_crowded
 
 MOST_PANELS = 12
 LEAST_TICKS = 3
@@ -23,7 +23,7 @@ def draw_recommendations(advice: Sequence[Recommendation], cpus: int, path: Path
     Lines and bands are predictions with their ranges; filled markers are measurements with the
     range of their runs. The star is the pick, the grey line the critical path.
     """
-    with mpl.rc_context(SETTINGS):
+    with drawing():
         figure, panels = panels_of(min(len(advice), MOST_PANELS))
         for axes, recommendation in zip(panels, advice, strict=False):
             _panel(axes, recommendation, cpus)

@@ -1,0 +1,39 @@
+"""How the figures look, whatever the user has set for matplotlib: files, styles, MPLBACKEND.
+
+Figures depend on the results alone, and no setting of a notebook or a font stops them from being
+drawn after hours of measuring.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+_BACKEND = os.environ.pop("MPLBACKEND", None)  # matplotlib cannot be imported with an unknown one
+try:
+    import matplotlib as mpl
+finally:
+    if _BACKEND is not None:
+        os.environ["MPLBACKEND"] = _BACKEND
+
+SETTINGS: dict[Any, Any] = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "executor-bench",
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlesize": 10,
+    "savefig.facecolor": "white",
+}
+
+
+@contextmanager
+def drawing() -> Iterator[None]:
+    """The settings of all figures, while the context lasts."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(SETTINGS)
+        yield
