@@ -167,18 +167,18 @@ def _speedup_text(groups: Sequence[Group]) -> str:
 
 
 def _busy_text(groups: Sequence[Group], cpus: int) -> str:
-    rows = "; ".join(
-        f"{group.kernel}: "
-        + ", ".join(
+    means = {
+        group.kernel: ", ".join(
             f"{row.cores_busy:.2f} on {_name(row)}"
             for row in group.rows
             if (row.case.workers == cpus or row.case.is_baseline)
             and row.median_s >= SHORTEST_FOR_CPU_S
         )
         for group in groups
-    )
+    }
+    rows = "; ".join(f"{kernel}: {busy}" for kernel, busy in means.items() if busy)
     lead = f"Cores busy over the time of a run of {groups[0].shape}"
-    return f"{lead}, without runs that are too short. On average, {rows}."
+    return f"{lead}, without runs that are too short." + (f" On average, {rows}." if rows else "")
 
 
 def _method(results: Results, cpus: int) -> str:

@@ -84,7 +84,7 @@ def _table(start: Path) -> tuple[Path, dict[str, Any]]:
     for folder in (start, *start.parents):
         path = folder / FILE_NAME
         try:
-            text = path.read_text(encoding="utf-8")
+            text = path.read_text(encoding="utf-8-sig")
         except OSError:
             continue
         except UnicodeDecodeError:

@@ -28,7 +28,7 @@ def limit_blas_threads(threads: int) -> None:
 def blas_threads_of(results: Path) -> int | None:
     """The limit with which a run was started, or None if its file does not say."""
     try:
-        with results.open(encoding="utf-8") as file:
+        with results.open(encoding="utf-8-sig") as file:
             threads = json.loads(file.readline())["config"]["options"]["blas_threads"]
     except (OSError, ValueError, LookupError, TypeError, RecursionError):
         return None

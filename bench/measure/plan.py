@@ -146,7 +146,7 @@ def plan(options: RunOptions, cpus: int) -> Plan:
         Case(shape.text, kernel.text, backend, workers)
         for shape in shapes
         for kernel in kernels
-        if kernel.is_mean == (shape.lengths_s is not None)
+        if kernel.fits(shape.lengths_s)
         for backend in names
         for workers in (
             [1] if backend == BASELINE else counts or measured_counts(cpus, kernel.kind.waits)
@@ -206,8 +206,13 @@ def _kernels(options: RunOptions, shapes: Sequence[SizedShape]) -> tuple[SizedKe
     if lengths_s:
         mean_s = fmean(lengths_s)
         kinds = {kernel.kind.name: kernel.kind for kernel in wanted}
-        kernels += [SizedKernel(kind, mean_s, is_mean=True) for kind in kinds.values()]
-    return tuple(kernels)
+        kernels += [
+            sized_kernel(kind.name)
+            if kind.name == "noop"
+            else SizedKernel(kind, mean_s, is_mean=True)
+            for kind in kinds.values()
+        ]
+    return tuple(dict.fromkeys(kernels))
 
 
 def _items(option: str, text: str) -> list[str]:

@@ -123,7 +123,7 @@ def prepare(plan: Plan, before: Results | None = None) -> PreparedPlan:
         (shape.text, kernel.text): graph_of(shape, kernel, actions[kernel.text])
         for shape in plan.shapes
         for kernel in plan.kernels
-        if kernel.is_mean == (shape.lengths_s is not None)
+        if kernel.fits(shape.lengths_s)
     }
     return PreparedPlan(plan, graphs, actions)
 

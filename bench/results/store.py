@@ -29,6 +29,7 @@ from bench.results.case import Case
 from bench.results.schema import LARGEST, check_fields, check_header, check_keys
 
 SCHEMA = 3
+BYTE_ORDER_MARK = "\ufeff"  # some editors put it in front
 READABLE = (2, SCHEMA)
 FILE_NAME = "results.jsonl"
 
@@ -263,7 +264,7 @@ def read_results(path: Path) -> Results:
             f"{path} has no complete header line, so nothing was measured;"
             " remove it and start again"
         )
-    header = _header(path, _parsed(path, 1, lines[0]))
+    header = _header(path, _parsed(path, 1, lines[0].removeprefix(BYTE_ORDER_MARK)))
     samples: dict[str, list[Any]] = {kind: [] for kind in (*_CLASSES, "end")}
     measured = set()
     for number, line in enumerate(lines[1:], 2):

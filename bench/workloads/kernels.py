@@ -61,7 +61,7 @@ class SizedKernel:
     """A kind of kernel and the wanted length of a task; its text is the spec on the command line.
 
     For workflows, which give each task's length, it is the mean length, and the text only the
-    kernel's name.
+    kernel's name. The kernel `noop` has no length, and is the same for both.
     """
 
     kind: Kernel
@@ -73,6 +73,10 @@ class SizedKernel:
         if self.is_mean or not self.length_s:
             return self.kind.name
         return f"{self.kind.name}:{typed(self.length_s)}"
+
+    def fits(self, lengths_s: object | None) -> bool:
+        """Whether it is for shapes whose tasks have these lengths; None if they have none."""
+        return not self.length_s or self.is_mean == (lengths_s is not None)
 
 
 def sized(spec: str) -> SizedKernel:

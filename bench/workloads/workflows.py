@@ -100,7 +100,7 @@ def read_workflow(path: Path) -> Workflow:
         BenchError: it cannot be read, or is not in WfFormat 1.4 or 1.5 (says where).
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError:
         raise BenchError(f"no such file or folder: {path}") from None
     except OSError as error:

@@ -92,6 +92,11 @@ def test_the_table_of_a_wrong_value_is_named(folder: Path) -> None:
     assert "(from [tool.bench.metg] of pyproject.toml)" in result.output
 
 
+def test_a_byte_order_mark_does_no_harm(folder: Path) -> None:
+    (folder / "pyproject.toml").write_bytes(b'\xef\xbb\xbf[tool.bench]\nkernel = "noop"\n')
+    assert "fan-in, noop" in planned()
+
+
 def test_a_file_in_another_encoding_is_refused(folder: Path) -> None:
     (folder / "pyproject.toml").write_bytes(b"# \xff\n[tool.bench]\nblocks = 3\n")
     assert "pyproject.toml is not TOML: it is not encoded in UTF-8" in planned()

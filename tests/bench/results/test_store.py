@@ -141,6 +141,15 @@ def test_text_that_cannot_be_printed_is_refused(tmp_path: Path) -> None:
         read_results(path)
 
 
+def test_a_byte_order_mark_does_no_harm_and_stays(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL, end=None)
+    plain = read_results(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    marked = read_results(path)
+    assert marked.measurements == plain.measurements
+    assert marked.sound_bytes == plain.sound_bytes + 3
+
+
 def test_a_missing_or_unreadable_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BenchError, match="create one with: bench run"):
         read_results(tmp_path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,42 @@ def test_a_workflow_is_measured_on_every_backend(tmp_path: Path) -> None:
     assert all(run.span_s >= 0.009 for run in results.measurements)
     assert "diamond, sleep: speedup at most 1.33" in result.output  # 12 s over 9 s
     assert "With the recorded times" in (tmp_path / "out" / "report.md").read_text()
+
+
+def test_a_workflow_of_noop_tasks_shows_the_overhead_of_its_graph(tmp_path: Path) -> None:
+    path = written(tmp_path, version_1_5())
+    options = ["--shapes", "chain", "--kernel", "noop,sleep:1ms", "--max-workers", "2"]
+    result = bench("run", "--workflow", path, *options, "--blocks", "1", "-o", tmp_path / "out")
+    assert result.exit_code == 0, result.output
+    runs = read_results(tmp_path / "out").measurements
+    pairs = [(run.case.shape, run.case.kernel) for run in runs if run.case.is_baseline]
+    assert sorted(pairs) == [
+        ("chain", "noop"),
+        ("chain", "sleep:1ms"),
+        ("diamond", "noop"),
+        ("diamond", "sleep"),
+    ]
+    report = (tmp_path / "out" / "report.md").read_text()
+    assert not re.search(r"noop: [;.]", report)  # runs that are too short for cores busy
+
+
+@pytest.mark.parametrize("kernel", ["noop", "noop,sleep"])
+def test_a_workflow_of_noop_tasks_can_be_planned_and_recommended(
+    tmp_path: Path, kernel: str
+) -> None:
+    path = written(tmp_path, version_1_5())
+    options = ["--workflow", path, "--kernel", kernel, "--max-workers", "2"]
+    assert bench("run", "--dry-run", *options).exit_code == 0
+    result = bench("recommend", "--no-verify", *options)
+    assert result.exit_code in (0, 4), result.output
+    assert "diamond, noop" in result.output
+
+
+def test_a_byte_order_mark_does_no_harm(tmp_path: Path) -> None:
+    path = written(tmp_path, version_1_5())
+    plain = read_workflows([path])
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert read_workflows([path]) == plain
 
 
 def test_shapes_and_workflows_go_together(tmp_path: Path) -> None:
