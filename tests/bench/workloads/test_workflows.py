@@ -248,7 +248,7 @@ def test_a_workflow_of_noop_tasks_can_be_planned_and_recommended(
     tmp_path: Path, kernel: str
 ) -> None:
     path = written(tmp_path, version_1_5())
-    options = ["--workflow", path, "--kernel", kernel, "--max-workers", "2"]
+    options: list[str | Path] = ["--workflow", path, "--kernel", kernel, "--max-workers", "2"]
     assert bench("run", "--dry-run", *options).exit_code == 0
     result = bench("recommend", "--no-verify", *options)
     assert result.exit_code in (0, 4), result.output
