@@ -18,5 +18,14 @@ def module_environment() -> dict[str, str]:
 
 
 def import_path() -> list[str]:
-    """`sys.path`, with the current folder spelled out."""
-    return [str(entry) if entry else str(Path.cwd()) for entry in sys.path]
+    """`sys.path`, with the current folder spelled out, if it still exists."""
+    here = current_folder()
+    return [str(entry or here) for entry in sys.path if entry or here]
+
+
+def current_folder() -> Path | None:
+    """The current folder; None if it was deleted or cannot be reached any more."""
+    try:
+        return Path.cwd()
+    except OSError:
+        return None

@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from bench import BenchError
+from executors.interpreter import current_folder
 
 FILE_NAME = "pyproject.toml"
 MAIN = "run"  # the command whose options need no prefix
@@ -48,7 +49,10 @@ def defaults(
     Raises:
         BenchError: the file is not TOML, or names an option that the command does not have.
     """
-    path, table = _table((start or Path.cwd()).absolute())
+    here = start or current_folder()
+    if here is None:
+        return {}
+    path, table = _table(here.absolute())
     tables: dict[str, dict[str, Any]] = {MAIN: {}}
     tables |= {key: value for key, value in table.items() if isinstance(value, dict)}
     tables[MAIN] |= {key: value for key, value in table.items() if not isinstance(value, dict)}

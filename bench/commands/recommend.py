@@ -32,6 +32,7 @@ from bench.workloads.kernels import calibrate
 from executors import Graph, usable_cpus
 from executors.backends import SIMULATED
 from executors.core.records import describe
+from executors.interpreter import current_folder
 from reports.recommendation import draw_recommendations
 
 SHAPES = "fan-in:width=16,diamond-chain,chain"
@@ -183,7 +184,9 @@ def load_graph(spec: str) -> Graph:
     module_name, _, function = spec.partition(":")
     if not module_name or not function:
         raise BenchError(f"--graph must be module:function, like my_tasks:make_graph, not {spec!r}")
-    sys.path.insert(0, str(Path.cwd()))
+    here = current_folder()
+    if here is not None:
+        sys.path.insert(0, str(here))
     try:
         module = import_module(module_name)
     except (Exception, SystemExit) as error:

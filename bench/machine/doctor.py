@@ -182,7 +182,7 @@ def _python(budget: CpuBudget) -> Iterator[Fact]:
 def _starts_s(method: str) -> list[float]:
     """Seconds to start and end a process by a method of multiprocessing, several times.
 
-    In a fresh interpreter, because this one may run threads.
+    In a fresh interpreter, because this one may run threads, and in a folder that exists.
     """
     script = (
         "import multiprocessing, time\n"
@@ -196,7 +196,7 @@ def _starts_s(method: str) -> list[float]:
         "        print(time.perf_counter() - start_s)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+        [sys.executable, "-c", script], cwd=sys.prefix, capture_output=True, text=True, check=True
     )
     return [float(line) for line in done.stdout.split()]
 
