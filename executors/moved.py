@@ -1,4 +1,4 @@
-"""Modules that have moved: their old names can still be imported, with a DeprecationWarning.
+"""Modules that have moved: their old names can still be imported, with a warning.
 
 The package appends the finder to `sys.meta_path`, where it is asked only for names that nothing
 else provides.
@@ -68,5 +68,6 @@ class MovedFinder:
     def exec_module(module: ModuleType) -> None:
         old = module.__name__
         new = MOVED[old]
-        warnings.warn(f"{old} is now {new}", DeprecationWarning, 2)
+        # Pending: a program that runs with -W error::DeprecationWarning goes on working.
+        warnings.warn(f"{old} is now {new}", PendingDeprecationWarning, 2)
         sys.modules[old] = import_module(new)

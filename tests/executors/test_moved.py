@@ -18,14 +18,14 @@ def test_a_module_that_moved_is_the_same_by_its_old_name(
     module = import_module(new)
     spec = module.__spec__
     monkeypatch.delitem(sys.modules, old, raising=False)
-    with pytest.warns(DeprecationWarning, match=f"{old} is now {new}"):
+    with pytest.warns(PendingDeprecationWarning, match=f"{old} is now {new}"):
         assert import_module(old) is module
     assert module.__spec__ is spec
 
 
 def test_the_warning_shows_the_line_of_the_import(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "executors.policy", raising=False)
-    with pytest.warns(DeprecationWarning, match="is now") as warned:
+    with pytest.warns(PendingDeprecationWarning, match="is now") as warned:
         from executors.policy import FAIL_FAST  # type: ignore[import-not-found]
     assert FAIL_FAST.name == "fail_fast"
     assert warned[0].filename == __file__
