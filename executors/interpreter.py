@@ -2,19 +2,44 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from pathlib import Path
 
+# Sets the path and calls the module's `main`. One expression, so that nothing is left in
+# `__main__`, where the pickles of a program look for its own functions.
+_CALL = (
+    "(lambda sys, importlib: sys.path.__setitem__(slice(None), sys.argv.pop(1).split('\\n'))"
+    " or importlib.import_module(sys.argv.pop(1)).main())(*map(__import__, ('sys', 'importlib')))"
+)
+_LETTERS = {
+    "ignore_environment": "E",
+    "no_user_site": "s",
+    "no_site": "S",
+    "dont_write_bytecode": "B",
+    "optimize": "O",
+    "bytes_warning": "b",
+}
+
 
 def module_command(module: str, *arguments: object) -> list[str]:
-    """The command that runs a module; `-P` keeps the current folder from shadowing packages."""
-    return [sys.executable, "-P", "-m", module, *map(str, arguments)]
+    """The command that calls `main` of a module in a fresh interpreter like this one.
+
+    It has the same options and finds the same modules; `-P` keeps the current folder from shadowing
+    them before that.
+    """
+    path = "\n".join(import_path())
+    command = [sys.executable, *interpreter_options(), "-P", "-c", _CALL, path, module]
+    return [*command, *map(str, arguments)]
 
 
-def module_environment() -> dict[str, str]:
-    """The environment in which a fresh interpreter finds the same modules as this one."""
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(import_path())}
+def interpreter_options() -> list[str]:
+    """The options with which this interpreter was started, except those for its terminal."""
+    options = ["-I"] if sys.flags.isolated else []
+    options += ["-" + letter * getattr(sys.flags, flag) for flag, letter in _LETTERS.items()]
+    options += [f"-W{option}" for option in sys.warnoptions]
+    for name, value in sys._xoptions.items():
+        options.append(f"-X{name}" if value is True else f"-X{name}={value}")
+    return [option for option in options if option != "-"]
 
 
 def import_path() -> list[str]:

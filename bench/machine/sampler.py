@@ -31,7 +31,7 @@ from typing import Self
 import psutil
 
 from bench import BenchError
-from executors.interpreter import module_command, module_environment
+from executors.interpreter import module_command
 
 INTERVAL_S = 0.025
 MEMORY_EVERY = 4  # intervals: reading resident sizes takes longer than reading clocks
@@ -65,7 +65,6 @@ class Sampler:
             stdout=subprocess.PIPE,
             text=True,
             bufsize=1,
-            env=module_environment(),
             process_group=0,  # so that Ctrl-C in the terminal does not reach it
         )
         return self
@@ -107,6 +106,13 @@ class Sampler:
 
 def main() -> None:
     """The sampling process: answers requests until its parent hangs up."""
+    try:
+        _answer()
+    except BrokenPipeError:
+        pass  # the parent was killed
+
+
+def _answer() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     itself = psutil.Process()
     parent = itself.parent()
@@ -189,10 +195,3 @@ def _memory_bytes(processes: Iterable[psutil.Process]) -> int:
         except psutil.Error:
             continue
     return total
-
-
-if __name__ == "__main__":
-    try:
-        main()
-    except BrokenPipeError:
-        pass  # the parent was killed

@@ -30,7 +30,7 @@ from executors.backends.workers.wire import (
     send,
 )
 from executors.errors import BackendError
-from executors.interpreter import module_command, module_environment
+from executors.interpreter import module_command
 
 EXIT_GRACE_S = 1.0
 WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
@@ -85,7 +85,6 @@ class WorkerHandle:
                 pass_fds=inherited,
                 stdin=subprocess.DEVNULL,
                 process_group=0,
-                env=module_environment(),
             )
         except BaseException:
             self.release()

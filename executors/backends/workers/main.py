@@ -81,11 +81,6 @@ def main() -> None:
 
 def _set_up(setup: Setup, link: ParentLink) -> None:
     options = setup.options
-    sys.path[:] = setup.path
-    if setup.python_path is None:
-        os.environ.pop("PYTHONPATH", None)
-    else:
-        os.environ["PYTHONPATH"] = setup.python_path
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a kill must not lose printed lines
     logging.getLogger().addHandler(_Recorder(setup.name, link))
@@ -268,7 +263,3 @@ def _failure(what: str | int, type_name: str, error: BaseException) -> Failure:
         except BaseException as reason:
             text += f" (the exception itself cannot be sent: {describe(reason)})"
     return Failure(what, pickled, type_name, text, printed)
-
-
-if __name__ == "__main__":
-    main()

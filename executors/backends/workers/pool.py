@@ -19,7 +19,6 @@ from executors.backends.workers.packing import Packed, load
 from executors.backends.workers.wire import NOT_READY, READY, Setup, WorkerOptions
 from executors.core.records import describe
 from executors.errors import BackendError
-from executors.interpreter import import_path
 
 logger = logging.getLogger("executors")
 
@@ -116,8 +115,7 @@ class Pool:
         self.workers[worker.number] = worker
         self._starting += 1
         self._selector.register(worker.watched, selectors.EVENT_READ, worker)
-        python_path = os.environ.get("PYTHONPATH")
-        worker.prepare(Setup(worker.name, import_path(), python_path, _log_levels(), self.options))
+        worker.prepare(Setup(worker.name, _log_levels(), self.options))
 
     # -- listening --------------------------------------------------------------------------
 

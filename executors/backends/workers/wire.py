@@ -62,8 +62,6 @@ class Setup(NamedTuple):
     """How a worker sets itself up like its parent before it is ready."""
 
     name: str  # for its log records
-    path: list[str]  # sys.path
-    python_path: str | None  # the PYTHONPATH that the user had
     log_levels: Mapping[str, int]  # by logger name, "" is the root
     options: WorkerOptions
 
