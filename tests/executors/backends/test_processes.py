@@ -399,7 +399,7 @@ def test_workers_that_do_not_start_are_an_error_not_a_loop(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import os; os._exit(9)")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     before = psutil.Process().children()
     with pytest.raises(BackendError, match=r"died at start-up.*exited with code 9"):
         Processes(2).open()
@@ -415,7 +415,7 @@ def test_a_worker_that_hangs_at_its_start_is_given_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text("import time; time.sleep(60)")
-    monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr(module, "START_TIMEOUT_S", 0.3)
     with pytest.raises(BackendError, match="not ready after"):
         Processes(1).open()

@@ -56,7 +56,7 @@ def test_needs_may_be_any_iterable_of_names() -> None:
 NO_ORDER = [{"a", "b"}, frozenset("ab"), {"a": 1}.keys() & {"a"}, {"x": 1}, {1: "a"}, [1], 3, "ab"]
 
 
-@pytest.mark.parametrize("needs", NO_ORDER, ids=str)
+@pytest.mark.parametrize("needs", NO_ORDER)
 def test_needs_without_an_order_are_refused(needs: Any) -> None:
     with pytest.raises(GraphError, match="task 't': needs must be a tuple of task names, or a map"):
         Task("t", print, needs=needs)
