@@ -61,6 +61,8 @@ def test_everything_works_in_a_deleted_folder(
 ) -> None:
     if "run" in arguments:
         arguments = [*arguments, "-o", str(tmp_path / "out")]
+    if subprocess.run([sys.executable, "-c", "import socket"], capture_output=True).returncode:
+        pytest.skip("this Python itself imports nothing there (3.13.0)")
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.run(
         [sys.executable, *arguments], env=environment, capture_output=True, text=True, check=False

@@ -214,7 +214,7 @@ ACTIONS: dict[str, Callable[[], object]] = {
     "NameError": lambda: undefined,  # type: ignore[name-defined] # noqa: F821
     "NoOptionError": lambda: raises(configparser.NoOptionError("a", "b")),
     "NotImplementedError": lambda: raises(NotImplementedError("later")),
-    "OperationalError": lambda: sqlite3.connect(":memory:").execute("bad"),
+    "OperationalError": lambda: raises(sqlite3.OperationalError('near "bad": syntax error')),
     "OverflowError": lambda: 1e308**2,
     "ParseError": lambda: ElementTree.fromstring("<a"),
     "PermissionError": lambda: raises(PermissionError(13, "denied", "/root")),
