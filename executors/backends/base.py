@@ -158,7 +158,8 @@ def arguments_of(call: Call) -> list[Any]:
 
 def attempt(call: Call, worker: str) -> Attempt:
     """Makes an attempt in this thread; whatever the action raises is the outcome."""
-    return Attempt(call, worker, *perform(call.task.action, arguments_of(call)))
+    started_s, ended_s, value, error = perform(call.task.action, arguments_of(call))
+    return Attempt(call, worker, started_s, ended_s, value, error)
 
 
 def timed_out(call: Call, consequence: str) -> TaskTimeout:
