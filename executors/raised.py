@@ -1,6 +1,6 @@
 """Exceptions as they were raised, in another process.
 
-Pickle makes an exception again by calling its class with `args`. An `__init__` that builds its own
+Pickle recreates an exception by calling its class with `args`. An `__init__` that builds its own
 message or has keyword arguments then changes the text, or fails; cause, context and the fields of
 slots are lost. Here an exception is made without `__init__`, and everything that it holds is set.
 """

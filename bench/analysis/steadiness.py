@@ -30,7 +30,7 @@ def unsteadiness(measurements: Sequence[Measurement]) -> list[Reason]:
             wall_s.setdefault(measurement.case, {})[measurement.block] = measurement.wall_s
     wall_s = {case: by_block for case, by_block in wall_s.items() if len(by_block) >= MIN_SAMPLES}
     if not wall_s:
-        text = f"with fewer than {MIN_SAMPLES} blocks, nobody can say how stable the runs are"
+        text = f"with fewer than {MIN_SAMPLES} blocks, the stability of the runs cannot be judged"
         return [Reason("few blocks", NOISY, text, "Measure more blocks.")]
     slowness = {case: _slowness(by_block) for case, by_block in wall_s.items()}
     blocks = {block for by_block in wall_s.values() for block in by_block}

@@ -146,8 +146,8 @@ def _curve(
     """For each length: the efficiency of the medians, and the lowest and highest of a block."""
     ratios = ceilings / walls
     middles = np.median(ceilings, axis=0) / np.median(walls, axis=0)
-    columns = zip(lengths, middles, ratios.min(axis=0), ratios.max(axis=0), strict=True)
-    return [tuple(map(float, column)) for column in columns]  # type: ignore[misc]
+    bounds = ratios.min(axis=0).tolist(), ratios.max(axis=0).tolist()
+    return list(zip(lengths, middles.tolist(), *bounds, strict=True))
 
 
 def cross(lengths: Sequence[float], curve: Sequence[float] | Floats, level: float) -> float:

@@ -7,7 +7,7 @@ that value but the unstarted work, so a task with such an action would succeed w
 from __future__ import annotations
 
 import inspect
-from functools import partial, partialmethod
+from functools import partial
 from types import AsyncGeneratorType, CoroutineType, FunctionType, GeneratorType, MethodType
 from typing import Any
 
@@ -25,12 +25,12 @@ def is_deferred(action: Any) -> bool:
 def _function_of(action: Any) -> Any:
     """The function behind partials, methods and objects that can be called."""
     while not isinstance(action, (FunctionType, type)):
-        if isinstance(action, (partial, partialmethod)):
+        if isinstance(action, partial):
             action = action.func
         elif isinstance(action, MethodType):
             action = action.__func__
         else:
-            return getattr(type(action), "__call__", None)  # noqa: B004 - what it is, not whether
+            return type(action).__call__
     return action
 
 

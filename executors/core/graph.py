@@ -35,8 +35,8 @@ _RULES: tuple[tuple[str, str, Callable[[Any], bool]], ...] = (
     ("action", "callable", callable),
     (
         "action",
-        "a function that runs when it is called (of `async def`, give lambda: asyncio.run(f()); of"
-        " a generator, lambda: list(f()))",
+        "a function that runs when it is called (for `async def`, write lambda: asyncio.run(f());"
+        " for a generator, lambda: list(f()))",
         lambda action: not is_deferred(action),
     ),
     ("retries", "a whole number >= 0", lambda value: _is_count(value, 0)),

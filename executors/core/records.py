@@ -29,6 +29,16 @@ class Status(StrEnum):
     NOT_STARTED = "not_started"  # the run ended before it could start
 
 
+def _renamed(owner: str, old: str, new: str) -> property:
+    """The old name of an attribute, which goes on working with a warning."""
+
+    def read(record: object) -> Any:
+        warnings.warn(f"{owner}.{old} is now {owner}.{new}", DeprecationWarning, 2)
+        return getattr(record, new)
+
+    return property(read, doc=f"The old name of `{new}`.")
+
+
 @dataclass(slots=True, eq=False)
 class Call:
     """One attempt that a worker should make.
@@ -49,17 +59,8 @@ class Call:
     values: list[Any]
     is_announced: bool = False
 
-    @property
-    def index(self) -> int:
-        """The old name of `rank`."""
-        warnings.warn("Call.index is now Call.rank", DeprecationWarning, 2)
-        return self.rank
-
-    @property
-    def is_told(self) -> bool:
-        """The old name of `is_announced`."""
-        warnings.warn("Call.is_told is now Call.is_announced", DeprecationWarning, 2)
-        return self.is_announced
+    index = _renamed("Call", "index", "rank")
+    is_told = _renamed("Call", "is_told", "is_announced")
 
 
 @dataclass(slots=True, eq=False)
@@ -86,11 +87,7 @@ class Attempt:
     def task_name(self) -> str:
         return self.call.task.name
 
-    @property
-    def name(self) -> str:
-        """The old name of `task_name`."""
-        warnings.warn("Attempt.name is now Attempt.task_name", DeprecationWarning, 2)
-        return self.task_name
+    name = _renamed("Attempt", "name", "task_name")
 
     @property
     def number(self) -> int:

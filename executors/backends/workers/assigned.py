@@ -50,6 +50,10 @@ class Assigned:
         """Number of calls that could be taken back; -1 if the worker has none at all."""
         return len(self.calls) - len(self._following) - 1
 
+    def has_room(self, depth: int) -> bool:
+        """Whether the worker should get calls until it has `depth` of them."""
+        return not self.is_slow and len(self.calls) <= depth // 2
+
     @property
     def leading(self) -> Call | None:
         """The last call, if another one may follow it."""

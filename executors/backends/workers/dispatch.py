@@ -21,7 +21,7 @@ from time import monotonic
 from executors.backends.base import LONGEST_SLEEP_S, stopped, timed_out
 from executors.backends.workers.handle import WorkerHandle, how_it_ended
 from executors.backends.workers.orders import Kept, Orders
-from executors.backends.workers.pace import MOST_CALLS, PATIENCE_S, Pace
+from executors.backends.workers.pace import MOST_CALLS, PATIENCE_S, UNRESPONSIVE_S, Pace
 from executors.backends.workers.packing import Packed
 from executors.backends.workers.pool import POLLS, Pool
 from executors.backends.workers.wire import ERROR, LEADS, SKIPPED, WAKES, error_of
@@ -30,7 +30,6 @@ from executors.core.session import Session
 from executors.errors import NotPicklable, TaskError, WorkerDied
 
 BLOCKS_FROM = 4  # calls per worker from which they are dealt in blocks
-UNRESPONSIVE_S = 5.0  # a worker that has begun nothing for so long is replaced
 KILLED = "its worker was killed"
 
 
@@ -94,14 +93,11 @@ class Dispatch:
         open_workers = [
             worker
             for worker in self._workers.values()
-            if len(worker.assigned.calls) <= depth // 2
-            and worker.is_ready
-            and not worker.assigned.is_slow
+            if worker.is_ready and worker.assigned.has_room(depth)
         ]
         if not open_workers:
             return
-        if len(open_workers) > 1:
-            open_workers.sort(key=_size)
+        open_workers.sort(key=lambda worker: len(worker.assigned.calls))
         if depth < BLOCKS_FROM:
             self._wakeup_after = self._pace.wakeup_after(depth)
             for level in range(1, depth):
@@ -109,27 +105,26 @@ class Dispatch:
                     self._fill(worker, level, now_s)
             level = depth
         else:
-            calls = self._session.startable + sum(map(_size, open_workers))
+            assigned = sum([len(worker.assigned.calls) for worker in open_workers])
+            calls = self._session.startable + assigned
             level = min(depth, -(-calls // len(open_workers)))
             self._wakeup_after = self._pace.wakeup_after(level)
         for worker in open_workers:
             self._fill(worker, level, now_s)
-            self._fill(worker, depth, now_s, only_next=True)
+            self._fill(worker, depth, now_s, chain=True)
             if worker.batch.orders:
                 self._post(worker)
 
-    def _fill(
-        self, worker: WorkerHandle, level: int, now_s: float, only_next: bool = False
-    ) -> None:
+    def _fill(self, worker: WorkerHandle, level: int, now_s: float, chain: bool = False) -> None:
         """Assigns calls to a worker until it has `level` of them, or there are no more.
 
         Args:
-            only_next: only those that follow its last one.
+            chain: only calls that follow its last one.
         """
-        while len(worker.assigned.calls) < level and self._assign_one(worker, now_s, only_next):
+        while len(worker.assigned.calls) < level and self._assign_one(worker, now_s, chain):
             pass
 
-    def _assign_one(self, worker: WorkerHandle, now_s: float, only_next: bool) -> bool:
+    def _assign_one(self, worker: WorkerHandle, now_s: float, chain: bool) -> bool:
         """Assigns the task that follows the worker's last call, or else the most urgent one.
 
         Returns:
@@ -140,7 +135,7 @@ class Dispatch:
         call = None if leading is None else session.follow(leading, now_s)
         follows = call is not None
         if call is None:
-            call = None if only_next else session.take(now_s)
+            call = None if chain else session.take(now_s)
             if call is None:
                 return False
         leads = session.graph.successor[call.rank] >= 0
@@ -352,7 +347,3 @@ class Dispatch:
             f"task {call.task.name!r}: its worker {worker!r} {how_it_ended(status)}"
         )
         self._session.finish(Attempt(call, worker.name, begun_s, now_s, None, reason), now_s)
-
-
-def _size(worker: WorkerHandle) -> int:
-    return len(worker.assigned.calls)

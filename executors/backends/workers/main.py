@@ -142,7 +142,7 @@ def _work(link: ParentLink, limit_bytes: int | None) -> None:
         number = link.next_ticket()
         if number >= FORGET:
             link.forget(number - FORGET)
-            link.report(SKIPPED)  # of no call: it shows that this worker responds
+            link.report(SKIPPED)  # for no call: it shows that this worker responds
             continue
         _, flags, action, arguments = link.order(number)
         if isinstance(arguments, int):

@@ -11,6 +11,7 @@ TINY_S = 0.00002  # less than the parent's own time per call
 REACTION_S = 0.0005  # from a worker's wake-up to the parent's answer, at worst
 WORTH_S = 0.0002  # queued work that is worth moving to an idle worker immediately
 PATIENCE_S = 0.001
+UNRESPONSIVE_S = 5.0  # a worker that has begun nothing for so long is replaced
 LEARNING = 0.2  # weight of the newest duration in the mean
 
 

@@ -113,7 +113,7 @@ def error_of(outcome: Packed, call: Call, worker: str, limit_bytes: int | None) 
     elif what == MEMORY:
         text = (
             f"task {name!r} needed more memory than the {limit_bytes} bytes that its worker may"
-            f" have (memory_limit_bytes): {failure.text}"
+            f" use (memory_limit_bytes): {failure.text}"
         )
         return _noted(MemoryLimitExceeded(text), failure, worker)
     else:

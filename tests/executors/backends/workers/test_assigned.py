@@ -86,6 +86,18 @@ def test_a_worker_wakes_its_parent_after_so_many_calls() -> None:
     ]
 
 
+def test_a_worker_has_room_until_half_of_its_calls_are_there_and_if_it_is_not_slow(
+    calls: list[Call],
+) -> None:
+    assigned = Assigned()
+    assert assigned.has_room(1)
+    add(assigned, calls[0])
+    assert not assigned.has_room(1)
+    assert assigned.has_room(2)
+    assigned.is_slow = True
+    assert not assigned.has_room(2)
+
+
 def test_silence_counts_from_the_last_report_or_the_first_call(calls: list[Call]) -> None:
     assigned = Assigned()
     add(assigned, calls[0])

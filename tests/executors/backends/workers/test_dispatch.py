@@ -229,33 +229,37 @@ def test_a_call_that_a_stopped_worker_never_began_is_not_counted() -> None:
     assert all(len(record.attempts) == 1 for record in report.tasks.values())
 
 
-def test_an_only_worker_that_was_stopped_while_idle_is_replaced(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """No call has begun, so no deadline ends the worker."""
-    monkeypatch.setattr(dispatch, "UNRESPONSIVE_S", 0.2)
+@pytest.fixture
+def stopped() -> Iterator[tuple[Processes, WorkerHandle]]:
+    """A pool of one worker that was stopped while idle, and the worker."""
     with Processes(1) as own:
         (victim,) = own._pool.workers.values()
         os.kill(victim.process.pid, signal.SIGSTOP)
-        report = run(Graph([Task(f"t{at}", pid) for at in range(6)]), own, keep="all")
-        assert victim.has_ended
+        yield own, victim
+
+
+def test_an_only_worker_that_was_stopped_while_idle_is_replaced(
+    stopped: tuple[Processes, WorkerHandle], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No call has begun, so no deadline ends the worker."""
+    own, victim = stopped
+    monkeypatch.setattr(dispatch, "UNRESPONSIVE_S", 0.2)
+    report = run(Graph([Task(f"t{at}", pid) for at in range(6)]), own, keep="all")
+    assert victim.process.returncode == -signal.SIGKILL
+    assert [len(record.attempts) for record in report.tasks.values()] == [1] * 6
     assert report.succeeded
-    assert all(len(record.attempts) == 1 for record in report.tasks.values())
     assert victim.process.pid not in report.values.values()
 
 
 def test_a_worker_that_goes_on_after_it_was_stopped_gets_calls_again(
-    monkeypatch: pytest.MonkeyPatch,
+    stopped: tuple[Processes, WorkerHandle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    own, victim = stopped
     monkeypatch.setattr(dispatch, "UNRESPONSIVE_S", 3600.0)
-    with Processes(1) as own:
-        (victim,) = own._pool.workers.values()
-        os.kill(victim.process.pid, signal.SIGSTOP)
-        resume = threading.Timer(0.3, os.kill, (victim.process.pid, signal.SIGCONT))
-        resume.start()
-        report = run(Graph([Task(f"t{at}", pid) for at in range(6)]), own, keep="all")
-        resume.join()
-    assert report.succeeded
+    resume = threading.Timer(0.3, os.kill, (victim.process.pid, signal.SIGCONT))
+    resume.start()
+    report = run(Graph([Task(f"t{at}", pid) for at in range(6)]), own, keep="all")
+    resume.join()
     assert set(report.values.values()) == {victim.process.pid}
 
 
