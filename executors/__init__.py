@@ -35,7 +35,7 @@ from executors.errors import (
     TaskTimeout,
     WorkerDied,
 )
-from executors.moved import MovedFinder
+from executors.imports.moved import MovedFinder
 from executors.observers import Observer
 from executors.runner import run
 

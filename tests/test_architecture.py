@@ -22,10 +22,9 @@ MOST_MODULES = 10  # of a folder
 
 # From the bottom to the top; a module belongs to the longest name that it starts with.
 LAYERS: list[set[str]] = [
-    {"executors.errors", "executors.moved"},
+    {"executors.errors", "executors.imports"},
     {"executors.core", "executors.contention", "executors.cpus", "executors.gate"},
-    {"executors.raised"},
-    {"executors.interpreter"},
+    {"executors.pickling"},
     {"executors.backends.base", "executors.observers"},
     {"executors.backends.workers"},
     {"executors.backends"},

@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from bench import BenchError
-from executors.interpreter import current_folder
+from executors.imports.interpreter import current_folder
 
 FILE_NAME = "pyproject.toml"
 MAIN = "run"  # the command whose options need no prefix

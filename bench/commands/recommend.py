@@ -32,7 +32,7 @@ from bench.workloads.kernels import calibrate
 from executors import Graph, usable_cpus
 from executors.backends import SIMULATED
 from executors.core.records import describe
-from executors.interpreter import current_folder
+from executors.imports.interpreter import current_folder
 from reports.recommendation import draw_recommendations
 
 SHAPES = "fan-in:width=16,diamond-chain,chain"

@@ -31,7 +31,7 @@ from typing import Self
 import psutil
 
 from bench import BenchError
-from executors.interpreter import module_command
+from executors.imports.interpreter import module_command
 
 INTERVAL_S = 0.025
 MEMORY_EVERY = 4  # intervals: reading resident sizes takes longer than reading clocks

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from executors.backends.base import Backend
 from executors.backends.workers.dispatch import Dispatch
 from executors.backends.workers.handle import check_room
-from executors.backends.workers.packing import dumps_by_value
+from executors.pickling.packing import dumps_by_value
 from executors.backends.workers.pool import Pool
 from executors.backends.workers.wire import WorkerOptions
 from executors.core.records import describe, shown
@@ -71,8 +71,14 @@ class Processes(Backend):
         """Starts all workers at once and waits until each of them is ready.
 
         Raises:
-            BackendError: they do not start.
+            BackendError: they do not start, or this process is only importing the main module.
         """
+        processes = sys.modules.get("multiprocessing.process")
+        if processes is not None and getattr(processes.current_process(), "_inheriting", False):
+            raise BackendError(
+                "a process of multiprocessing imports the main module of its program, and with it a"
+                " run; put what starts the run below: if __name__ == '__main__':"
+            )
         self._pool.open()
 
     def close(self) -> None:

@@ -22,7 +22,7 @@ from executors.backends.base import LONGEST_SLEEP_S, stopped, timed_out
 from executors.backends.workers.handle import WorkerHandle, how_it_ended
 from executors.backends.workers.orders import Kept, Orders
 from executors.backends.workers.pace import MOST_CALLS, PATIENCE_S, UNRESPONSIVE_S, Pace
-from executors.backends.workers.packing import Packed
+from executors.pickling.packing import Packed
 from executors.backends.workers.pool import POLLS, Pool
 from executors.backends.workers.wire import ERROR, LEADS, SKIPPED, WAKES, error_of
 from executors.core.records import Attempt, Call

@@ -12,7 +12,7 @@ import threading
 from array import array
 from collections.abc import Iterator
 
-from executors.backends.workers.packing import Packed, Segment, decode
+from executors.pickling.packing import Packed, Segment, decode
 from executors.backends.workers.wire import (
     IN_SEGMENT,
     REPORT,

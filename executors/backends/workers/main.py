@@ -24,7 +24,8 @@ from typing import Any, NoReturn
 
 from executors.backends.base import without_frames
 from executors.backends.workers.link import ParentLink, die_with_parent, yield_to_parent
-from executors.backends.workers.packing import Packed, Segment, load, pack
+from executors.pickling.definitions import has_arrived
+from executors.pickling.packing import Packed, Segment, load, pack
 from executors.backends.workers.wire import (
     ACTION,
     ERROR,
@@ -45,7 +46,7 @@ from executors.backends.workers.wire import (
 )
 from executors.core.deferred import DEFERRED, refusal
 from executors.core.records import describe
-from executors.raised import dumps_raised, qualified
+from executors.pickling.raised import dumps_raised, qualified
 
 MAX_GLOBALS = 256
 _globals: dict[Packed, Any] = {}  # actions that are functions of a module, by their pickles
@@ -81,6 +82,7 @@ def main() -> None:
 
 def _set_up(setup: Setup, link: ParentLink) -> None:
     options = setup.options
+    setup.main.imitate()
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a kill must not lose printed lines
     logging.getLogger().addHandler(_Recorder(setup.name, link))
@@ -245,6 +247,8 @@ def _loaded(action: Packed) -> Any:
 
 def _is_global(action: Any) -> bool:
     """Whether it was pickled by name, so that every load gives the same object."""
+    if has_arrived(action):
+        return False
     module = sys.modules.get(getattr(action, "__module__", None) or "")
     name = getattr(action, "__qualname__", None)
     return isinstance(name, str) and getattr(module, name, None) is action

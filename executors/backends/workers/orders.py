@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from executors.backends.workers.packing import Encoded, Packed, encode, load, pack_by_value
+from executors.pickling.packing import Encoded, Packed, encode, load, pack_by_value
 from executors.backends.workers.wire import Order
 from executors.core.records import Call, describe, shown
 from executors.errors import NotPicklable
@@ -98,10 +98,12 @@ class Orders:
         try:
             packed = pack_by_value(action)
         except (Exception, SystemExit) as error:
+            advice = "use the threads backend, or create inside the action what cannot be pickled"
+            reason = f"{describe(error)}; {advice}"
+            if isinstance(error, NotPicklable):
+                reason = str(error)
             raise NotPicklable(
-                f"task {call.task.name!r}: its action {shown(action)} cannot be pickled:"
-                f" {describe(error)}; use the threads backend, or create inside the action what"
-                " cannot be pickled"
+                f"task {call.task.name!r}: its action {shown(action)} cannot be pickled: {reason}"
             ) from error
         if isinstance(packed, bytes):
             self._actions[id(action)] = packed

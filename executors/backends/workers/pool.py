@@ -15,7 +15,8 @@ from time import monotonic
 
 from executors.backends.base import LONGEST_SLEEP_S
 from executors.backends.workers.handle import EXIT_GRACE_S, WorkerHandle, how_it_ended
-from executors.backends.workers.packing import Packed, load
+from executors.imports.modules import Main
+from executors.pickling.packing import Packed, load
 from executors.backends.workers.wire import NOT_READY, READY, Setup, WorkerOptions
 from executors.core.records import describe
 from executors.errors import BackendError
@@ -115,7 +116,7 @@ class Pool:
         self.workers[worker.number] = worker
         self._starting += 1
         self._selector.register(worker.watched, selectors.EVENT_READ, worker)
-        worker.prepare(Setup(worker.name, _log_levels(), self.options))
+        worker.prepare(Setup(worker.name, Main.of_this_process(), _log_levels(), self.options))
 
     # -- listening --------------------------------------------------------------------------
 

@@ -23,7 +23,8 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from executors.backends.workers.packing import Encoded, Packed, Segment, load
+from executors.imports.modules import Main
+from executors.pickling.packing import Encoded, Packed, Segment, load
 from executors.core.records import Call, describe
 from executors.errors import MemoryLimitExceeded, NotPicklable, RemoteError
 
@@ -62,6 +63,7 @@ class Setup(NamedTuple):
     """How a worker sets itself up like its parent before it is ready."""
 
     name: str  # for its log records
+    main: Main  # of the program
     log_levels: Mapping[str, int]  # by logger name, "" is the root
     options: WorkerOptions
 

@@ -19,7 +19,7 @@ import pytest
 
 from executors import CONTINUE_ON_FAILURE, Graph, Status, Task, WorkerDied, run
 from executors.backends.processes import Processes
-from executors.backends.workers.packing import LARGE_BYTES
+from executors.pickling.packing import LARGE_BYTES
 
 SIZE = 4 * LARGE_BYTES
 

@@ -15,7 +15,9 @@ from types import ModuleType
 
 FOLDERS = {  # new package: (old package, names of the modules)
     "executors.core": ("executors", "graph policy queues records session"),
-    "executors.backends.workers": ("executors.backends", "dispatch orders pace packing pool wire"),
+    "executors.backends.workers": ("executors.backends", "dispatch orders pace pool wire"),
+    "executors.imports": ("executors", "interpreter moved"),
+    "executors.pickling": ("executors.backends.workers", "packing"),
     "executors.zenml.process": ("executors.zenml", "environments stops"),
     "executors.zenml.store": ("executors.zenml", "history"),
     "bench.analysis": ("bench", "estimates"),
@@ -30,6 +32,8 @@ RENAMED = {
     "executors.sharing": "executors.contention",
     "executors.backends.child": "executors.backends.workers.handle",
     "executors.backends.parent": "executors.backends.workers.link",
+    "executors.backends.packing": "executors.pickling.packing",
+    "executors.raised": "executors.pickling.raised",
     "executors.backends.worker": "executors.backends.workers.main",
     "executors.zenml.static": "executors.zenml.steps",
     "executors.zenml.turns": "executors.zenml.process.keyed_lock",

@@ -13,12 +13,16 @@ ended them.
 
 from __future__ import annotations
 
+import io
 import mmap
 import os
 import pickle
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
+
+from executors.imports import modules
+from executors.pickling.raised import as_value
 
 LARGE_BYTES = 1 << 15  # of a pickle or buffer; a smaller one is faster copied
 ALIGNMENT = 64  # of the parts in a segment: a cache line
@@ -100,15 +104,15 @@ class Segment:
 
 
 Packed = bytes | Segment
-_SCALARS = frozenset((type(None), bool, float))
+_SCALARS = frozenset((type(None), bool, float, int, str))
 
 
 def pack(thing: Any) -> Packed:
-    """Pickles by reference if that works, else by value (lambdas, classes of `__main__`)."""
-    if thing.__class__ in _SCALARS:
-        return pickle.dumps(thing, 5)  # the rest does the same in twice the time
+    """Pickles by name if every process can import what is named, else by value."""
+    if thing.__class__ in _SCALARS and thing.__sizeof__() < LARGE_BYTES // 2:
+        return pickle.dumps(thing, 5)  # the rest does the same in five times the time
     try:
-        return _pickled(pickle.dumps, thing)
+        return _pickled(_dumps_by_name, thing, modules.private)
     except Exception:
         return pack_by_value(thing)
 
@@ -118,20 +122,22 @@ def pack_by_value(thing: Any) -> Packed:
     return _pickled(dumps_by_value, thing)
 
 
-def dumps(thing: Any) -> bytes:
-    """Like `pack`, but all of it as bytes."""
-    try:
-        return pickle.dumps(thing, protocol=5)
-    except Exception:
-        return dumps_by_value(thing)
-
-
-def dumps_by_value(thing: Any, **options: Any) -> bytes:
+def dumps_by_value(thing: Any, buffer_callback: Callable[..., Any] | None = None) -> bytes:
     """Like `pack_by_value`, but all of it as bytes."""
-    import cloudpickle  # 20 ms; most workers never need it
+    from executors.pickling import by_value  # 20 ms; most workers never need it
 
-    pickled: bytes = cloudpickle.dumps(thing, **{"protocol": 5, **options})
-    return pickled
+    return by_value.dumps_by_value(thing, as_value, buffer_callback)
+
+
+class _Pickler(pickle.Pickler):
+    def reducer_override(self, thing: Any) -> Any:
+        return as_value(thing) if isinstance(thing, BaseException) else NotImplemented
+
+
+def _dumps_by_name(thing: Any, buffer_callback: Callable[..., Any]) -> bytes:
+    file = io.BytesIO()
+    _Pickler(file, 5, buffer_callback=buffer_callback).dump(thing)
+    return file.getvalue()
 
 
 def load(packed: Packed) -> Any:
@@ -162,7 +168,15 @@ def decode(encoded: Encoded, descriptors: Iterator[int]) -> Packed:
     return Segment(encoded, next(descriptors, -1))
 
 
-def _pickled(dumps: Callable[..., bytes], thing: Any) -> Packed:
+def _pickled(dumps: Callable[..., bytes], thing: Any, private: Sequence[bytes] = ()) -> Packed:
+    """Packs a pickle.
+
+    Args:
+        private: names that must not be in it.
+
+    Raises:
+        PicklingError: one of them is.
+    """
     buffers: list[memoryview] = []
 
     def stays_in_the_pickle(buffer: pickle.PickleBuffer) -> bool:
@@ -172,7 +186,10 @@ def _pickled(dumps: Callable[..., bytes], thing: Any) -> Packed:
         buffers.append(raw)
         return False
 
-    pickled = dumps(thing, protocol=5, buffer_callback=stays_in_the_pickle)
+    pickled = dumps(thing, stays_in_the_pickle)
+    for name in private:
+        if name in pickled:
+            raise pickle.PicklingError(f"it may name {name.decode()}")
     if not buffers and len(pickled) < LARGE_BYTES:
         return pickled
     return Segment.of([memoryview(pickled), *buffers])

@@ -15,6 +15,7 @@ from typing import Any
 
 from executors.core.records import describe
 from executors.errors import RemoteError
+from executors.imports import modules
 
 # Set in other ways, or not at all.
 _APART = {"args", "__class__", "__dict__", "__traceback__"}
@@ -99,36 +100,47 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             left += one.exceptions
 
 
+def dumps_value(error: BaseException) -> bytes:
+    """Pickles an exception that is part of a value: in its chain, not itself, it may be replaced.
+
+    Raises:
+        Exception: it cannot be pickled.
+    """
+    try:
+        return _checked(error)
+    except Exception:
+        if _portable(error, {}) is not error:
+            raise
+        return _dumps(error)
+
+
+def as_value(error: BaseException) -> tuple[Any, ...]:
+    """What pickle needs in order to make an exception again that is part of a value."""
+    return pickle.loads, (dumps_value(error),)
+
+
 def _dumps(error: BaseException) -> bytes:
-    """By reference if that works, else by value (classes of `__main__`)."""
+    """By name if every process can import what is named, else by value."""
     file = io.BytesIO()
     try:
-        _Pickler(file, protocol=5).dump(error)
+        _Pickler(file, 5).dump(error)
+        pickled = file.getvalue()
+        if not any(name in pickled for name in modules.private):
+            return pickled
     except Exception:
-        return _dumps_by_value(error)
-    return file.getvalue()
+        pass
+    from executors.pickling.by_value import dumps_by_value  # 20 ms; seldom needed
+
+    return dumps_by_value(error, reduced)
 
 
 class _Pickler(pickle.Pickler):
     def reducer_override(self, thing: Any) -> Any:
-        return _reduced(thing) if isinstance(thing, BaseException) else NotImplemented
+        return reduced(thing) if isinstance(thing, BaseException) else NotImplemented
 
 
-def _dumps_by_value(error: BaseException) -> bytes:
-    import cloudpickle  # 20 ms; most workers never need it
-
-    class Pickler(cloudpickle.Pickler):  # type: ignore[misc]
-        def reducer_override(self, thing: Any) -> Any:
-            if isinstance(thing, BaseException):
-                return _reduced(thing)
-            return super().reducer_override(thing)
-
-    file = io.BytesIO()
-    Pickler(file, protocol=5).dump(error)
-    return file.getvalue()
-
-
-def _reduced(error: BaseException) -> tuple[Any, ...]:
+def reduced(error: BaseException) -> tuple[Any, ...]:
+    """What pickle needs in order to make an exception again with all that it holds."""
     fields = dict(_fields(error))
     chain = error.__cause__, error.__context__, error.__suppress_context__
     state = vars(error).copy(), fields, chain

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from executors.moved import MOVED
+from executors.imports.moved import MOVED
 
 
 @pytest.mark.parametrize(("old", "new"), MOVED.items())

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from executors import Graph, Task, load_backend, run
-from executors.interpreter import current_folder, import_path
+from executors.imports.interpreter import current_folder, import_path
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PROGRAM = """
 from executors import Graph, Task, load_backend, run
 import os, sys

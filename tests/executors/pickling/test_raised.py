@@ -37,7 +37,7 @@ import requests
 from executors import CONTINUE_ON_FAILURE, Graph, RemoteError, Task, run
 from executors.backends.processes import Processes
 from executors.backends.threads import Threads
-from executors.raised import dumps_raised
+from executors.pickling.raised import dumps_raised
 
 
 class BuildsItsText(Exception):

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from executors.backends.workers.packing import (
+from executors.pickling.packing import (
     LARGE_BYTES,
     MOST_DESCRIPTORS,
     Segment,
     decode,
-    dumps,
+    dumps_by_value,
     encode,
     load,
     pack,
@@ -138,5 +138,5 @@ def test_a_segment_that_was_copied_needs_no_descriptor() -> None:
 
 
 def test_as_bytes_everything_is_one_pickle() -> None:
-    assert isinstance(dumps(np.zeros(LARGE_BYTES)), bytes)
-    assert isinstance(dumps(lambda: np.zeros(3)), bytes)
+    assert isinstance(dumps_by_value(np.zeros(LARGE_BYTES)), bytes)
+    assert isinstance(dumps_by_value(lambda: np.zeros(3)), bytes)
