@@ -26,6 +26,7 @@ import xml.etree.ElementTree as ElementTree
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NoReturn
 
 import click
@@ -37,6 +38,7 @@ import requests
 from executors import CONTINUE_ON_FAILURE, Graph, RemoteError, Task, run
 from executors.backends.processes import Processes
 from executors.backends.threads import Threads
+from executors.pickling.packing import load, pack
 from executors.pickling.raised import dumps_raised
 
 
@@ -295,6 +297,45 @@ def test_an_exception_is_the_same_on_threads_and_processes(
         assert str(here) in str(there)
     else:
         assert without_addresses(seen(there)) == without_addresses(seen(here))
+
+
+def caught(action: Callable[[], object]) -> dict[str, list[BaseException]]:
+    """As `asyncio.gather(..., return_exceptions=True)` returns it, for example."""
+    try:
+        action()
+    except BaseException as error:
+        return {"errors": [error]}
+    raise AssertionError
+
+
+def test_an_exception_inside_a_value_is_the_same_on_threads_and_processes() -> None:
+    graph = Graph(Task(name, partial(caught, action)) for name, action in ACTIONS.items())
+    reports = []
+    with Threads(1) as threads, Processes(1) as processes:
+        for backend in (threads, processes):
+            reports.append(run(graph, backend, policy=CONTINUE_ON_FAILURE))
+    for name in ACTIONS:
+        if name == "PydanticError":
+            assert "cannot be pickled" in str(reports[1].tasks[name].error)
+            continue
+        (here,), (there,) = (report.values[name]["errors"] for report in reports)
+        assert without_addresses(seen(there)) == without_addresses(seen(here))
+
+
+def test_the_same_exception_twice_in_a_value_stays_one() -> None:
+    error = BuildsItsText("disk")
+    first, second = load(pack([error, error]))
+    assert first is second
+    assert str(first) == "quota of disk exceeded (limit 10)"
+
+
+def test_the_cause_of_an_exception_in_a_value_may_become_text() -> None:
+    error = AddsToItsText("outer")
+    error.__cause__ = HoldsALock("inner")
+    (copy,) = load(pack([error]))
+    assert type(copy) is AddsToItsText
+    assert isinstance(copy.__cause__, RemoteError)
+    assert "inner" in str(copy.__cause__)
 
 
 class HoldsALock(Exception):

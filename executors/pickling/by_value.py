@@ -1,0 +1,220 @@
+"""Pickles that need nothing of the program's `__main__`: functions and classes by value.
+
+cloudpickle does most of it. Here is what it leaves to names that another process does not know:
+functions with a cache, types made by `typing`, modules loaded by path. What can only be pickled by
+such a name is refused, since a worker would find something else there, or nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import pickle
+import sys
+import typing
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any
+
+import cloudpickle
+from cloudpickle.cloudpickle import _dynamic_class_reduce
+
+from executors.core.records import shown
+from executors.errors import NotPicklable
+from executors.imports import modules
+from executors.pickling.definitions import (
+    CACHED,
+    Place,
+    at,
+    cached,
+    cached_property,
+    dispatching,
+    made,
+    sending,
+    set_attributes,
+    settle,
+)
+
+Reduced = tuple[Any, ...]
+_DISPATCHING = functools.singledispatch(lambda: None).__code__  # type: ignore[attr-defined]
+
+
+def dumps_by_value(
+    thing: Any,
+    reduce_error: Callable[[BaseException], Reduced],
+    buffer_callback: Callable[[pickle.PickleBuffer], object] | None = None,
+) -> bytes:
+    """Pickles so that unpickling needs nothing that only this process can import.
+
+    Args:
+        reduce_error: how to pickle exceptions.
+
+    Raises:
+        Exception: whatever pickling raises.
+    """
+    file = io.BytesIO()
+    pickler = _Pickler(file, protocol=5, buffer_callback=buffer_callback)
+    pickler.reduce_error = reduce_error
+    pickler.dump(thing)
+    return file.getvalue()
+
+
+class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
+    reduce_error: Callable[[BaseException], Reduced]
+
+    def reducer_override(self, thing: Any) -> Any:
+        kind = type(thing)
+        if kind is FunctionType or issubclass(kind, type):
+            return self._definition(thing)
+        if kind is ModuleType:
+            return self._module(thing)
+        if isinstance(thing, BaseException):
+            return self.reduce_error(thing)
+        if kind in _BY_VALUE:
+            return self._by_value(thing, *_BY_VALUE[kind](thing))
+        if _is_plain(kind):
+            return NotImplemented
+        return self._by_its_own_reduce(thing)
+
+    def _definition(self, thing: Any) -> Any:
+        """A function or class."""
+        if type(thing) is FunctionType and thing.__code__ is _DISPATCHING:
+            return self._by_value(thing, dispatching, _implementations(thing))
+        place = _place_of(thing)
+        if place is None:
+            reduction = super().reducer_override(thing)
+        elif modules.is_importable(place.module):
+            return super().reducer_override(thing)
+        elif (there := self._in_file(place)) is not None:
+            return there
+        elif isinstance(thing, type):
+            reduction = _dynamic_class_reduce(thing)
+        else:
+            reduction = self._dynamic_function_reduce(thing)
+        if isinstance(thing, type):
+            sending(thing)
+        elif place is None:
+            return reduction
+        if not isinstance(reduction, tuple) or len(reduction) != 6:
+            return reduction  # a class of Python's own, by a name
+        make, arguments, state, _, _, set_state = reduction
+        return _settled(place, thing, make, arguments, set_state, state)
+
+    def _by_value(
+        self, thing: Any, make: Callable[..., Any], arguments: Reduced, attributes: Any = None
+    ) -> Any:
+        place = _place_of(thing)
+        if place is not None:
+            if modules.is_importable(place.module):
+                return NotImplemented
+            there = self._in_file(place)
+            if there is not None:
+                return there
+        set_state = set_attributes if attributes else None
+        return _settled(place, thing, make, arguments, set_state, attributes)
+
+    def _in_file(self, place: Place) -> Any:
+        """What a module has that was loaded by path; None if it was not."""
+        module = sys.modules[place.module]
+        if place.module == modules.MAIN or modules.file_of(module) is None:
+            return None
+        return at, (module, place.name)
+
+    def _module(self, module: ModuleType) -> Any:
+        name = module.__name__
+        if sys.modules.get(name) is not module or modules.is_importable(name):
+            return super().reducer_override(module)
+        file = modules.file_of(module)
+        if name == modules.MAIN or file is None:
+            raise NotPicklable(
+                f"module {name!r} cannot be imported in a worker process; use its functions,"
+                " not the module itself"
+            )
+        locations = getattr(module, "__path__", None)
+        if locations is not None:
+            locations = list(map(modules.absolute, locations))
+        parents = [sys.modules[parent] for parent in [name.rpartition(".")[0]] if parent]
+        return modules.load_file, (name, modules.absolute(file), locations, *parents)
+
+    def _by_its_own_reduce(self, thing: Any) -> Any:
+        reduce = self.dispatch_table.get(type(thing))
+        reduction = reduce(thing) if reduce else thing.__reduce_ex__(5)
+        if isinstance(reduction, str):
+            module = pickle.whichmodule(thing, reduction)  # type: ignore[attr-defined]
+            if not modules.is_importable(module):
+                raise NotPicklable(
+                    f"{shown(thing)} is pickled by its name, {module}.{reduction}, which a worker"
+                    " process cannot import; define it in a module that the program imports"
+                )
+        return reduction
+
+
+def _settled(
+    place: Place | None,
+    thing: Any,
+    make: Callable[..., Any],
+    arguments: Reduced,
+    set_state: Callable[..., Any] | None,
+    state: Any,
+) -> Reduced:
+    outer = None if place is None else place.outer.content
+    name = getattr(thing, "__qualname__", "")
+    return made, (place, make, arguments), (place, outer, name, set_state, state), None, None, settle
+
+
+def _place_of(thing: Any) -> Place | None:
+    """Where its module has it, or None if it is not there."""
+    module = getattr(thing, "__module__", None)
+    name = getattr(thing, "__qualname__", None) or getattr(thing, "__name__", None)
+    if not (isinstance(module, str) and isinstance(name, str)):
+        return None
+    place = Place(module, name)
+    return place if place.content is thing else None
+
+
+def _is_plain(kind: type) -> bool:
+    """Whether objects of this type are pickled as most are: by class and attributes."""
+    return (
+        kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and kind not in cloudpickle.Pickler.dispatch_table
+    )
+
+
+# -- what Python pickles by its name only: how it is made, from what, and further attributes --------
+
+
+def _cached(thing: Any) -> tuple[Any, ...]:
+    attributes = {
+        name: value
+        for name, value in vars(thing).items()
+        if name not in ("__wrapped__", "cache_parameters")
+    }
+    return cached, (thing.__wrapped__, thing.cache_parameters()), attributes
+
+
+def _implementations(function: Any) -> Reduced:
+    others = dict(function.registry)
+    return others.pop(object), others
+
+
+def _new_type(thing: Any) -> tuple[Any, ...]:
+    place = {"__module__": thing.__module__}
+    return typing.NewType, (thing.__name__, thing.__supertype__), place
+
+
+def _typing_maker(kind: type, *names: str) -> Callable[[Any], tuple[Any, ...]]:
+    return lambda thing: (kind, tuple(getattr(thing, name) for name in names))
+
+
+_BY_VALUE: dict[type, Callable[[Any], tuple[Any, ...]]] = {
+    CACHED: _cached,
+    functools.cached_property: lambda thing: (cached_property, (thing.func, thing.attrname)),
+    typing.NewType: _new_type,
+    typing.ParamSpec: _typing_maker(typing.ParamSpec, "__name__"),
+    typing.TypeVarTuple: _typing_maker(typing.TypeVarTuple, "__name__"),
+}
+if sys.version_info >= (3, 12):
+    _BY_VALUE[typing.TypeAliasType] = _typing_maker(
+        typing.TypeAliasType, "__name__", "__value__"
+    )
