@@ -7,7 +7,7 @@ report = run(graph, load_backend("threads", workers=4))
 report.values["fit"]
 """
 
-import sys
+from typing import Any
 
 from executors.backends import backend_names, load_backend
 from executors.backends.base import Backend
@@ -35,11 +35,14 @@ from executors.errors import (
     TaskTimeout,
     WorkerDied,
 )
+from executors.imports import neighbours
 from executors.imports.moved import MovedFinder
 from executors.observers import Observer
 from executors.runner import run
 
-sys.meta_path.append(MovedFinder)
+neighbours.install()
+neighbours.claim("executors")
+MovedFinder.install()
 
 __all__ = [
     "CONTINUE_ON_FAILURE",
@@ -73,3 +76,7 @@ __all__ = [
     "run",
     "usable_cpus",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    return neighbours.attribute(__name__, name)

@@ -5,11 +5,15 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-# Sets the path and calls the module's `main`. One expression, so that nothing is left in
-# `__main__`, where the pickles of a program look for its own functions.
+from executors.imports.launch import OwnPackages
+
+own = OwnPackages([], str(Path(__file__).parents[2]))  # those that were imported
+LAUNCH = Path(__file__).with_name("launch.py")
+
+# Runs that file. One expression, so that nothing is left in `__main__`.
 _CALL = (
-    "(lambda sys, importlib: sys.path.__setitem__(slice(None), sys.argv.pop(1).split('\\n'))"
-    " or importlib.import_module(sys.argv.pop(1)).main())(*map(__import__, ('sys', 'importlib')))"
+    "exec(__import__('importlib.machinery').machinery.SourceFileLoader('launch',"
+    " __import__('sys').argv[1]).get_code('launch'), {'__name__': 'launch'})"
 )
 _LETTERS = {
     "ignore_environment": "E",
@@ -28,7 +32,8 @@ def module_command(module: str, *arguments: object) -> list[str]:
     them before that.
     """
     path = "\n".join(import_path())
-    command = [sys.executable, *interpreter_options(), "-P", "-c", _CALL, path, module]
+    command = [sys.executable, *interpreter_options(), "-P", "-c", _CALL, str(LAUNCH)]
+    command += [" ".join(sorted(own.names)), own.root, path, module]
     return [*command, *map(str, arguments)]
 
 

@@ -1,7 +1,7 @@
 """Modules that have moved: their old names can still be imported, with a warning.
 
-The package appends the finder to `sys.meta_path`, where it is asked only for names that nothing
-else provides.
+The finder is the last one in `sys.meta_path`, so it is asked only for names that nothing else
+provides.
 """
 
 from __future__ import annotations
@@ -75,3 +75,8 @@ class MovedFinder:
         # Pending: a program that runs with -W error::DeprecationWarning goes on working.
         warnings.warn(f"{old} is now {new}", PendingDeprecationWarning, 2)
         sys.modules[old] = import_module(new)
+
+    @staticmethod
+    def install() -> None:
+        """Has imports find modules under their old names."""
+        sys.meta_path.append(MovedFinder)

@@ -1,0 +1,33 @@
+"""Calls `main` of a module in a fresh interpreter, which finds what its program finds.
+
+`interpreter.py` has it run as `python ... launch.py OWN ROOT PATH MODULE ARGUMENT...`, but without
+leaving anything in `__main__`: there the pickles of a program look for its own functions.
+"""
+
+import sys
+from importlib import import_module
+from importlib.machinery import ModuleSpec, PathFinder
+
+
+class OwnPackages:
+    """Finds packages in their folder, also if other folders on the path have such names.
+
+    Args:
+        names: of the packages.
+        root: the folder that contains them.
+    """
+
+    def __init__(self, names: list[str], root: str) -> None:
+        self.names = set(names)
+        self.root = root
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        return PathFinder.find_spec(name, [self.root]) if name in self.names else None
+
+
+if __name__ == "launch":
+    _, own, root, search_path, module = sys.argv[1:6]
+    del sys.argv[1:6]
+    sys.path[:] = search_path.split("\n")
+    sys.meta_path.insert(0, OwnPackages(own.split(), root))  # type: ignore[arg-type]
+    import_module(module).main()
