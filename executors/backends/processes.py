@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
@@ -80,8 +81,11 @@ class Processes(Backend):
                 " run; put what starts the run below: if __name__ == '__main__':"
             )
         self._pool.open()
+        self._dropped = weakref.finalize(self, self._pool.abandon)
+        self._dropped.atexit = False  # workers end with their program anyway
 
     def close(self) -> None:
+        self._dropped.detach()
         self._pool.close()
 
     def wake(self) -> None:

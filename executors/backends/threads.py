@@ -17,8 +17,11 @@ wakes it. It is the only one that gives up on a worker.
 from __future__ import annotations
 
 import logging
+import os
 import sys
 import threading
+import warnings
+import weakref
 from collections import deque
 from contextvars import Context, copy_context
 from itertools import count
@@ -47,32 +50,27 @@ class _Worker:
 
     __slots__ = ("claim", "gate", "name", "taken_s", "thread")
 
-    def __init__(self, name: str, pool: Threads) -> None:
+    def __init__(self, name: str, team: _Team) -> None:
         self.name = name
         self.gate = Gate()
         self.claim: list[Call] = []
         self.taken_s = 0.0
-        self.thread = threading.Thread(target=pool._work, args=(self,), name=name, daemon=True)
+        self.thread = threading.Thread(target=team._work, args=(self,), name=name, daemon=True)
 
 
-class Threads(Backend):
-    """Threads of this process; they share its interpreter lock (GIL).
+class _Team:
+    """The threads of a backend, and all that they share.
 
-    Threads are started when they are first needed and live until the backend is closed.
-    A thread cannot be killed: a task that overruns its `timeout_s`, or is still running `grace_s`
-    after a stop, is reported as such and its daemon thread is abandoned. Its late result is
-    dropped, and a new thread takes its place.
+    It does not know the backend, so the backend is collected when nobody else does, and with it
+    its threads end.
 
     Args:
-        workers: how many tasks may run at once; None means `usable_cpus()`.
+        size: how many tasks may run at once.
         grace_s: seconds that running tasks have to end after a stop.
     """
 
-    name: ClassVar[str] = "threads"
-    shares_interpreter: ClassVar[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
-
-    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
-        super().__init__(workers)
+    def __init__(self, size: int, grace_s: float) -> None:
+        self._size = size
         self.grace_s = grace_s
         self._lock = threading.Lock()  # guards the session
         self._session: Session | None = None
@@ -82,7 +80,7 @@ class Threads(Backend):
         self._numbers = count()
         self._pool: dict[_Worker, None] = {}
         self._recruiting = threading.Lock()  # guards additions to the pool and the two below
-        self._most = self.workers  # the largest size of the pool
+        self._most = size  # the largest size of the pool
         self._is_closing = False
         self._crash: BaseException | None = None  # a bug, on its way to the caller
         self._caller = Gate()  # opened to wake the thread that drives
@@ -91,13 +89,17 @@ class Threads(Backend):
     def open(self) -> None:
         self._is_closing = False
 
-    def close(self) -> None:
+    def dismiss(self) -> list[_Worker]:
+        """Has the threads end after their calls; returns them."""
         with self._recruiting:
             self._is_closing = True
             workers = list(self._pool)
         for worker in workers:
             worker.gate.open()
-        for worker in workers:
+        return workers
+
+    def close(self) -> None:
+        for worker in self.dismiss():
             worker.thread.join()
         self._pool.clear()
         self._sleepers.clear()
@@ -251,7 +253,7 @@ class Threads(Backend):
                 if not self._pool:
                     raise BackendError(f"no thread could be started: {error}") from error
                 self._most = len(self._pool)
-                logger.warning("only %d of %d threads could be started", self._most, self.workers)
+                logger.warning("only %d of %d threads could be started", self._most, self._size)
 
     def _sleep(self, worker: _Worker) -> Call | None:
         """Sleeps until there may be work; returns a call that arrived in the meantime."""
@@ -268,3 +270,49 @@ class Threads(Backend):
             self._sleepers.remove(worker)
         except ValueError:
             pass  # it is being woken: its gate may be open once without a reason
+
+
+class Threads(Backend):
+    """Threads of this process; they share its interpreter lock (GIL).
+
+    Threads are started when they are first needed and live until the backend is closed.
+    A thread cannot be killed: a task that overruns its `timeout_s`, or is still running `grace_s`
+    after a stop, is reported as such and its daemon thread is abandoned. Its late result is
+    dropped, and a new thread takes its place.
+
+    Args:
+        workers: how many tasks may run at once; None means `usable_cpus()`.
+        grace_s: seconds that running tasks have to end after a stop.
+    """
+
+    name: ClassVar[str] = "threads"
+    shares_interpreter: ClassVar[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
+
+    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
+        super().__init__(workers)
+        self._team = _Team(self.workers, grace_s)
+
+    def open(self) -> None:
+        self._team.open()
+        self._dropped = weakref.finalize(self, _abandon, self._team, os.getpid())
+        self._dropped.atexit = False  # they are daemons
+
+    @property
+    def grace_s(self) -> float:
+        """Seconds that running tasks have to end after a stop."""
+        return self._team.grace_s
+
+    def close(self) -> None:
+        self._dropped.detach()
+        self._team.close()
+
+    def wake(self) -> None:
+        self._team.wake()
+
+    def drive(self, session: Session) -> None:
+        self._team.drive(session)
+
+
+def _abandon(team: _Team, pid: int) -> None:
+    if os.getpid() == pid and team.dismiss():  # not in a forked child, which has no such threads
+        warnings.warn("a backend was dropped without being left", ResourceWarning, 2)

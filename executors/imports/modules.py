@@ -108,26 +108,32 @@ def load_file(name: str, file: str, locations: list[str] | None, *_parents: Modu
 
 
 class Main(NamedTuple):
-    """What a program's `__main__` was made of; children of `multiprocessing` import it again.
+    """How a program was started.
 
     Attributes:
-        name: of its module, if it was started with `-m`.
-        file: its file, or None for a notebook, a prompt, or `-c`.
+        arguments: `sys.argv`.
+        name: of its main module, if it was started with `-m`.
+        file: of its main module, which children of `multiprocessing` import again; None for a
+            notebook, a prompt, or `-c`.
     """
 
+    arguments: list[str]
     name: str | None
     file: str | None
 
     @classmethod
     def of_this_process(cls) -> Main:
+        arguments = list(getattr(sys, "argv", []))
         main = sys.modules.get(MAIN)
         file = getattr(main, "__file__", None)
         if not (isinstance(file, str) and Path(file).is_file()):
-            return cls(None, None)
-        return cls(getattr(getattr(main, "__spec__", None), "name", None), absolute(file))
+            return cls(arguments, None, None)
+        name = getattr(getattr(main, "__spec__", None), "name", None)
+        return cls(arguments, name, absolute(file))
 
     def imitate(self) -> None:
-        """Makes this process's `__main__` look like that one."""
+        """Makes this process look as if it had been started like that."""
+        sys.argv[:] = self.arguments
         main = sys.modules[MAIN]
         if self.file is not None:
             main.__file__ = self.file

@@ -117,6 +117,11 @@ def pack(thing: Any) -> Packed:
         return pack_by_value(thing)
 
 
+def pack_ours(thing: Any) -> Packed:
+    """Pickles what consists of our own classes and plain data."""
+    return _pickled(_dumps_by_name, thing)
+
+
 def pack_by_value(thing: Any) -> Packed:
     """Pickles so that unpickling needs no `__main__`."""
     return _pickled(dumps_by_value, thing)

@@ -65,6 +65,7 @@ class Dispatch:
                 self._assign(now_s)
                 wait_s = self._share(now_s)
             if session.over:
+                pool.read_records()
                 return
             wake_at_s = session.wake_at_s
             if wake_at_s is not None:
@@ -74,6 +75,8 @@ class Dispatch:
                 for worker in self._workers.values():
                     if worker.assigned.calls or worker.assigned.is_slow:
                         self._collect(worker)
+                if pool.has_records:
+                    pool.read_records()
             for worker in ended:
                 if worker.number in self._workers:  # else it was reaped a moment ago
                     self._collect(worker)
@@ -331,7 +334,7 @@ class Dispatch:
             self._pool.replace(worker, status)
 
     def _settle_last(
-        self, worker: WorkerHandle, culprit: Call | None, error: TaskError | None, status: int
+        self, worker: WorkerHandle, culprit: Call | None, error: TaskError | None, status: int | None
     ) -> None:
         """Fails the call that a worker was running, unless it was killed for another call."""
         now_s = monotonic()

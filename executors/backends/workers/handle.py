@@ -47,7 +47,7 @@ class WorkerHandle:
 
     Args:
         number: for its name.
-        wakeup_pipe: the descriptor to which it writes in order to wake the parent.
+        shared: the descriptors `wakeup` and `children` of `wire.py`.
         on_report: called with the handle, and kind and content of each report that is not the
             outcome of a call.
 
@@ -62,7 +62,7 @@ class WorkerHandle:
     def __init__(
         self,
         number: int,
-        wakeup_pipe: int,
+        shared: tuple[int, int],
         on_report: Callable[[WorkerHandle, int, Packed], object],
     ) -> None:
         self.number = number
@@ -78,7 +78,7 @@ class WorkerHandle:
         self._reports, reports = os.pipe()
         lifeline, self._lifeline = os.pipe()
         self._exit = -1  # becomes readable when the process has ended
-        inherited = (self._queue, theirs.fileno(), reports, wakeup_pipe, lifeline)
+        inherited = (self._queue, theirs.fileno(), reports, *shared, lifeline)
         try:
             self.process = subprocess.Popen(
                 module_command("executors.backends.workers.main", *inherited),
@@ -219,7 +219,23 @@ class WorkerHandle:
             os.killpg(self.process.pid, signal.SIGKILL)
         except (ProcessLookupError, PermissionError):  # macOS raises the latter for a zombie
             pass
-        self.process.kill()  # it may have left its group
+        try:  # it may have left its group
+            if self._exit >= 0:
+                signal.pidfd_send_signal(self._exit, signal.SIGKILL)
+            elif self.process.returncode is None:
+                os.kill(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+
+    def wait(self) -> int | None:
+        """Waits for its end; its return code as in subprocess, or None if it cannot be known."""
+        if self.process.returncode is None:
+            try:
+                _, status = os.waitpid(self.process.pid, 0)
+            except ChildProcessError:  # where Popen would say that the code was 0
+                return None
+            self.process.returncode = os.waitstatus_to_exitcode(status)
+        return self.process.returncode
 
     def release(self) -> None:
         """Closes all of the parent's descriptors for it."""
@@ -263,8 +279,13 @@ def _available_bytes() -> int | None:
     return 1024 * int(sizes_kib[0]) if sizes_kib else None
 
 
-def how_it_ended(status: int) -> str:
+def how_it_ended(status: int | None) -> str:
     """How a process ended, from its return code as subprocess gives it."""
+    if status is None:
+        return (
+            "has ended; how cannot be known, because the program ignores SIGCHLD, or waits for"
+            " processes that it did not start"
+        )
     if status >= 0:
         return f"exited with code {status}"
     try:

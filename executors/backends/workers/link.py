@@ -27,7 +27,9 @@ from executors.backends.workers.wire import (
 class ParentLink:
     """This worker's pipes and socket to its parent; see `wire.py`."""
 
-    def __init__(self, queue: int, line: int, reports: int, wakeup_pipe: int) -> None:
+    def __init__(
+        self, queue: int, line: int, reports: int, wakeup_pipe: int, children: int
+    ) -> None:
         self._queue = queue
         self._queued = select.poll()
         self._queued.register(queue, select.POLLIN)
@@ -35,6 +37,7 @@ class ParentLink:
         self.line = socket.socket(fileno=line)
         self._reports = reports
         self._wakeup_pipe = wakeup_pipe
+        self._children = socket.socket(fileno=children)
         self.orders: dict[int, DecodedOrder] = {}  # received, by number
         self._writing = threading.Lock()  # threads of actions may log
         self.is_all_announced = True  # the parent was woken after the last report
@@ -120,6 +123,13 @@ class ParentLink:
             self.wake_parent()
             send(self.line, segment.sizes, [segment.fd])
 
+    def send_record(self, record: bytes) -> None:
+        """Sends a pickled log record from a process that an action forked."""
+        try:
+            send(self._children, record, [])
+        except ConnectionError:
+            pass  # the program has ended
+
     def wake_parent(self) -> None:
         """Wakes the parent."""
         self.is_all_announced = True
@@ -173,6 +183,17 @@ def yield_to_parent() -> None:
             os.sched_setscheduler(0, policy, os.sched_param(0))
         except OSError:
             pass  # not allowed here
+
+
+def stops_background_output() -> bool:
+    """Whether the terminal stops processes in the background, such as this one, when they print."""
+    for descriptor in (1, 2):
+        try:
+            if termios.tcgetattr(descriptor)[3] & termios.TOSTOP:
+                return True
+        except (termios.error, OSError):
+            pass  # not a terminal
+    return False
 
 
 def _wait(descriptor: int, event: int, timeout_ms: int | None = None) -> bool:

@@ -11,6 +11,7 @@ import io
 import logging
 import logging.handlers
 import os
+import pickle
 import resource
 import signal
 import sys
@@ -20,12 +21,18 @@ from importlib import import_module
 from pathlib import Path
 from pickle import loads
 from time import monotonic
+from types import FrameType
 from typing import Any, NoReturn
 
 from executors.backends.base import without_frames
-from executors.backends.workers.link import ParentLink, die_with_parent, yield_to_parent
+from executors.backends.workers.link import (
+    ParentLink,
+    die_with_parent,
+    stops_background_output,
+    yield_to_parent,
+)
 from executors.pickling.definitions import has_arrived
-from executors.pickling.packing import Packed, Segment, load, pack
+from executors.pickling.packing import Packed, Segment, load, pack, pack_ours
 from executors.backends.workers.wire import (
     ACTION,
     ERROR,
@@ -56,12 +63,14 @@ def main() -> None:
     descriptors = list(map(int, sys.argv[1:]))
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
-    queue, line, reports, wakeup_pipe, lifeline = descriptors
+    queue, line, reports, wakeup_pipe, children, lifeline = descriptors
     die_with_parent(lifeline)
     yield_to_parent()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what Ctrl-C does
-    signal.signal(signal.SIGTTOU, signal.SIG_IGN)  # a background group may print as well
-    link = ParentLink(queue, line, reports, wakeup_pipe)
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _interrupt)
+    if stops_background_output():
+        signal.signal(signal.SIGTTOU, signal.SIG_IGN)
+    link = ParentLink(queue, line, reports, wakeup_pipe, children)
     try:
         message, _ = receive(link.line)
         if message is None:
@@ -70,7 +79,7 @@ def main() -> None:
         try:
             _set_up(setup, link)
         except BaseException as error:
-            link.report(NOT_READY, 0, pack("".join(traceback.format_exception(error))))
+            link.report(NOT_READY, 0, pack_ours("".join(traceback.format_exception(error))))
             link.wake_parent()
             return
         link.report(READY)
@@ -125,13 +134,14 @@ class _Recorder(logging.handlers.QueueHandler):
         self._pid = os.getpid()
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        if os.getpid() != self._pid:
-            return  # a process that the action forked: the link is not its own
         for key, value in vars(record).items():
             if not isinstance(value, (str, int, float, type(None))):
                 setattr(record, key, repr(value))  # `extra` may hold anything
+        if os.getpid() != self._pid:  # a process that the action forked
+            self._link.send_record(pickle.dumps(record))
+            return
         record.processName = self._worker
-        self._link.report(LOG, 0, pack(record))
+        self._link.report(LOG, 0, pack_ours(record))
 
 
 def _work(link: ParentLink, limit_bytes: int | None) -> None:
@@ -177,6 +187,19 @@ def _flush() -> None:
         pass  # closed, gone, or replaced by the action
 
 
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """Handles SIGINT as Python does, but only in an action; between them, it is not for this one.
+
+    The terminal's Ctrl-C does not come here: a worker is in a process group of its own.
+    """
+    while frame is not None:
+        if frame.f_code is _attempt.__code__:
+            if frame.f_locals["stage"] == RAISED:
+                signal.default_int_handler(number, frame)
+            return
+        frame = frame.f_back
+
+
 class _Fork:
     """Whether this is a process that an action forked."""
 
@@ -203,7 +226,8 @@ def _attempt(
         objects: receives the arguments and the value, so that the caller decides when to free them.
     """
     started_s = ended_s = 0.0
-    stage: str | int = ACTION
+    stage: str | int | None = ACTION
+    what: str | int = ACTION
     value = None
     try:
         function = _globals.get(action) or _loaded(action)
@@ -224,18 +248,19 @@ def _attempt(
         objects.append(value)
         return VALUE, pack(value), started_s, ended_s
     except BaseException as error:
+        what, stage = stage or what, None  # no interrupts from here on
         if _Fork.is_child:
             _leave(error)
         if limit_bytes is not None:
             _limit_memory(None)  # describing the error needs memory, too
             if isinstance(error, MemoryError):
-                stage = MEMORY
-        type_name = type(value).__name__ if stage == VALUE_OF else qualified(type(error))
+                what = MEMORY
+        type_name = type(value).__name__ if what == VALUE_OF else qualified(type(error))
         function = value = None
         objects.clear()  # there may be no memory left
-        failure = _failure(stage, type_name, without_frames(error, 1))
+        failure = _failure(what, type_name, without_frames(error, 1))
         now_s = monotonic()
-        return ERROR, pack(failure), started_s or now_s, ended_s or now_s
+        return ERROR, pack_ours(failure), started_s or now_s, ended_s or now_s
 
 
 def _loaded(action: Packed) -> Any:

@@ -9,6 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import selectors
+import socket
+import warnings
 import weakref
 from itertools import count
 from time import monotonic
@@ -17,7 +19,7 @@ from executors.backends.base import LONGEST_SLEEP_S
 from executors.backends.workers.handle import EXIT_GRACE_S, WorkerHandle, how_it_ended
 from executors.imports.modules import Main
 from executors.pickling.packing import Packed, load
-from executors.backends.workers.wire import NOT_READY, READY, Setup, WorkerOptions
+from executors.backends.workers.wire import MESSAGES, NOT_READY, READY, Setup, WorkerOptions, receive
 from executors.core.records import describe
 from executors.errors import BackendError
 
@@ -47,6 +49,9 @@ class Pool:
         self._numbers = count()
         self._selector: selectors.BaseSelector
         self._wakeup_pipe = self._listener = -1  # a pipe, see wire.py
+        self._children: socket.socket  # receives log records
+        self.has_records = False  # `read_records` has something to do
+        self._pid = os.getpid()
         self._starting = 0  # workers that are not ready yet
         self._failed_starts = 0
         _pools.add(self)
@@ -62,6 +67,9 @@ class Pool:
         os.set_blocking(self._listener, False)
         os.set_blocking(self._wakeup_pipe, False)
         self._selector.register(self._listener, selectors.EVENT_READ)
+        self._children, self._to_children = socket.socketpair(socket.AF_UNIX, MESSAGES)
+        self._selector.register(self._children, selectors.EVENT_READ, self._children)
+        self._pid = os.getpid()
         try:
             self.fill()
             while self._starting:
@@ -86,9 +94,19 @@ class Pool:
                 worker.wait_for_exit(max(0.0, give_up_s - monotonic()))
         finally:  # also after Ctrl-C
             self.kill_all()  # also processes that tasks left behind in the groups of the workers
+            self.read_records()
+            self._children.close()
+            self._to_children.close()
             self._selector.close()
             os.close(self._listener)
             os.close(wakeup_pipe)
+
+    def abandon(self) -> None:
+        """Ends all workers of a pool that nobody can use any more."""
+        if os.getpid() == self._pid:  # not in a forked child
+            warnings.warn("a backend was dropped without being left", ResourceWarning, 2)
+            self.kill_all()
+            self.close()
 
     def wake(self) -> None:
         """Makes `listen` return, now or when it is called next; from any thread."""
@@ -110,7 +128,8 @@ class Pool:
 
     def _start(self) -> None:
         try:
-            worker = WorkerHandle(next(self._numbers), self._wakeup_pipe, self._on_report)
+            shared = self._wakeup_pipe, self._to_children.fileno()
+            worker = WorkerHandle(next(self._numbers), shared, self._on_report)
         except OSError as error:
             raise BackendError(f"a worker process could not be started: {error}") from error
         self.workers[worker.number] = worker
@@ -145,6 +164,8 @@ class Pool:
             if key.data is None:
                 os.read(self._listener, WAKEUP_BYTES)
                 is_woken = True
+            elif key.data is self._children:
+                is_woken = self.has_records = True  # after what their workers have reported
             else:
                 ended.append(key.data)
         if self._starting:
@@ -170,20 +191,26 @@ class Pool:
         elif kind == NOT_READY:
             raise BackendError(f"a worker process cannot be set up:\n{load(content)}")
         else:
+            _handle_record(content, repr(worker))
+
+    def read_records(self) -> None:
+        """Handles log records from processes that actions forked."""
+        self.has_records = False
+        while True:
             try:
-                record = load(content)
-                target = logging.getLogger(record.name)
-                if target.isEnabledFor(record.levelno):  # still
-                    target.handle(record)
-            except Exception as error:  # too many open files, a missing class, a handler
-                logger.warning("a log record of %r was lost: %s", worker, describe(error))
+                content, _ = receive(self._children, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            if content is None:
+                return
+            _handle_record(content, "a process that a task started")
 
     # -- the end of workers -----------------------------------------------------------------
 
-    def end(self, worker: WorkerHandle) -> int:
-        """Makes sure that a worker has ended; returns its return code, as in subprocess."""
+    def end(self, worker: WorkerHandle) -> int | None:
+        """Makes sure that a worker has ended; returns its return code, see `WorkerHandle.wait`."""
         worker.kill()
-        return worker.process.wait()
+        return worker.wait()
 
     def remove(self, worker: WorkerHandle) -> None:
         """Forgets a worker that has ended."""
@@ -192,7 +219,7 @@ class Pool:
         self._selector.unregister(worker.watched)
         worker.release()
 
-    def replace(self, worker: WorkerHandle, status: int) -> None:
+    def replace(self, worker: WorkerHandle, status: int | None) -> None:
         """Starts a new worker instead of one that has ended.
 
         Raises:
@@ -227,6 +254,17 @@ def _release_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_release_after_fork)
+
+
+def _handle_record(content: Packed, sender: str) -> None:
+    """Handles a log record as if it had been logged here."""
+    try:
+        record = load(content)
+        target = logging.getLogger(record.name)
+        if target.isEnabledFor(record.levelno):  # still
+            target.handle(record)
+    except Exception as error:  # too many open files, a missing class, a handler
+        logger.warning("a log record of %s was lost: %s", sender, describe(error))
 
 
 def _log_levels() -> dict[str, int]:

@@ -10,6 +10,8 @@
     reports  a pipe to the parent. Each report leaves the worker before its next call begins.
     wakeup   a pipe to the parent that all workers share. Reports wake nobody; a worker writes a
              byte here after calls flagged WAKES, and when it has nothing left to do.
+    children a socket to the parent that all workers share, for log records of processes that
+             actions fork: these cannot use the pipes of a worker that goes on writing to them.
 """
 
 from __future__ import annotations

@@ -461,20 +461,21 @@ def test_modules_beside_the_script_can_be_imported_by_workers(tmp_path: Path) ->
     assert python(str(tmp_path / "script.py"), cwd="/").stdout == "True 5\n"
 
 
-def test_actions_find_the_paths_and_the_environment_of_the_program(
+def test_actions_find_paths_arguments_and_environment_of_the_program(
     pool: Processes, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def look() -> tuple[list[str], str | None]:
-        return sys.path, os.environ.get("PYTHONPATH")
+    def look() -> tuple[list[str], list[str], str | None]:
+        return sys.path, sys.argv, os.environ.get("PYTHONPATH")
 
     monkeypatch.setattr(sys, "path", [*sys.path, str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["program", "--option", "a b\n"])
     for mine in (None, str(tmp_path)):
         if mine is None:
             monkeypatch.delenv("PYTHONPATH", raising=False)
         else:
             monkeypatch.setenv("PYTHONPATH", mine)
         report = run(Graph([Task("look", look)]), Processes(1))
-        assert report.values["look"] == (sys.path, mine)
+        assert report.values["look"] == (sys.path, sys.argv, mine)
 
 
 def test_what_actions_print_comes_out(tmp_path: Path) -> None:

@@ -239,8 +239,8 @@ def test_no_wake_up_is_lost_when_threads_meet_in_every_window(
         tasks += [Task(f"t{wave}.{i}", lambda *_: barrier.wait(5), needs) for i in range(4)]
     graph = Graph(tasks)
     with Threads(4) as pool:
-        monkeypatch.setattr(pool, "_lock", SlowLock(0.0003))
-        monkeypatch.setattr(pool, "_sleepers", LateDeque())
+        monkeypatch.setattr(pool._team, "_lock", SlowLock(0.0003))
+        monkeypatch.setattr(pool._team, "_sleepers", LateDeque())
         for _ in range(3):
             run(graph, pool).raise_for_failures()
 
@@ -261,9 +261,9 @@ def test_an_outcome_is_seen_though_its_worker_met_a_taken_lock(
         ]
     )
     with Threads(2) as pool:
-        monkeypatch.setattr(pool, "_lock", SlowLock(held_s))
+        monkeypatch.setattr(pool._team, "_lock", SlowLock(held_s))
         monkeypatch.setattr(LateDeque, "late_s", late_s)
-        monkeypatch.setattr(pool, "_sleepers", LateDeque())
+        monkeypatch.setattr(pool._team, "_sleepers", LateDeque())
         for _ in range(40):
             released.clear()
             assert run(graph, pool).values["wait"] is True
@@ -272,12 +272,12 @@ def test_an_outcome_is_seen_though_its_worker_met_a_taken_lock(
 def test_a_task_that_ends_at_its_deadline_ends_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Timeouts and returns at the same time; whoever claims the call, the pool stays whole."""
     with Threads(3) as pool:
-        monkeypatch.setattr(pool, "_inbox", SlowDeque())
+        monkeypatch.setattr(pool._team, "_inbox", SlowDeque())
         for _ in range(15):
             tasks = [Task(f"t{i}", lambda: time.sleep(0.01), timeout_s=0.01) for i in range(12)]
             report = run(Graph(tasks), pool, policy=CONTINUE_ON_FAILURE)
             assert sum(report.counts.values()) == 12
-            assert len(pool._pool) <= 3
+            assert len(pool._team._pool) <= 3
         barrier = threading.Barrier(3)
         graph = Graph([Task(f"t{i}", lambda: barrier.wait(20)) for i in range(3)])
         assert run(graph, pool).succeeded
@@ -317,7 +317,7 @@ def test_short_runs_that_end_by_timeout_leave_no_thread_half_started() -> None:
 
 def test_sleepers_are_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
     with Threads(4) as pool:
-        monkeypatch.setattr(pool, "_sleepers", SlowDeque())
+        monkeypatch.setattr(pool._team, "_sleepers", SlowDeque())
         for _ in range(30):
             run(Graph([Task(f"t{i}", lambda: time.sleep(0.0005)) for i in range(12)]), pool)
             sleepers = list(pool._sleepers)
