@@ -13,7 +13,7 @@ if "executors" not in sys.modules:  # ours, also if another one of this name is 
         _spec.loader.exec_module(sys.modules["executors"])
 
 from executors.errors import ExecutorError
-from executors.imports import neighbours
+from executors.imports import neighbours as neighbours
 
 neighbours.claim("bench", "reports")
 

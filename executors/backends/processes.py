@@ -11,12 +11,12 @@ from typing import Any, ClassVar
 from executors.backends.base import Backend
 from executors.backends.workers.dispatch import Dispatch
 from executors.backends.workers.handle import check_room
-from executors.pickling.packing import dumps_by_value
 from executors.backends.workers.pool import Pool
 from executors.backends.workers.wire import WorkerOptions
 from executors.core.records import describe, shown
 from executors.core.session import Session
 from executors.errors import BackendError
+from executors.pickling.packing import dumps_by_value
 
 
 class Processes(Backend):

@@ -29,5 +29,5 @@ if __name__ == "launch":
     _, own, root, search_path, module = sys.argv[1:6]
     del sys.argv[1:6]
     sys.path[:] = search_path.split("\n")
-    sys.meta_path.insert(0, OwnPackages(own.split(), root))  # type: ignore[arg-type]
+    sys.meta_path.insert(0, OwnPackages(own.split(), root))
     import_module(module).main()

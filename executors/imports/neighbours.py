@@ -73,5 +73,5 @@ def _neighbours(package: str) -> Iterator[ModuleSpec]:
 
 def install() -> None:
     """Has imports use these rules."""
-    sys.meta_path.insert(0, own)  # type: ignore[arg-type]
-    sys.meta_path.append(NeighbourFinder)  # type: ignore[arg-type]
+    sys.meta_path.insert(0, own)
+    sys.meta_path.append(NeighbourFinder)

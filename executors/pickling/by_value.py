@@ -36,7 +36,7 @@ from executors.pickling.definitions import (
 )
 
 Reduced = tuple[Any, ...]
-_DISPATCHING = functools.singledispatch(lambda: None).__code__  # type: ignore[attr-defined]
+_DISPATCHING = functools.singledispatch(shown).__code__  # type: ignore[attr-defined]
 
 
 def dumps_by_value(
@@ -159,7 +159,14 @@ def _settled(
 ) -> Reduced:
     outer = None if place is None else place.outer.content
     name = getattr(thing, "__qualname__", "")
-    return made, (place, make, arguments), (place, outer, name, set_state, state), None, None, settle
+    return (
+        made,
+        (place, make, arguments),
+        (place, outer, name, set_state, state),
+        None,
+        None,
+        settle,
+    )
 
 
 def _place_of(thing: Any) -> Place | None:
@@ -174,14 +181,14 @@ def _place_of(thing: Any) -> Place | None:
 
 def _is_plain(kind: type) -> bool:
     """Whether objects of this type are pickled as most are: by class and attributes."""
+    reductions: tuple[object, object] = kind.__reduce_ex__, kind.__reduce__
     return (
-        kind.__reduce_ex__ is object.__reduce_ex__
-        and kind.__reduce__ is object.__reduce__
+        reductions == (object.__reduce_ex__, object.__reduce__)
         and kind not in cloudpickle.Pickler.dispatch_table
     )
 
 
-# -- what Python pickles by its name only: how it is made, from what, and further attributes --------
+# -- what Python pickles by name only: how it is made, from what, and further attributes ----------
 
 
 def _cached(thing: Any) -> tuple[Any, ...]:
@@ -215,6 +222,4 @@ _BY_VALUE: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     typing.TypeVarTuple: _typing_maker(typing.TypeVarTuple, "__name__"),
 }
 if sys.version_info >= (3, 12):
-    _BY_VALUE[typing.TypeAliasType] = _typing_maker(
-        typing.TypeAliasType, "__name__", "__value__"
-    )
+    _BY_VALUE[typing.TypeAliasType] = _typing_maker(typing.TypeAliasType, "__name__", "__value__")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Callable, Mapping
-from types import FunctionType
 from typing import Any, NamedTuple
 from weakref import WeakValueDictionary
 
@@ -28,7 +27,7 @@ class Place(NamedTuple):
 
     @property
     def outer(self) -> Place:
-        """The place of the class around it, or of that class's outer one; itself if there is none."""
+        """The place of the outermost class around it, or itself."""
         return Place(self.module, self.name.partition(".")[0])
 
     @property

@@ -22,12 +22,12 @@ from executors.backends.base import LONGEST_SLEEP_S, stopped, timed_out
 from executors.backends.workers.handle import WorkerHandle, how_it_ended
 from executors.backends.workers.orders import Kept, Orders
 from executors.backends.workers.pace import MOST_CALLS, PATIENCE_S, UNRESPONSIVE_S, Pace
-from executors.pickling.packing import Packed
 from executors.backends.workers.pool import POLLS, Pool
 from executors.backends.workers.wire import ERROR, LEADS, SKIPPED, WAKES, error_of
 from executors.core.records import Attempt, Call
 from executors.core.session import Session
 from executors.errors import NotPicklable, TaskError, WorkerDied
+from executors.pickling.packing import Packed
 
 BLOCKS_FROM = 4  # calls per worker from which they are dealt in blocks
 KILLED = "its worker was killed"
@@ -334,7 +334,11 @@ class Dispatch:
             self._pool.replace(worker, status)
 
     def _settle_last(
-        self, worker: WorkerHandle, culprit: Call | None, error: TaskError | None, status: int | None
+        self,
+        worker: WorkerHandle,
+        culprit: Call | None,
+        error: TaskError | None,
+        status: int | None,
     ) -> None:
         """Fails the call that a worker was running, unless it was killed for another call."""
         now_s = monotonic()

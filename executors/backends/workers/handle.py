@@ -15,7 +15,6 @@ from time import monotonic
 
 from executors.backends.workers.assigned import Assigned
 from executors.backends.workers.orders import Batch
-from executors.pickling.packing import Packed, Segment
 from executors.backends.workers.wire import (
     FORGET,
     IN_SEGMENT,
@@ -31,6 +30,7 @@ from executors.backends.workers.wire import (
 )
 from executors.errors import BackendError
 from executors.imports.interpreter import module_command
+from executors.pickling.packing import Packed, Segment
 
 EXIT_GRACE_S = 1.0
 WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up

@@ -12,7 +12,6 @@ import threading
 from array import array
 from collections.abc import Iterator
 
-from executors.pickling.packing import Packed, Segment, decode
 from executors.backends.workers.wire import (
     IN_SEGMENT,
     REPORT,
@@ -22,6 +21,7 @@ from executors.backends.workers.wire import (
     receive,
     send,
 )
+from executors.pickling.packing import Packed, Segment, decode
 
 
 class ParentLink:

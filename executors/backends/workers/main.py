@@ -31,8 +31,6 @@ from executors.backends.workers.link import (
     stops_background_output,
     yield_to_parent,
 )
-from executors.pickling.definitions import has_arrived
-from executors.pickling.packing import Packed, Segment, load, pack, pack_ours
 from executors.backends.workers.wire import (
     ACTION,
     ERROR,
@@ -53,9 +51,12 @@ from executors.backends.workers.wire import (
 )
 from executors.core.deferred import DEFERRED, refusal
 from executors.core.records import describe
+from executors.pickling.definitions import has_arrived
+from executors.pickling.packing import Packed, Segment, load, pack, pack_ours
 from executors.pickling.raised import dumps_raised, qualified
 
 MAX_GLOBALS = 256
+DESCRIBED = "described"  # the stage after the action has failed
 _globals: dict[Packed, Any] = {}  # actions that are functions of a module, by their pickles
 
 
@@ -194,7 +195,7 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     """
     while frame is not None:
         if frame.f_code is _attempt.__code__:
-            if frame.f_locals["stage"] == RAISED:
+            if frame.f_locals.get("stage") == RAISED:
                 signal.default_int_handler(number, frame)
             return
         frame = frame.f_back
@@ -226,8 +227,7 @@ def _attempt(
         objects: receives the arguments and the value, so that the caller decides when to free them.
     """
     started_s = ended_s = 0.0
-    stage: str | int | None = ACTION
-    what: str | int = ACTION
+    stage: str | int = ACTION
     value = None
     try:
         function = _globals.get(action) or _loaded(action)
@@ -248,7 +248,7 @@ def _attempt(
         objects.append(value)
         return VALUE, pack(value), started_s, ended_s
     except BaseException as error:
-        what, stage = stage or what, None  # no interrupts from here on
+        what, stage = stage, DESCRIBED  # no interrupts from here on
         if _Fork.is_child:
             _leave(error)
         if limit_bytes is not None:

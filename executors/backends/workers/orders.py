@@ -5,10 +5,10 @@ from __future__ import annotations
 from array import array
 from typing import Any
 
-from executors.pickling.packing import Encoded, Packed, encode, load, pack_by_value
 from executors.backends.workers.wire import Order
 from executors.core.records import Call, describe, shown
 from executors.errors import NotPicklable
+from executors.pickling.packing import Encoded, Packed, encode, load, pack_by_value
 
 
 class Kept:

@@ -17,11 +17,18 @@ from time import monotonic
 
 from executors.backends.base import LONGEST_SLEEP_S
 from executors.backends.workers.handle import EXIT_GRACE_S, WorkerHandle, how_it_ended
-from executors.imports.modules import Main
-from executors.pickling.packing import Packed, load
-from executors.backends.workers.wire import MESSAGES, NOT_READY, READY, Setup, WorkerOptions, receive
+from executors.backends.workers.wire import (
+    MESSAGES,
+    NOT_READY,
+    READY,
+    Setup,
+    WorkerOptions,
+    receive,
+)
 from executors.core.records import describe
 from executors.errors import BackendError
+from executors.imports.modules import Main
+from executors.pickling.packing import Packed, load
 
 logger = logging.getLogger("executors")
 
@@ -201,6 +208,8 @@ class Pool:
                 content, _ = receive(self._children, socket.MSG_DONTWAIT)
             except BlockingIOError:
                 return
+            except (OSError, ValueError, EOFError, TypeError):
+                content = b""  # an action wrote to everything that it found open
             if content is None:
                 return
             _handle_record(content, "a process that a task started")

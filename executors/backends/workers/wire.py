@@ -25,10 +25,10 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from executors.imports.modules import Main
-from executors.pickling.packing import Encoded, Packed, Segment, load
 from executors.core.records import Call, describe
 from executors.errors import MemoryLimitExceeded, NotPicklable, RemoteError
+from executors.imports.modules import Main
+from executors.pickling.packing import Encoded, Packed, Segment, load
 
 TICKET = struct.Struct("=Q")  # the number of a call; later ones are higher
 FORGET = 1 << 63  # added to a number: earlier calls that were not begun were taken back

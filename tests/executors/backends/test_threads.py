@@ -320,7 +320,7 @@ def test_sleepers_are_listed_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pool._team, "_sleepers", SlowDeque())
         for _ in range(30):
             run(Graph([Task(f"t{i}", lambda: time.sleep(0.0005)) for i in range(12)]), pool)
-            sleepers = list(pool._sleepers)
+            sleepers = list(pool._team._sleepers)
             assert len(sleepers) == len(set(sleepers))
         barrier = threading.Barrier(4)
         graph = Graph([Task(f"t{i}", lambda: barrier.wait(20)) for i in range(4)])

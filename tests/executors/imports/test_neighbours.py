@@ -40,8 +40,10 @@ def project(folder: Path, package: str, init: str = "") -> None:
     (folder / package / "__init__.py").write_text(init)
     (folder / package / "delays.py").write_text("SHORT_S = 0.001\n")
     (folder / package / "my_tasks.py").write_text(TASKS.format(package=package))
-    (folder / "tasks_outside.py").write_text("import time\n" + TASKS.format(package="time").replace(
-        "from time import DELAY_S", "DELAY_S = 0.001"))
+    (folder / "tasks_outside.py").write_text(
+        "import time\n"
+        + TASKS.format(package="time").replace("from time import DELAY_S", "DELAY_S = 0.001")
+    )
 
 
 def ran(folder: Path, *command: str, path: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -69,7 +71,15 @@ def test_a_graph_in_such_a_package(tmp_path: Path, package: str) -> None:
 def test_recommend_works_beside_all_of_them(tmp_path: Path) -> None:
     for package in ("executors", "bench"):
         project(tmp_path, package)
-    arguments = ["recommend", "--no-verify", "-q", "-o", "out", "--graph", "bench.my_tasks:make_graph"]
+    arguments = [
+        "recommend",
+        "--no-verify",
+        "-q",
+        "-o",
+        "out",
+        "--graph",
+        "bench.my_tasks:make_graph",
+    ]
     (tmp_path / "bench" / "__init__.py").write_text("DELAY_S = 0.001\n")
     done = ran(tmp_path, *BENCH, *arguments)
     assert done.returncode == 0, done.stderr

@@ -1,3 +1,4 @@
+# ruff: noqa: T201
 """A program whose actions need things of its `__main__`: prints, as JSON, what each gives where.
 
 Run by `test_main.py`; threads and processes must agree.
@@ -88,15 +89,15 @@ def annotated(user: UserId = UserId(3), *others: UserId) -> UserId:
     return UserId(user + len(others))
 
 
-def with_parameters(function: Callable[Parameters, int] = lambda: 5) -> int:
-    return function()  # type: ignore[call-arg]
+def with_parameters(function: Callable[Parameters, int] | None = None) -> bool:
+    return function is None
 
 
 class Colour(enum.Enum):
     RED = 1
 
 
-Point = collections.namedtuple("Point", "x y")  # noqa: PYI024
+Point = collections.namedtuple("Point", "x y")
 
 
 @dataclasses.dataclass
@@ -160,7 +161,7 @@ class ByName:
 MISSING = ByName()
 
 
-class Quota(Exception):  # noqa: N818
+class Quota(Exception):
     def __init__(self, what: str) -> None:
         super().__init__(f"quota of {what} exceeded")
         self.what = what
@@ -196,7 +197,7 @@ def module_actions(folder: Path) -> dict[str, Any]:
     plugin = loaded("a_plugin", folder / "plugin.py")
     package_module = loaded("a_package", package / "__init__.py")
     by_hand = sys.modules["by_hand"] = types.ModuleType("by_hand")
-    exec(BY_HAND, vars(by_hand))  # noqa: S102
+    exec(BY_HAND, vars(by_hand))
     # Two of one name: the one that was imported is no longer the first on the path.
     for place in ("early", "late"):
         (folder / place).mkdir()
@@ -274,10 +275,10 @@ def shown(report: Any, name: str) -> str:
 def between_workers() -> tuple[Any, ...]:
     """Values of such types, made by one worker and read by another."""
     plugin = sys.modules["a_plugin"]
-    tasks = [Task("thing", plugin.make), Task("model", lambda thing: Model(), needs=["thing"])]
+    tasks = [Task("thing", plugin.make), Task("model", lambda thing: Model(), needs=("thing",))]
     for i in range(3):
-        tasks.append(Task(f"x{i}", lambda thing: thing.x, needs=["thing"]))
-        tasks.append(Task(f"y{i}", lambda model: model.plus(), needs=["model"]))
+        tasks.append(Task(f"x{i}", lambda thing: thing.x, needs=("thing",)))
+        tasks.append(Task(f"y{i}", lambda model: model.plus(), needs=("model",)))
     with load_backend("processes", 2) as backend:
         report = run(Graph(tasks), backend, keep="all")
     report.raise_for_failures()

@@ -310,10 +310,10 @@ def caught(action: Callable[[], object]) -> dict[str, list[BaseException]]:
 
 def test_an_exception_inside_a_value_is_the_same_on_threads_and_processes() -> None:
     graph = Graph(Task(name, partial(caught, action)) for name, action in ACTIONS.items())
-    reports = []
     with Threads(1) as threads, Processes(1) as processes:
-        for backend in (threads, processes):
-            reports.append(run(graph, backend, policy=CONTINUE_ON_FAILURE))
+        reports = [
+            run(graph, backend, policy=CONTINUE_ON_FAILURE) for backend in (threads, processes)
+        ]
     for name in ACTIONS:
         if name == "PydanticError":
             assert "cannot be pickled" in str(reports[1].tasks[name].error)

@@ -53,15 +53,17 @@ def long_record() -> None:
     in_child(log.warning, "x" * 300_000)
 
 
+def log_often(times: int) -> None:
+    for _ in range(times):
+        log.warning(LONG)
+
+
 def many_children() -> None:
     context = multiprocessing.get_context("fork")
-    children = [
-        context.Process(target=lambda: [log.warning(LONG) for _ in range(20)]) for _ in range(8)
-    ]
+    children = [context.Process(target=log_often, args=(20,)) for _ in range(8)]
     for child in children:
         child.start()
-    for _ in range(100):
-        log.warning(LONG)
+    log_often(100)
     for child in children:
         child.join()
 
@@ -91,10 +93,10 @@ def test_records_arrive_before_the_run_ends(
     assert sorted(record.getMessage() for record in caplog.records) == expected
 
 
-def test_a_level_that_is_set_counts_for_children(
-    pool: Processes, caplog: pytest.LogCaptureFixture
-) -> None:
-    run(Graph([Task("a", lambda: in_child(log.info, "quiet"))]), pool).raise_for_failures()
+def test_a_level_that_is_set_counts_for_children(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, logger="job")
+    graph = Graph([Task("a", lambda: in_child(log.info, "quiet"))])
+    run(graph, Processes(1)).raise_for_failures()
     assert not caplog.records
 
 
