@@ -151,6 +151,12 @@ def _reasons(
         f"The critical path is {' > '.join(task.name for task in path)}."
         f" To get below it, split or speed up first: {shares}.",
     ]
+    if any(run.is_dynamic for run in runs):
+        sentences.append(
+            "The pipeline is dynamic, and ZenML does not record where its function waits for a"
+            " step, for example in .load(); where it does, the steps will take longer than"
+            " predicted."
+        )
     if unknown:
         sentences.append(f"Always cached, so counted as 0 s: {', '.join(sorted(unknown))}.")
     if pick.is_baseline:

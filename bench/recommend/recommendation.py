@@ -116,4 +116,6 @@ class Recommendation:
     @property
     def speedup(self) -> float:
         """The pick's speedup over sequential."""
-        return self.sequential.seconds / self.pick.seconds if self.pick else 1.0
+        if self.pick is None or not self.pick.seconds:
+            return 1.0
+        return self.sequential.seconds / self.pick.seconds

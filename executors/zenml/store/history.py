@@ -12,9 +12,10 @@ from zenml.enums import ExecutionStatus, StackComponentType
 from executors.zenml.errors import InstallError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from uuid import UUID
 
-    from zenml.models import PipelineRunResponse
+    from zenml.models import PipelineRunResponse, StepRunResponse
 
 logger = logging.getLogger(__name__)
 
@@ -59,12 +60,15 @@ class RecordedRun:
         wall_s: from its start to its end.
         step_s: seconds by step name, without cached steps.
         idle_s: the part of `wall_s` in which no step ran.
+        is_dynamic: its steps were created while it ran. Their needs are those that ZenML recorded:
+            not those that the pipeline's function made by waiting for a value.
     """
 
     orchestrator: str
     wall_s: float
     step_s: dict[str, float]
     idle_s: float
+    is_dynamic: bool = False
 
     @property
     def is_serial(self) -> bool:
@@ -97,14 +101,19 @@ def recorded_runs(name: str) -> tuple[dict[str, tuple[str, ...]], list[RecordedR
     needs: dict[str, tuple[str, ...]] = {}
     recorded = []
     for run in runs:
-        snapshot = run.snapshot
-        if snapshot is None or run.start_time is None or run.end_time is None:
+        if run.snapshot is None or run.start_time is None or run.end_time is None:
             continue
-        steps = snapshot.get_hydrated_version().step_configurations
-        own = {step: tuple(steps[step].spec.upstream_steps) for step in sorted(steps)}
+        steps = [
+            step
+            for step in client.list_run_steps(
+                pipeline_run_id=run.id, size=MOST_STEPS, hydrate=run.snapshot.is_dynamic
+            ).items
+            if step.status in (ExecutionStatus.COMPLETED, ExecutionStatus.CACHED)
+        ]
+        own = _needs(run, steps)
         needs = needs or own
         if own == needs:
-            recorded.append(_recorded(client, run))
+            recorded.append(_recorded(run, steps))
     recorded = [run for run in recorded if run.step_s]
     if not recorded:
         raise InstallError(
@@ -113,13 +122,31 @@ def recorded_runs(name: str) -> tuple[dict[str, tuple[str, ...]], list[RecordedR
     return needs, recorded
 
 
-def _recorded(client: Client, run: PipelineRunResponse) -> RecordedRun:
+def _needs(
+    run: PipelineRunResponse, steps: Sequence[StepRunResponse]
+) -> dict[str, tuple[str, ...]]:
+    """The needs by step name: as planned, or as recorded if the pipeline is dynamic."""
+    snapshot = run.snapshot
+    assert snapshot is not None
+    configured = snapshot.get_hydrated_version().step_configurations
+    if not snapshot.is_dynamic:
+        return {
+            name: tuple(configured[name].spec.upstream_steps) for name in sorted(configured)
+        }
+    names = {step.name for step in steps}
+    return {
+        step.name: tuple(need for need in step.spec.upstream_steps if need in names)
+        for step in sorted(steps, key=lambda step: step.name)
+    }
+
+
+def _recorded(run: PipelineRunResponse, steps: Sequence[StepRunResponse]) -> RecordedRun:
     spans = {
         step.name: (step.start_time, step.end_time)
-        for step in client.list_run_steps(
-            pipeline_run_id=run.id, status=ExecutionStatus.COMPLETED, size=MOST_STEPS
-        ).items
-        if step.start_time is not None and step.end_time is not None
+        for step in steps
+        if step.status == ExecutionStatus.COMPLETED
+        and step.start_time is not None
+        and step.end_time is not None
     }
     assert run.start_time is not None
     assert run.end_time is not None
@@ -135,4 +162,5 @@ def _recorded(client: Client, run: PipelineRunResponse) -> RecordedRun:
         wall_s,
         {name: max(0.0, (end - start).total_seconds()) for name, (start, end) in spans.items()},
         max(0.0, wall_s - busy_s),
+        run.snapshot is not None and run.snapshot.is_dynamic,
     )

@@ -30,6 +30,7 @@ class Run:
         self.step_s = step_s
         self.idle_s = BETWEEN_S * len(step_s)
         self.is_serial = is_serial
+        self.is_dynamic = False
 
 
 def recommended(
@@ -105,3 +106,10 @@ def test_only_the_numbers_that_are_asked_for() -> None:
         ("sequential", 1),
         ("threads", 3),
     ]
+
+
+def test_steps_that_take_no_time_divide_nothing_by_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.recommend.pipelines.ZENML_S", 0.0)
+    monkeypatch.setattr(f"{__name__}.BETWEEN_S", 0.0)
+    advice = recommended(Run(dict.fromkeys(SECONDS, 0.0)))
+    assert advice.speedup == 1.0

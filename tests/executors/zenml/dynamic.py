@@ -19,3 +19,20 @@ def submits() -> None:
 def decides() -> None:
     if one("dynamic").load() == 1:
         plus_one(5, id="decided")
+
+
+@pipeline(dynamic=True, enable_cache=False)
+def grows(to: int) -> None:
+    for _ in range(to):
+        step = plus_one.submit(one.submit("grows"))
+    step.result()
+
+
+@pipeline(dynamic=True)
+def remembers() -> None:
+    plus_one.submit(one.submit("remembers")).result()
+
+
+@pipeline(dynamic=True, enable_cache=False)
+def does_nothing() -> None:
+    pass

@@ -58,6 +58,44 @@ def test_cached_steps_are_left_out() -> None:
     assert [set(run.step_s) for run in runs] == [{"one"}]
 
 
+def test_the_needs_of_a_dynamic_pipeline_are_those_of_its_recorded_steps() -> None:
+    from tests.executors.zenml import dynamic
+
+    for to in (2, 3, 3):
+        dynamic.grows(to)
+    needs, runs = recorded_runs("grows")
+    pairs = {"": "", "_2": "_2", "_3": "_3"}
+    assert needs == {
+        **{f"one{end}": () for end in pairs},
+        **{f"plus_one{end}": (f"one{end}",) for end in pairs},
+    }
+    assert [(len(run.step_s), run.is_dynamic) for run in runs] == [(6, True)] * 2  # not the first
+    result = CliRunner().invoke(main, ["recommend", "--pipeline", "grows", "--max-workers", "3"])
+    assert result.exit_code == 0, result.output
+    assert "from 2 recorded runs: threads with 3 workers" in result.output
+    assert "The pipeline is dynamic" in " ".join(result.output.split())
+
+
+def test_cached_steps_of_a_dynamic_pipeline_are_left_out() -> None:
+    from tests.executors.zenml import dynamic
+
+    dynamic.remembers()
+    dynamic.remembers()
+    needs, runs = recorded_runs("remembers")
+    assert needs == {"one": (), "plus_one": ("one",)}
+    assert len(runs) == 1
+    assert "one" in runs[0].step_s
+
+
+def test_a_dynamic_pipeline_without_steps_is_one_clear_line() -> None:
+    from tests.executors.zenml import dynamic
+
+    dynamic.does_nothing()
+    result = CliRunner().invoke(main, ["recommend", "--pipeline", "does_nothing"])
+    assert result.exit_code == 2
+    assert "has no completed run whose steps were not all cached" in result.output
+
+
 def test_an_unknown_pipeline_is_one_clear_line() -> None:
     with pytest.raises(InstallError, match="ZenML's store has no pipeline 'nope'; its pipelines: "):
         recommend_for_pipeline("nope", None, "wait")
