@@ -23,6 +23,7 @@ from executors.core.session import Session
 from executors.cpus import usable_cpus
 from executors.errors import (
     ActionInterrupted,
+    ArgumentError,
     BackendError,
     ExecutorError,
     GraphError,
@@ -49,6 +50,7 @@ __all__ = [
     "FAIL_FAST",
     "STOP_ON_FAILURE",
     "ActionInterrupted",
+    "ArgumentError",
     "Attempt",
     "Backend",
     "BackendError",

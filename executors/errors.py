@@ -6,6 +6,7 @@ The errors about ZenML are in `executors.zenml.errors`.
 
     ExecutorError
     ├── GraphError (ValueError)      a graph that cannot run: raised when it is built
+    ├── ArgumentError (ValueError)   `run` was called with something that it cannot use
     ├── BackendError                 unknown, unavailable, wrongly sized or misused backend
     ├── RunFailed                    raised by RunReport.raise_for_failures()
     └── TaskError                    outcomes that the scheduler itself gives to a task
@@ -22,6 +23,9 @@ The errors about ZenML are in `executors.zenml.errors`.
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import Any
+
 
 class ExecutorError(Exception):
     """Base of all errors of this package."""
@@ -29,6 +33,10 @@ class ExecutorError(Exception):
 
 class GraphError(ExecutorError, ValueError):
     """A task or graph is malformed; the message names the task."""
+
+
+class ArgumentError(ExecutorError, ValueError):
+    """An argument of `run` is not what it must be; the message names it."""
 
 
 class BackendError(ExecutorError):
@@ -82,3 +90,9 @@ class RemoteError(NotPicklable):
 
 class ActionInterrupted(KeyboardInterrupt):
     """Raised inside an action that the main thread runs when a signal stops the run."""
+
+
+def __getattr__(name: str) -> Any:
+    if name in ("InstallError", "UnsupportedZenML"):  # where they were before
+        return getattr(import_module("executors.zenml.errors"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import Any
 
@@ -20,6 +20,7 @@ from executors.gate import Gate
 
 logger = logging.getLogger("executors")
 
+HOOKS = ("run_started", "task_started", "task_ended", "run_stopping", "run_ended")
 REST_S = 0.02  # how late observers may be notified of an event
 
 Event = Call | Attempt | Stop
@@ -52,7 +53,7 @@ class Observer:
 class Announcer:
     """Fans the events of one run out to its observers."""
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
+    def __init__(self, observers: Collection[Observer]) -> None:
         self._observers = list(observers)
         self._listeners = _listeners(observers)
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()  # None is the end
@@ -119,7 +120,7 @@ class Announcer:
 Listeners = dict[type, list[tuple[Observer, Callable[[Any], None]]]]
 
 
-def _listeners(observers: Sequence[Observer]) -> Listeners:
+def _listeners(observers: Collection[Observer]) -> Listeners:
     listeners: Listeners = {Call: [], Attempt: [], Stop: []}
     for observer in observers:
         kind = type(observer)

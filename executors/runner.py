@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
@@ -14,8 +14,8 @@ from executors.core.graph import Graph
 from executors.core.policy import FAIL_FAST, FailurePolicy
 from executors.core.records import RunReport
 from executors.core.session import Session
-from executors.errors import ActionInterrupted, BackendError, GraphError
-from executors.observers import Announcer, Observer
+from executors.errors import ActionInterrupted, ArgumentError, BackendError, GraphError
+from executors.observers import HOOKS, Announcer, Observer
 
 CANCEL_POLL_S = 0.05  # how often a run checks `cancel`: an Event cannot wake anything else
 
@@ -25,7 +25,7 @@ def run(
     backend: Backend,
     *,
     policy: FailurePolicy = FAIL_FAST,
-    observers: Sequence[Observer] = (),
+    observers: Collection[Observer] = (),
     keep: str | Collection[str] = "sinks",
     cancel: threading.Event | None = None,
 ) -> RunReport:
@@ -48,7 +48,9 @@ def run(
     Raises:
         KeyboardInterrupt: after SIGINT, with the report as its attribute `report`.
         SystemExit: after SIGTERM, with code 143 and the report as its attribute `report`.
-        GraphError: `graph` is not a Graph, `policy` not a policy, or `keep` names an unknown task.
+        GraphError: `graph` is not a Graph, or `keep` names an unknown task.
+        ArgumentError: `policy` is not a policy, one of `observers` not an Observer, or `cancel` not
+            an event.
         BackendError: `backend` is not a Backend or is driving another run, or its workers cannot
             start.
     """
@@ -56,8 +58,7 @@ def run(
         raise GraphError(f"run needs a Graph, not {graph!r}")
     if not isinstance(backend, Backend):
         raise BackendError(f"run needs a Backend, such as load_backend('threads'), not {backend!r}")
-    if not isinstance(policy, FailurePolicy):
-        raise GraphError(f"policy must be a FailurePolicy, such as FAIL_FAST, not {policy!r}")
+    _check(policy, observers, cancel)
     with ExitStack() as stack:
         stack.enter_context(backend.reserved())
         if not backend.is_open:
@@ -80,6 +81,18 @@ def run(
         announcer.close(report)
     signals.raise_for(report)
     return report
+
+
+def _check(policy: object, observers: object, cancel: object) -> None:
+    if not isinstance(policy, FailurePolicy):
+        raise ArgumentError(f"policy must be a FailurePolicy, such as FAIL_FAST, not {policy!r}")
+    if not isinstance(observers, Collection) or isinstance(observers, str):
+        raise ArgumentError(f"observers must be a list of Observers, not {observers!r}")
+    for observer in observers:
+        if isinstance(observer, type) or not all(hasattr(observer, hook) for hook in HOOKS):
+            raise ArgumentError(f"observers must be Observers, not {observer!r}")
+    if not (cancel is None or (hasattr(cancel, "is_set") and hasattr(cancel, "wait"))):
+        raise ArgumentError(f"cancel must be a threading.Event, not {cancel!r}")
 
 
 class _Signals:

@@ -68,6 +68,14 @@ class Commands(click.Group):
             ctx.default_map = _configured(self)
             return super().invoke(ctx)
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands with whole summaries, however narrow the terminal is."""
+        rows = [
+            (name, self.commands[name].get_short_help_str(500)) for name in self.list_commands(ctx)
+        ]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         for option in _options(cmd):
             option.envvar = variable(name or str(cmd.name), option)

@@ -140,6 +140,7 @@ _scale = click.option(
     type=click.Choice(["debug", "info", "warning"]),
     help="minimum severity of the records in the log file",
 )
+@_format("text", "json")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress; print only the folder")
 @click.pass_context
 def run(ctx: click.Context, /, **values: Any) -> None:
@@ -204,7 +205,8 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     default=True,
     help="predict without measuring the candidates",
 )
-@click.option("--json", "form", flag_value="json", help="print JSON")
+@_format("text", "json")
+@click.option("--json", "as_json", is_flag=True, hidden=True, help="like --format json")
 @_output("also write a figure and JSON into this folder")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")
 @click.pass_context
@@ -225,7 +227,8 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
     from bench.commands.recommend import recommend as recommend_
     from bench.measure.plan import RunOptions
 
-    values["form"] = values["form"] or "text"
+    if values.pop("as_json"):
+        values["form"] = "json"
     request = RecommendRequest(
         **{field.name: values.pop(field.name) for field in fields(RecommendRequest)}
     )
@@ -235,8 +238,9 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
 @main.command(short_help="Draw the report of a run again.")
 @click.argument("results", type=click.Path(path_type=Path))
 @_output("folder for the figures and the page; default: next to the results")
+@_format("text", "json")
 @click.option("-q", "--quiet", is_flag=True, help="print only the folder")
-def report(results: Path, output: Path | None, quiet: bool) -> None:
+def report(results: Path, output: Path | None, form: str, quiet: bool) -> None:
     """Draw the report of a run again from its results.
 
     RESULTS is a results.jsonl file, or a folder that contains one. The same file always gives the
@@ -244,7 +248,7 @@ def report(results: Path, output: Path | None, quiet: bool) -> None:
     """
     from bench.commands.report import report as report_
 
-    report_(results, output, quiet)
+    report_(results, output, form, quiet)
 
 
 @main.command(short_help="Compare two runs case by case.")
@@ -289,7 +293,9 @@ def compare(**values: Any) -> None:
 )
 @_backends
 @click.option(
-    "--max-workers", type=click.IntRange(2), help="number of workers; default: the CPU count"
+    "--max-workers",
+    metavar="NUMBERS",
+    help="numbers of workers to measure, at least 2; default: the CPU count",
 )
 @click.option(
     "--blocks",
@@ -330,11 +336,12 @@ def doctor(form: str) -> None:
 
 
 @main.command("list", short_help="List shapes, kernels and backends.")
-def list_() -> None:
+@_format("text", "json")
+def list_(form: str) -> None:
     """List shapes, kernels and backends, and why a backend is not available here."""
     from bench.commands.listing import listing
 
-    listing()
+    listing(form)
 
 
 main.add_command(zenml)

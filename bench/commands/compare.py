@@ -12,7 +12,7 @@ from bench.analysis.comparison import CLOCK, SLOWER, Change, Comparison
 from bench.analysis.comparison import compare as compare_
 from bench.analysis.steadiness import judge
 from bench.commands.exit_codes import REGRESSION
-from bench.commands.terminal import wrapped
+from bench.commands.terminal import first_column, wrapped
 from bench.machine.noise import Verdict
 from bench.results.store import read_results
 from reports.comparison import markdown, write_comparison
@@ -61,13 +61,14 @@ def _show(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> None:
     is_clock = comparison.against == CLOCK
     what = "time per unit of work" if is_clock else "time relative to sequential"
     wrapped(f"Ratio new / old of the {what}, with its 95 % interval; above 1 is slower")
-    click.echo("  backend    workers  ratio  95 % interval  verdict")
+    pad = first_column((change.case.backend for change in comparison.changes), 11)
+    click.echo(f"  {pad('backend')}workers  ratio  95 % interval  verdict")
     group = None
     for change in comparison.changes:
         if (change.case.shape, change.case.kernel) != group:
             group = change.case.shape, change.case.kernel
             click.echo(f"\n{group[0]}, {group[1]}")
-        click.echo(_line(change))
+        click.echo(_line(change, pad(change.case.backend)))
     for name, cases in (("OLD", comparison.only_old), ("NEW", comparison.only_new)):
         for case in cases:
             click.echo(f"only in {name}: {case}")
@@ -78,12 +79,11 @@ def _show(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> None:
         wrapped(f"{name}: {verdict}")
 
 
-def _line(change: Change) -> str:
+def _line(change: Change, backend: str) -> str:
     ratio = change.ratio
     interval = "too few blocks" if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
     return (
-        f"  {change.case.backend:<10} {change.case.workers:>7} {ratio.value:>6.2f}"
-        f"  {interval:<14} {change.verdict}"
+        f"  {backend}{change.case.workers:>7} {ratio.value:>6.2f}  {interval:<14} {change.verdict}"
     )
 
 

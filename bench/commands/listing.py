@@ -2,30 +2,72 @@
 
 from __future__ import annotations
 
+import json
+from typing import Any
+
 import click
 
+from bench.commands.terminal import first_column
 from bench.workloads.kernels import KERNELS
 from bench.workloads.shapes import SHAPES, sized
 from executors import Graph, Task
-from executors.backends import SIMULATED, backend_class, backend_names
+from executors.backends import SIMULATED, backend_names, why_unavailable
 
 
-def listing() -> None:
-    """Prints all of them, and why a backend is not available here."""
-    click.echo(f"{'shape':<18}{'tasks':>6}{'edges':>6}{'depth':>6}{'width':>6}{'avg. par.':>10}")
+def listing(form: str) -> None:
+    """Prints all of them, and why a backend is not available here.
+
+    Args:
+        form: text or json.
+    """
+    content = _content()
+    if form == "json":
+        click.echo(json.dumps(content, indent=1))
+        return
+    shapes, kernels, backends = content["shapes"], content["kernels"], content["backends"]
+    pad = first_column(shape["name"] for shape in shapes)
+    click.echo(f"{pad('shape')}{'tasks':>6}{'edges':>6}{'depth':>6}{'width':>6}{'avg. par.':>10}")
+    for shape in shapes:
+        click.echo(
+            f"{pad(shape['name'])}{shape['tasks']:>6}{shape['edges']:>6}{shape['depth']:>6}"
+            f"{shape['width']:>6}{shape['average_parallelism']:>10.2f}"
+        )
+        parameters = "".join(f":{key}={value}" for key, value in shape["parameters"].items())
+        click.echo(f"  {parameters}  {shape['summary']}")
+    pad = first_column(
+        [*(kernel["name"] for kernel in kernels), *(one["name"] for one in backends)]
+    )
+    click.echo(f"\n{pad('kernel')}with a length, for example sleep:20ms")
+    for kernel in kernels:
+        click.echo(pad(kernel["name"]) + kernel["summary"])
+    click.echo("\nbackend")
+    for backend in backends:
+        reason = backend["unavailable"]
+        text = f"not available here: {reason}" if reason else "available"
+        if backend["name"] == SIMULATED:
+            text = "runs nothing: simulates that many ideal cores; used only if named"
+        click.echo(pad(backend["name"]) + text)
+
+
+def _content() -> dict[str, list[dict[str, Any]]]:
+    shapes = []
     for name, shape in SHAPES.items():
         graph = Graph(Task(task, print, needs) for task, needs in sized(name).needs.items())
-        click.echo(
-            f"{name:<18}{len(graph):>6}{graph.edges:>6}{graph.depth:>6}{graph.width:>6}"
-            f"{graph.average_parallelism:>10.2f}"
+        shapes.append(
+            {
+                "name": name,
+                "parameters": dict(shape.defaults),
+                "summary": shape.summary,
+                "tasks": len(graph),
+                "edges": graph.edges,
+                "depth": graph.depth,
+                "width": graph.width,
+                "average_parallelism": graph.average_parallelism,
+            }
         )
-        defaults = "".join(f":{key}={value}" for key, value in shape.defaults.items())
-        click.echo(f"  {defaults}  {shape.summary}")
-    click.echo("\nkernel      with a length, for example sleep:20ms")
-    for name, kernel in KERNELS.items():
-        click.echo(f"{name:<12}{kernel.summary}")
-    click.echo("\nbackend")
-    for name in backend_names():
-        reason = backend_class(name).unavailable()
-        click.echo(f"{name:<12}" + (f"not available here: {reason}" if reason else "available"))
-    click.echo(f"{SIMULATED:<12}runs nothing: simulates that many ideal cores; used only if named")
+    backends = [
+        {"name": name, "unavailable": why_unavailable(name)}
+        for name in [*backend_names(), SIMULATED]
+    ]
+    kernels = [{"name": name, "summary": kernel.summary} for name, kernel in KERNELS.items()]
+    return {"shapes": shapes, "kernels": kernels, "backends": backends}

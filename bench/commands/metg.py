@@ -14,16 +14,16 @@ import click
 
 from bench import BenchError
 from bench.analysis.estimates import MIN_SAMPLES
-from bench.commands.terminal import progress, wrapped
+from bench.commands.terminal import first_column, progress, wrapped
 from bench.granularity.crossings import LENGTHS_S, LEVELS, Crossing, Metg, Point, summarise
 from bench.granularity.sweep import check_kernel, measure
 from bench.machine.counters import SystemCounters
 from bench.machine.facts import describe_machine, describe_versions
 from bench.machine.noise import Verdict, judge_machine
+from bench.predict.worker_counts import parsed_counts
 from bench.results.case import BASELINE
 from executors import usable_cpus
-from executors.backends import backend_class, backend_names
-from executors.backends.base import checked_workers
+from executors.backends import backend_names, why_unavailable
 from reports.granularity import draw_efficiency, length_of
 
 
@@ -33,7 +33,7 @@ class MetgRequest:
 
     kernel: str
     backends: str | None
-    max_workers: int | None
+    max_workers: str | None
     blocks: int
     seed: int
     form: str
@@ -42,13 +42,67 @@ class MetgRequest:
 
 
 def metg(request: MetgRequest) -> None:
-    """Measures and prints; writes samples and the figure if a folder is given."""
-    workers = checked_workers(request.max_workers or usable_cpus())
-    if workers < 2:
-        raise BenchError("METG needs at least 2 workers: with one, nothing runs in parallel")
+    """Measures and prints; writes samples and figures if a folder is given.
+
+    JSON has an object for a single number of workers, and a list of them for several.
+    """
+    numbers = request.max_workers
+    counts = [usable_cpus()] if numbers is None else parsed_counts(numbers)
+    if counts[0] < 2:
+        raise BenchError(
+            f"METG needs at least 2 workers, not {counts[0]}: with one, nothing runs in parallel"
+        )
     check_kernel(request.kernel)
     if request.output is not None:
         _check_folder(request.output)
+    sweeps = []
+    for workers in counts:
+        sweeps.append(_sweep(request, workers))
+        if request.form == "text":
+            _show(sweeps[-1])
+    contents = [sweep.content() for sweep in sweeps]
+    content = json.dumps(contents if len(contents) > 1 else contents[0], indent=1)
+    if request.form == "json":
+        click.echo(content)
+    if request.output is not None:  # last: a full disk must not lose the outcome
+        (request.output / "metg.json").write_text(content + "\n", encoding="utf-8")
+        for sweep in sweeps:
+            name = "metg" if len(sweeps) == 1 else f"metg-{sweep.outcome.workers}"
+            draw_efficiency(sweep.outcome, request.output / name)
+            if request.form == "text":
+                click.echo(f"Figure: {request.output / name}.svg")
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """What was measured with one number of workers, and what follows."""
+
+    header: Mapping[str, Any]
+    points: Sequence[Point]
+    outcome: Metg
+    verdict: Verdict
+
+    def content(self) -> dict[str, Any]:
+        """For JSON; `metg_s` and `break_even_s` are length, low and high in seconds."""
+        outcome = self.outcome
+        return {
+            **self.header,
+            "noise": self.verdict.as_json(),
+            "kernel": outcome.kernel,
+            "workers": outcome.workers,
+            "ceiling": outcome.ceiling,
+            "metg_s": {
+                name: {str(level): _values(crossing) for level, crossing in levels.items()}
+                for name, levels in outcome.metg.items()
+            },
+            "break_even_s": {
+                name: _values(crossing) for name, crossing in outcome.break_even.items()
+            },
+            "points": [asdict(point) for point in self.points],
+        }
+
+
+def _sweep(request: MetgRequest, workers: int) -> Sweep:
     names = _names(request.backends)
     header = {"machine": describe_machine(), "versions": describe_versions()}
     label = f"{len(LENGTHS_S)} lengths, {request.blocks} times"
@@ -59,19 +113,7 @@ def metg(request: MetgRequest) -> None:
         )
     meanwhile = SystemCounters().since(before, "", workers, 0)
     verdict = judge_machine(header["machine"], [meanwhile])
-    outcome = summarise(points, request.kernel, workers, ceiling)
-    content = json.dumps(_content(outcome, header, verdict, points), indent=1)
-    if request.form == "json":
-        click.echo(content)
-    else:
-        _show(outcome)
-        click.echo()
-        wrapped(str(verdict))
-    if request.output is not None:  # last: a full disk must not lose the outcome
-        (request.output / "metg.json").write_text(content + "\n", encoding="utf-8")
-        draw_efficiency(outcome, request.output / "metg")
-        if request.form == "text":
-            click.echo(f"\nFigure: {request.output / 'metg.svg'}")
+    return Sweep(header, points, summarise(points, request.kernel, workers, ceiling), verdict)
 
 
 def _check_folder(output: Path) -> None:
@@ -85,30 +127,12 @@ def _check_folder(output: Path) -> None:
 
 def _names(backends: str | None) -> list[str]:
     if backends is None:
-        available = (name for name in backend_names() if not backend_class(name).unavailable())
+        available = (name for name in backend_names() if why_unavailable(name) is None)
         return [name for name in available if name != BASELINE]
     names = [name.strip() for name in backends.split(",") if name.strip() not in ("", BASELINE)]
     if not names:
         raise BenchError("--backends must name a backend other than sequential")
     return names
-
-
-def _content(
-    outcome: Metg, header: Mapping[str, Any], verdict: Verdict, points: Sequence[Point]
-) -> dict[str, Any]:
-    return {
-        **header,
-        "noise": verdict.as_json(),
-        "kernel": outcome.kernel,
-        "workers": outcome.workers,
-        "ceiling": outcome.ceiling,
-        "metg_s": {
-            name: {str(level): _values(crossing) for level, crossing in levels.items()}
-            for name, levels in outcome.metg.items()
-        },
-        "break_even_s": {name: _values(crossing) for name, crossing in outcome.break_even.items()},
-        "points": [asdict(point) for point in points],
-    }
 
 
 def _values(crossing: Crossing) -> list[float | None]:
@@ -117,8 +141,9 @@ def _values(crossing: Crossing) -> list[float | None]:
     return [None if s is None or math.isinf(s) else s for s in lengths_s]
 
 
-def _show(outcome: Metg) -> None:
-    click.echo(f"{outcome.kernel}, {outcome.workers} workers, {outcome.blocks} blocks")
+def _show(sweep: Sweep) -> None:
+    outcome = sweep.outcome
+    click.echo(f"{outcome.kernel}, {outcome.workers} workers, {_blocks(outcome.blocks)}")
     reached = f"{outcome.ceiling:.2f} times as fast as one"
     click.echo(f"ceiling: {outcome.workers} processes are {reached}\n")
     if outcome.ceiling < 1:
@@ -128,17 +153,25 @@ def _show(outcome: Metg) -> None:
         )
     if outcome.blocks < MIN_SAMPLES:
         wrapped(f"Fewer than {MIN_SAMPLES} blocks: no intervals.\n")
-    click.echo("backend    level             METG   95 % interval")
+    pad = first_column(outcome.metg, 11)
+    click.echo(f"{pad('backend')}level             METG   95 % interval")
     for name, levels in outcome.metg.items():
         for level in LEVELS:
             crossing = levels[level]
             click.echo(
-                f"{name:<10} {100 * level:>4.0f} % {length_of(crossing.length_s):>16}"
+                f"{pad(name)}{100 * level:>4.0f} % {length_of(crossing.length_s):>16}"
                 f"   {_interval(crossing)}".rstrip()
             )
     click.echo()
     for name, crossing in outcome.break_even.items():
         wrapped(_plainly(name, crossing, outcome))
+    click.echo()
+    wrapped(str(sweep.verdict))
+    click.echo()
+
+
+def _blocks(count: int) -> str:
+    return f"{count} block{'s' * (count > 1)}"
 
 
 def _interval(crossing: Crossing) -> str:

@@ -18,7 +18,7 @@ from bench import BenchError
 from bench.analysis.estimates import Estimate
 from bench.analysis.summary import finding_of, summarise
 from bench.commands.exit_codes import UNSURE
-from bench.commands.terminal import progress, wrapped
+from bench.commands.terminal import first_column, progress, wrapped
 from bench.machine.noise import UNUSABLE
 from bench.measure.plan import Plan, RunOptions, plan
 from bench.measure.prepared import graph_of
@@ -247,11 +247,12 @@ def _show(advice: Recommendation) -> None:
     click.echo(f"{advice.name}: {advice.pick or 'cannot tell'}")
     columns = [name for name in ("predicted", "measured") if any(_estimates(advice, name))]
     heads = "".join(f"  {name + ' (range)':<20}" for name in columns)
-    click.echo(f"  backend    workers{heads}".rstrip())
+    pad = first_column((candidate.backend for candidate in advice.candidates), 11)
+    click.echo(f"  {pad('backend')}workers{heads}".rstrip())
     for candidate in advice.candidates:
         mark = "*" if candidate is advice.pick else " "
         cells = "".join(f"  {_with_range(getattr(candidate, name)):<20}" for name in columns)
-        click.echo(f"{mark} {candidate.backend:<10} {candidate.workers:>7}{cells}".rstrip())
+        click.echo(f"{mark} {pad(candidate.backend)}{candidate.workers:>7}{cells}".rstrip())
     click.echo()
     for paragraph in _paragraphs(advice):
         wrapped(paragraph)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import signal
 import sys
 import time
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -40,6 +41,7 @@ class RunOutput:
     strict: bool
     log_file: Path | None
     log_level: str
+    form: str
     quiet: bool
 
 
@@ -52,7 +54,7 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     if settings.dry_run and settings.resume is not None:
         raise BenchError("--dry-run is for new runs; leave out --resume")
     if settings.dry_run:
-        return _show_plan(prepare(plan(options, usable_cpus())))
+        return _show_plan(prepare(plan(options, usable_cpus())), settings.form)
     if settings.resume is not None:
         if settings.output is not None:
             raise BenchError("--resume continues in its own folder; leave out -o")
@@ -68,7 +70,7 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     if status in (INTERRUPTED, TERMINATED):
         click.echo("Stopped; drawing the report of what was measured.", err=True)
     try:
-        verdict = report(folder, None, settings.quiet)
+        verdict = report(folder, None, settings.form, settings.quiet)
     except KeyboardInterrupt:
         click.echo(f"Interrupted; to draw the report: bench report {folder}", err=True)
         return INTERRUPTED
@@ -158,8 +160,11 @@ def _new_folder() -> Path:
     return next(RESULTS_HOME / name for name in names if not (RESULTS_HOME / name).exists())
 
 
-def _show_plan(prepared: PreparedPlan) -> int:
+def _show_plan(prepared: PreparedPlan, form: str) -> int:
     planned = prepared.plan
+    if form == "json":
+        click.echo(json.dumps(_content(prepared), indent=1))
+        return 0
     for (backend, workers), cases in planned.block(0):
         click.echo(f"{backend}, {workers} worker{'s' * (workers > 1)}")
         for case in cases:
@@ -178,3 +183,20 @@ def _show_plan(prepared: PreparedPlan) -> int:
             err=True,
         )
     return 0
+
+
+def _content(prepared: PreparedPlan) -> dict[str, Any]:
+    """The plan, its cases in the order of the first block."""
+    planned = prepared.plan
+    return {
+        "cases": [
+            {**asdict(case), "expected_s": prepared.expected_s(case)}
+            for _, cases in planned.block(0)
+            for case in cases
+        ],
+        "ceilings": {kernel.text: counts for kernel, counts in planned.ceilings},
+        "blocks": prepared.blocks,
+        "block_s": prepared.block_s,
+        "budget_s": planned.budget_s,
+        "precision": planned.options.precision,
+    }

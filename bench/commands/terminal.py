@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sys
+from collections.abc import Callable, Iterable
 from typing import Any, TextIO
 
 import click
@@ -20,6 +21,12 @@ def wrapped(text: str) -> None:
     """Prints a paragraph as wide as the terminal."""
     width = min(WIDEST, shutil.get_terminal_size().columns)
     click.echo(click.wrap_text(text, width))
+
+
+def first_column(names: Iterable[str], least: int = 12) -> Callable[[str], str]:
+    """What fills a name up to the width of a table's first column: that of the longest name."""
+    width = max([least, *(len(name) + 1 for name in names)])
+    return lambda name: f"{name:<{width}}"
 
 
 def progress(length: int, label: str, quiet: bool) -> Any:

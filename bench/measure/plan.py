@@ -21,7 +21,7 @@ from bench.workloads.kernels import sized as sized_kernel
 from bench.workloads.shapes import SizedShape
 from bench.workloads.shapes import sized as sized_shape
 from bench.workloads.workflows import read_workflows
-from executors.backends import backend_class, backend_names, load_backend
+from executors.backends import backend_names, load_backend, why_unavailable
 
 SHAPES = "fan-in,diamond"
 BLOCKS = 7
@@ -224,5 +224,5 @@ def _items(option: str, text: str) -> list[str]:
 
 def _backends(text: str | None) -> list[str]:
     if text is None:
-        return [name for name in backend_names() if backend_class(name).unavailable() is None]
+        return [name for name in backend_names() if why_unavailable(name) is None]
     return [BASELINE, *(name for name in _items("backends", text) if name != BASELINE)]

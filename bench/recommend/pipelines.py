@@ -46,7 +46,7 @@ def recommend_for_pipeline(
         steps: what its steps do: wait, compute or python.
 
     Raises:
-        InstallError: there is no such pipeline, or it has no completed run.
+        NotRecorded: there is no such pipeline, or it has no completed run.
     """
     from executors.zenml.store.history import recorded_runs
 

@@ -50,6 +50,14 @@ def backend_class(name: str) -> type[Backend]:
     raise BackendError(f"unknown backend {name!r}; known backends: {', '.join(known)}")
 
 
+def why_unavailable(name: str) -> str | None:
+    """Why a backend cannot run here, or cannot even be imported; None if it can run."""
+    try:
+        return backend_class(name).unavailable()
+    except BackendError as error:
+        return str(error)
+
+
 def load_backend(name: str, workers: int | None = None, **options: Any) -> Backend:
     """A backend, ready to be entered.
 

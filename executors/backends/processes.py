@@ -1,22 +1,21 @@
-"""The process-pool backend: its options, its `Pool`, and one `Dispatch` per run."""
+"""The process-pool backend: its options, its `Pool`, and one `Dispatch` per run.
+
+What runs processes is imported when a backend is created: it needs modules that only POSIX systems
+have, and the name of the backend must be known everywhere.
+"""
 
 from __future__ import annotations
 
-import os
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from typing import Any, ClassVar
 
 from executors.backends.base import Backend
-from executors.backends.workers.dispatch import Dispatch
-from executors.backends.workers.handle import check_room
-from executors.backends.workers.pool import Pool
-from executors.backends.workers.wire import WorkerOptions
 from executors.core.records import describe, shown
 from executors.core.session import Session
 from executors.errors import BackendError
-from executors.pickling.packing import dumps_by_value
 
 
 class Processes(Backend):
@@ -51,6 +50,10 @@ class Processes(Backend):
         preload: Sequence[str] = (),
         memory_limit_bytes: int | None = None,
     ) -> None:
+        from executors.backends.workers.handle import check_room
+        from executors.backends.workers.pool import Pool
+        from executors.backends.workers.wire import WorkerOptions
+
         super().__init__(workers)
         check_room(self.workers)
         options = WorkerOptions(
@@ -62,8 +65,11 @@ class Processes(Backend):
 
     @classmethod
     def unavailable(cls) -> str | None:
-        if os.name != "posix":
-            return "it needs a POSIX system (Linux or macOS)"
+        for name in ("fcntl", "resource", "termios"):
+            try:
+                import_module(name)
+            except ImportError:
+                return f"it needs a POSIX system (Linux or macOS); this Python has no module {name}"
         if not sys.executable:
             return "this interpreter does not know its own path (sys.executable is empty)"
         return None
@@ -92,6 +98,8 @@ class Processes(Backend):
         self._pool.wake()
 
     def drive(self, session: Session) -> None:
+        from executors.backends.workers.dispatch import Dispatch
+
         try:
             self._pool.fill()  # an earlier run may have ended some
             Dispatch(self._pool, session).drive()
@@ -112,6 +120,8 @@ def _checked_preload(preload: Sequence[str]) -> tuple[str, ...]:
 def _checked_initializer(initializer: Callable[[], object] | None) -> bytes | None:
     if initializer is None:
         return None
+    from executors.pickling.packing import dumps_by_value
+
     if not callable(initializer):
         raise BackendError(f"initializer must be callable, not {initializer!r}")
     try:

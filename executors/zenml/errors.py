@@ -11,3 +11,7 @@ class UnsupportedZenML(ExecutorError, ImportError):
 
 class InstallError(ExecutorError):
     """ZenML cannot fulfil the request; the message says why."""
+
+
+class NotRecorded(ExecutorError):
+    """ZenML's store has no such pipeline, or no run of it that says how long its steps take."""

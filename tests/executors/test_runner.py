@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from executors import Graph, Task, backend_names, load_backend, run
+from executors import ArgumentError, Graph, Observer, Task, backend_names, load_backend, run
+from executors.observers import HOOKS
 
 SCRIPT = textwrap.dedent("""
     import json, os, sys, time
@@ -206,3 +207,47 @@ def test_ctrl_c_at_any_moment_ends_the_script_and_its_workers(backend: str, tmp_
         assert process.returncode == -signal.SIGINT, errors
         assert errors.rstrip().endswith("KeyboardInterrupt"), errors
         assert not psutil.wait_procs(children, timeout=5)[1]
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"policy": "fail_fast"}, "policy must be a FailurePolicy, such as FAIL_FAST"),
+        ({"policy": None}, "policy must be a FailurePolicy"),
+        ({"observers": [print]}, "observers must be Observers, not <built-in function print>"),
+        ({"observers": [Observer]}, "observers must be Observers, not <class"),
+        ({"observers": [Observer(), None]}, "observers must be Observers, not None"),
+        ({"observers": Observer()}, "observers must be a list of Observers, not <"),
+        ({"observers": "log"}, "observers must be a list of Observers, not 'log'"),
+        ({"cancel": 3}, "cancel must be a threading.Event, not 3"),
+    ],
+)
+def test_an_argument_of_the_wrong_kind_is_named(options: dict[str, Any], says: str) -> None:
+    graph = Graph([Task("a", lambda: 1)])
+    with pytest.raises(ArgumentError, match=says.replace("(", r"\(")):
+        run(graph, load_backend("sequential"), **options)
+
+
+def test_an_observer_need_not_be_a_subclass() -> None:
+    class Mine:
+        def __init__(self) -> None:
+            self.seen: list[str] = []
+
+        def __getattr__(self, name: str) -> Any:
+            raise AttributeError(name)
+
+    for hook in HOOKS:
+        setattr(Mine, hook, lambda self, *_, hook=hook: self.seen.append(hook))
+    mine: Any = Mine()
+    run(Graph([Task("a", lambda: 1)]), load_backend("sequential"), observers={mine})
+    assert mine.seen == ["run_started", "task_started", "task_ended", "run_ended"]
+
+
+def test_errors_about_zenml_are_found_where_they_were() -> None:
+    from executors import errors
+    from executors.zenml.errors import InstallError, UnsupportedZenML
+
+    assert errors.InstallError is InstallError
+    assert errors.UnsupportedZenML is UnsupportedZenML
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = errors.Nothing

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from zenml.client import Client
 from zenml.enums import ExecutionStatus, StackComponentType
 
-from executors.zenml.errors import InstallError
+from executors.zenml.errors import NotRecorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -82,14 +82,14 @@ def recorded_runs(name: str) -> tuple[dict[str, tuple[str, ...]], list[RecordedR
     Reads only. The latest run comes first.
 
     Raises:
-        InstallError: there is no such pipeline, or it has no completed run.
+        NotRecorded: there is no such pipeline, or it has no completed run.
     """
     client = Client()
     try:
         pipeline = client.get_pipeline(name)
     except KeyError as error:
         known = ", ".join(other.name for other in client.list_pipelines(size=20).items)
-        raise InstallError(
+        raise NotRecorded(
             f"ZenML's store has no pipeline {name!r}; its pipelines: {known or 'none yet'}"
         ) from error
     runs = client.list_pipeline_runs(
@@ -116,7 +116,7 @@ def recorded_runs(name: str) -> tuple[dict[str, tuple[str, ...]], list[RecordedR
             recorded.append(_recorded(run, steps))
     recorded = [run for run in recorded if run.step_s]
     if not recorded:
-        raise InstallError(
+        raise NotRecorded(
             f"pipeline {name!r} has no completed run whose steps were not all cached; run it once"
         )
     return needs, recorded
@@ -130,9 +130,7 @@ def _needs(
     assert snapshot is not None
     configured = snapshot.get_hydrated_version().step_configurations
     if not snapshot.is_dynamic:
-        return {
-            name: tuple(configured[name].spec.upstream_steps) for name in sorted(configured)
-        }
+        return {name: tuple(configured[name].spec.upstream_steps) for name in sorted(configured)}
     names = {step.name for step in steps}
     return {
         step.name: tuple(need for need in step.spec.upstream_steps if need in names)

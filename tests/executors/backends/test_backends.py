@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from executors import (
     run,
     usable_cpus,
 )
-from executors.backends import backend_class
+from executors.backends import backend_class, why_unavailable
 
 PACKAGE = """
 from executors.backends.sequential import Sequential
@@ -104,3 +105,77 @@ def test_every_backend_is_of_the_port() -> None:
     for name in backend_names():
         assert issubclass(backend_class(name), Backend)
         assert backend_class(name).name == name
+
+
+@pytest.mark.usefixtures("other_package")
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("mine", None),
+        ("never", "it needs a moon"),
+        ("lost", "cannot be imported: No module named 'other_backends_lost'"),
+        ("wrong", "is not a subclass of Backend"),
+    ],
+)
+def test_a_broken_package_is_a_reason_not_an_error(name: str, says: str | None) -> None:
+    reason = why_unavailable(name)
+    assert reason is None if says is None else says in str(reason)
+
+
+WITHOUT = """
+import sys
+
+class Nothing:
+    def find_spec(self, name, path=None, target=None):
+        if name in {missing!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+for name in {missing!r}:
+    sys.modules.pop(name, None)
+sys.meta_path.insert(0, Nothing())
+"""
+
+
+@pytest.mark.parametrize("missing", [["fcntl"], ["termios", "resource"], ["resource"]])
+def test_a_system_without_posix_modules_says_so(missing: list[str]) -> None:
+    script = (
+        WITHOUT.format(missing=missing)
+        + """
+from executors import BackendError, Graph, Task, backend_names, load_backend, run
+print(backend_names())
+print(run(Graph([Task("a", lambda: 1)]), load_backend("threads", 2)).values)
+try:
+    load_backend("processes")
+except BackendError as error:
+    print(error)
+from click.testing import CliRunner
+from bench.cli import main
+print(CliRunner().invoke(main, ["list"]).output)
+"""
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    reason = (
+        "not available here: it needs a POSIX system (Linux or macOS); this Python has no module"
+    )
+    assert lines[:2] == ["['sequential', 'processes', 'threads']", "{'a': 1}"]
+    assert lines[2].startswith(f"backend 'processes' is {reason}")
+    assert any(name in lines[2] for name in missing)
+    assert any(line.startswith("processes") and reason in line for line in lines)
+
+
+def test_naming_the_backends_imports_none_of_the_machinery() -> None:
+    script = (
+        "import sys, executors\n"
+        "executors.backend_names()\n"
+        "executors.load_backend('threads')\n"
+        "from executors.backends import why_unavailable\n"
+        "assert why_unavailable('processes') is None\n"
+        "loaded = {'executors.backends.workers.pool', 'executors.backends.workers.handle',"
+        " 'executors.pickling.packing', 'subprocess', 'mmap'}\n"
+        "print(sorted(loaded & set(sys.modules)))"
+    )
+    script = f"import sys; sys.path += {sys.path!r}\n{script}"
+    done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

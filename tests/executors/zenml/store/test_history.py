@@ -9,7 +9,7 @@ from zenml.client import Client
 
 from bench.cli import main
 from bench.recommend.pipelines import recommend_for_pipeline
-from executors.zenml.errors import InstallError
+from executors.zenml.errors import NotRecorded
 from executors.zenml.store.history import recorded_runs
 from tests.executors.zenml.steps import EVENTS, made_of, one
 
@@ -97,5 +97,5 @@ def test_a_dynamic_pipeline_without_steps_is_one_clear_line() -> None:
 
 
 def test_an_unknown_pipeline_is_one_clear_line() -> None:
-    with pytest.raises(InstallError, match="ZenML's store has no pipeline 'nope'; its pipelines: "):
+    with pytest.raises(NotRecorded, match="ZenML's store has no pipeline 'nope'; its pipelines: "):
         recommend_for_pipeline("nope", None, "wait")

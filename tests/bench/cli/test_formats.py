@@ -1,0 +1,148 @@
+"""`--format json` of every command, and output with names of any length."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from bench.cli import main
+from tests.bench.results.written import TYPICAL, write
+
+LONG = "futures-over-another-package"
+PACKAGE = """
+from executors.backends.sequential import Sequential
+class Mine(Sequential):
+    name = "futures-over-another-package"
+"""
+
+
+def answer(*arguments: str | Path) -> Any:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exit_code in (0, 4), result.output
+    return json.loads(result.stdout)
+
+
+def test_every_command_has_the_same_option() -> None:
+    for name, command in main.commands.items():
+        if isinstance(command, click.Group):
+            continue
+        (option,) = [one for one in command.params if "--format" in one.opts]
+        assert isinstance(option.type, click.Choice), name
+        assert set(option.type.choices) >= {"text", "json"}
+        assert option.default == "text"
+
+
+def test_list() -> None:
+    content = answer("list", "--format", "json")
+    stencil = next(shape for shape in content["shapes"] if shape["name"] == "stencil")
+    assert stencil["parameters"] == {"steps": 6, "width": 8}
+    assert (stencil["tasks"], stencil["edges"], stencil["depth"]) == (48, 110, 6)
+    assert content["backends"][0]["name"] == "sequential"
+    assert {backend["unavailable"] for backend in content["backends"]} == {None}
+    assert "noop" in [kernel["name"] for kernel in content["kernels"]]
+
+
+def test_a_plan() -> None:
+    options = ["--shapes", "chain", "--kernel", "sleep:1ms,python-cpu", "--max-workers", "2"]
+    plan = answer("run", *options, "--dry-run", "--format", "json", "--blocks", "3")
+    assert plan["blocks"] == 3
+    assert sorted((case["kernel"], case["backend"], case["workers"]) for case in plan["cases"]) == [
+        (kernel, backend, workers)
+        for kernel in ("python-cpu:20ms", "sleep:1ms")
+        for backend, workers in (("processes", 2), ("sequential", 1), ("threads", 2))
+    ]
+    assert sum(case["expected_s"] for case in plan["cases"]) <= plan["block_s"]
+    assert plan["ceilings"] == {"python-cpu:20ms": [2]}
+
+
+def test_run_and_report_say_the_same(tmp_path: Path) -> None:
+    options = ["--shapes", "chain:length=2", "--kernel", "noop", "--backends", "threads"]
+    folder = tmp_path / "out"
+    ran = answer("run", *options, "--blocks", "2", "-o", folder, "--format", "json")
+    assert ran == answer("report", folder, "--format", "json")
+    assert Path(ran["report"]).read_text().startswith("#")
+    (group,) = ran["groups"]
+    assert (group["shape"], group["kernel"], group["bound"]) == ("chain:length=2", "noop", 1.0)
+    assert group["pick"] == {"backend": "sequential", "workers": 1}
+    assert {case["runs"] for case in group["cases"]} == {2}
+    assert ran["noise"]["level"] in ("clean", "noisy", "unusable")
+
+
+def test_the_numbers_of_a_report_are_those_of_its_file(tmp_path: Path) -> None:
+    content = answer("report", write(tmp_path, TYPICAL), "--format", "json", "-q")
+    group = content["groups"][0]
+    baseline = group["cases"][0]
+    assert baseline["median_s"] == pytest.approx(0.18, rel=0.01)
+    assert baseline["speedup"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert content["finding"].startswith("On ")
+
+
+def test_recommend_understands_its_former_option(tmp_path: Path) -> None:
+    options = ["recommend", "--results", str(write(tmp_path, TYPICAL))]
+    assert answer(*options, "--json") == answer(*options, "--format", "json")
+    assert "--json" not in CliRunner().invoke(main, ["recommend", "--help"]).output
+
+
+def test_metg_takes_several_numbers_of_workers(tmp_path: Path) -> None:
+    options = ["metg", "--blocks", "1", "--backends", "threads", "-q"]
+    one = answer(*options, "--max-workers", "2", "--format", "json")
+    assert one["workers"] == 2
+    several = answer(*options, "--max-workers", "3,2", "-o", tmp_path, "--format", "json")
+    assert [sweep["workers"] for sweep in several] == [2, 3]
+    assert json.loads((tmp_path / "metg.json").read_text()) == several
+    assert {path.name for path in tmp_path.glob("*.svg")} == {"metg-2.svg", "metg-3.svg"}
+
+
+@pytest.mark.parametrize("numbers", ["1", "1,2", "0", "two", ""])
+def test_metg_refuses_other_numbers(numbers: str) -> None:
+    result = CliRunner().invoke(main, ["metg", "--max-workers", numbers])
+    assert result.exit_code == 2
+    assert "Traceback" not in result.output
+    assert "2" in result.output
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_the_help_shows_whole_summaries(width: int) -> None:
+    result = CliRunner().invoke(main, ["--help"], terminal_width=width)
+    text = " ".join(result.output.split())
+    for command in main.commands.values():
+        assert command.get_short_help_str(500) in text
+    assert "..." not in text.partition("Commands:")[2]
+    assert max(map(len, result.output.splitlines())) <= max(width, 50)
+
+
+def test_long_names_stay_in_their_column(tmp_path: Path) -> None:
+    """Those of a backend of another package, and one of a package that is broken."""
+    (tmp_path / "others.py").write_text(PACKAGE)
+    info = tmp_path / "others-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(
+        f"[executors.backends]\n{LONG} = others:Mine\nlost = others_lost:Mine\n"
+    )
+
+    def bench(*arguments: str) -> list[str]:
+        script = (
+            f"import sys; sys.path.insert(0, {str(tmp_path)!r}); from bench.cli import main; main()"
+        )
+        command = [sys.executable, "-c", script, *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.splitlines()
+
+    lines = bench("list")
+    columns = {line.index("available") for line in lines if line.endswith(" available")}
+    assert columns == {len(LONG) + 1}
+    (lost,) = [line for line in lines if line.startswith("lost ")]
+    assert lost[len(LONG) + 1 :].startswith("not available here: backend 'lost' (others_lost:Mine)")
+    options = ["--shapes", "chain", "--kernel", "noop", "--blocks", "1", "--max-workers", "2"]
+    table = [line for line in bench("run", *options) if line[2:].startswith(("futures", "thre"))]
+    assert len(table) == 2
+    assert len({line.index(" 2 ") for line in table}) == 1
