@@ -91,10 +91,8 @@ def test_recommend_understands_its_former_option(tmp_path: Path) -> None:
 
 
 def test_metg_takes_several_numbers_of_workers(tmp_path: Path) -> None:
-    options = ["metg", "--blocks", "1", "--backends", "threads", "-q"]
-    one = answer(*options, "--max-workers", "2", "--format", "json")
-    assert one["workers"] == 2
-    several = answer(*options, "--max-workers", "3,2", "-o", tmp_path, "--format", "json")
+    options = ["metg", "--blocks", "1", "--backends", "threads", "-q", "-o", tmp_path]
+    several = answer(*options, "--max-workers", "3,2", "--format", "json")
     assert [sweep["workers"] for sweep in several] == [2, 3]
     assert json.loads((tmp_path / "metg.json").read_text()) == several
     assert {path.name for path in tmp_path.glob("*.svg")} == {"metg-2.svg", "metg-3.svg"}
