@@ -101,6 +101,7 @@ class Processes(Backend):
         from executors.backends.workers.dispatch import Dispatch
 
         try:
+            self._pool.keep_up()
             self._pool.fill()  # an earlier run may have ended some
             Dispatch(self._pool, session).drive()
         except BaseException:

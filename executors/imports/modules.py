@@ -68,10 +68,16 @@ def _is_same(origin: str | None, file: str) -> bool:
         return False
 
 
-def file_of(module: ModuleType) -> str | None:
+def file_of(module: ModuleType | None) -> str | None:
     """The file of a module, or None."""
     file = getattr(module, "__file__", None)
     return file if isinstance(file, str) else None
+
+
+def can_be_loaded(module: ModuleType) -> bool:
+    """Whether `load_file` can load the module in another process."""
+    file = file_of(module)
+    return module.__name__ != MAIN and file is not None and Path(file).exists()
 
 
 def load_file(name: str, file: str, locations: list[str] | None, *_parents: ModuleType) -> object:

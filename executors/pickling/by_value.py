@@ -116,16 +116,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _in_file(self, place: Place) -> Any:
         """What a module has that was loaded by path; None if it was not."""
         module = sys.modules[place.module]
-        if place.module == modules.MAIN or modules.file_of(module) is None:
-            return None
-        return at, (module, place.name)
+        return (at, (module, place.name)) if modules.can_be_loaded(module) else None
 
     def _module(self, module: ModuleType) -> Any:
         name = module.__name__
         if sys.modules.get(name) is not module or modules.is_importable(name):
             return super().reducer_override(module)
-        file = modules.file_of(module)
-        if name == modules.MAIN or file is None:
+        if not modules.can_be_loaded(module):
             raise NotPicklable(
                 f"module {name!r} cannot be imported in a worker process; use its functions,"
                 " not the module itself"
@@ -134,7 +131,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         if locations is not None:
             locations = list(map(modules.absolute, locations))
         parents = [sys.modules[parent] for parent in [name.rpartition(".")[0]] if parent]
-        return modules.load_file, (name, modules.absolute(file), locations, *parents)
+        file = modules.absolute(str(modules.file_of(module)))
+        return modules.load_file, (name, file, locations, *parents)
 
     def _by_its_own_reduce(self, thing: Any) -> Any:
         reduce = self.dispatch_table.get(type(thing))

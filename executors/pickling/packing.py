@@ -105,6 +105,7 @@ class Segment:
 
 Packed = bytes | Segment
 _SCALARS = frozenset((type(None), bool, float, int, str))
+_NAMELESS = frozenset((bytes, bytearray, int, str))
 
 
 def pack(thing: Any) -> Packed:
@@ -112,7 +113,8 @@ def pack(thing: Any) -> Packed:
     if thing.__class__ in _SCALARS and thing.__sizeof__() < LARGE_BYTES // 2:
         return pickle.dumps(thing, 5)  # the rest does the same in five times the time
     try:
-        return _pickled(_dumps_by_name, thing, modules.private)
+        private = () if thing.__class__ in _NAMELESS else modules.private
+        return _pickled(_dumps_by_name, thing, private)
     except Exception:
         return pack_by_value(thing)
 

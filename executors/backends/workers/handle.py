@@ -30,6 +30,7 @@ from executors.backends.workers.wire import (
 )
 from executors.errors import BackendError
 from executors.imports.interpreter import module_command
+from executors.imports.surroundings import Surroundings, adopt
 from executors.pickling.packing import Packed, Segment
 
 EXIT_GRACE_S = 1.0
@@ -37,6 +38,8 @@ WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
 WORKER_DESCRIPTORS = 6
 SPARE_DESCRIPTORS = 64
 MANY_DESCRIPTORS = 0.75  # of those that this process may have: beyond, segments are copied
+
+ADOPT = pickle.dumps(adopt)
 
 # The outcome of a call: its kind, the call's number, value or failure, start and end of the action.
 Outcome = tuple[int, int, Packed, float, float]
@@ -53,6 +56,7 @@ class WorkerHandle:
 
     Attributes:
         assigned: its calls.
+        surroundings: those that it has, unless its actions change them.
         batch: calls that `post` will send.
         started_s: when the process was started.
         is_ready: it has set itself up and takes calls.
@@ -70,6 +74,7 @@ class WorkerHandle:
         self.assigned = Assigned()
         self.batch = Batch()
         self.started_s = monotonic()
+        self.surroundings = Surroundings.of_this_process()
         self.is_ready = self.has_closed = False
         self._on_report = on_report
         self._unread = b""
@@ -107,6 +112,15 @@ class WorkerHandle:
             send(self._line, pickle.dumps(setup), [])
         except ConnectionError:
             pass  # it is gone, which its end will show
+
+    def keep_up(self, now: Surroundings) -> None:
+        """Has it adopt surroundings that changed after it was started, before its next call."""
+        if now != self.surroundings:
+            changes = pickle.dumps(now.since(self.surroundings))
+            number, _ = self.assigned.reserve(1)  # of a call that nobody waits for
+            self.batch.orders.append((number, 0, ADOPT, [changes]))
+            if self.post():
+                self.surroundings = now
 
     def post(self) -> bool:
         """Sends the batch; False, and nothing is sent, if there is no room."""

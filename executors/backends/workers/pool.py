@@ -28,6 +28,7 @@ from executors.backends.workers.wire import (
 from executors.core.records import describe
 from executors.errors import BackendError
 from executors.imports.modules import Main
+from executors.imports.surroundings import Surroundings
 from executors.pickling.packing import Packed, load
 
 logger = logging.getLogger("executors")
@@ -132,6 +133,12 @@ class Pool:
         self._failed_starts = 0
         for _ in range(self._size - len(self.workers)):
             self._start()
+
+    def keep_up(self) -> None:
+        """Has all workers adopt what has changed in the program's surroundings."""
+        now = Surroundings.of_this_process()
+        for worker in self.workers.values():
+            worker.keep_up(now)
 
     def _start(self) -> None:
         try:

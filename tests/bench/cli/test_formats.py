@@ -91,7 +91,7 @@ def test_recommend_understands_its_former_option(tmp_path: Path) -> None:
 
 
 def test_metg_takes_several_numbers_of_workers(tmp_path: Path) -> None:
-    options = ["metg", "--blocks", "1", "--backends", "threads", "-q", "-o", tmp_path]
+    options = ["metg", "--blocks", "1", "--backends", "threads", "-q", "-o", str(tmp_path)]
     several = answer(*options, "--max-workers", "3,2", "--format", "json")
     assert [sweep["workers"] for sweep in several] == [2, 3]
     assert json.loads((tmp_path / "metg.json").read_text()) == several
