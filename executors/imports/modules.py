@@ -17,7 +17,8 @@ from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
 MAIN = "__main__"
-_importable: WeakKeyDictionary[ModuleType, bool] = WeakKeyDictionary()  # those that were looked at
+# What was found out of modules, and the path with which it was.
+_importable: WeakKeyDictionary[ModuleType, tuple[bool, list[str]]] = WeakKeyDictionary()
 
 # Names of the modules here that other processes cannot import, as they stand in pickles.
 private = [MAIN.encode()]
@@ -30,9 +31,10 @@ def is_importable(name: str) -> bool:
     module = sys.modules.get(name)
     if not isinstance(module, ModuleType):
         return True  # nothing to compare with
-    known = _importable.get(module)
-    if known is None:
-        known = _importable[module] = _is_found(name, module)
+    known, path = _importable.get(module, (False, None))
+    if path != sys.path:
+        known = _is_found(name, module)
+        _importable[module] = known, sys.path[:]
     return known
 
 
@@ -108,7 +110,6 @@ def load_file(name: str, file: str, locations: list[str] | None, *_parents: Modu
     parent, _, child = name.rpartition(".")
     if parent in sys.modules:
         setattr(sys.modules[parent], child, module)
-    _importable[module] = False
     private.append(name.encode())
     return module
 

@@ -7,13 +7,15 @@ such a name is refused, since a worker would find something else there, or nothi
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 import functools
 import io
 import pickle
 import sys
 import typing
 from collections.abc import Callable
-from types import FunctionType, ModuleType
+from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import cloudpickle
@@ -25,17 +27,30 @@ from executors.imports import modules
 from executors.pickling.definitions import (
     CACHED,
     Place,
+    alias,
     at,
     cached,
     cached_property,
+    code,
     dispatching,
     made,
-    sending,
+    made_enum,
     set_attributes,
+    set_enum_state,
     settle,
+    token_of,
 )
 
 Reduced = tuple[Any, ...]
+_METHODS = (MethodType, BuiltinMethodType)
+_COMPILED = {
+    "__pydantic_core_schema__",
+    "__pydantic_serializer__",
+    "__pydantic_validator__",
+    "__signature__",
+}
+_OF_MEMBERS = {"_value_", "_name_", "__objclass__", "_sort_order_", "_inverted_"}
+_SIMPLE = (object, bool, int, float, str, bytes, tuple)  # data types of enums
 _DISPATCHING = functools.singledispatch(shown).__code__  # type: ignore[attr-defined]
 
 
@@ -72,6 +87,8 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             return self.reduce_error(thing)
         if kind in _BY_VALUE:
             return self._by_value(thing, *_BY_VALUE[kind](thing))
+        if kind in _METHODS:
+            return _method(thing)
         if _is_plain(kind):
             return NotImplemented
         return self._by_its_own_reduce(thing)
@@ -79,7 +96,7 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
     def _definition(self, thing: Any) -> Any:
         """A function or class."""
         if type(thing) is FunctionType and thing.__code__ is _DISPATCHING:
-            return self._by_value(thing, dispatching, _implementations(thing))
+            return self._by_value(thing, dispatching, *_implementations(thing))
         place = _place_of(thing)
         if place is None:
             reduction = super().reducer_override(thing)
@@ -91,13 +108,16 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             reduction = _dynamic_class_reduce(thing)
         else:
             reduction = self._dynamic_function_reduce(thing)
-        if isinstance(thing, type):
-            sending(thing)
-        elif place is None:
+        is_class = isinstance(thing, type)
+        if not is_class and place is None:
             return reduction
         if not isinstance(reduction, tuple) or len(reduction) != 6:
             return reduction  # a class of Python's own, by a name
         make, arguments, state, _, _, set_state = reduction
+        if is_class and issubclass(thing, enum.Enum):
+            make, arguments, set_state, state = _enum(thing, set_state, state)
+        if hasattr(thing, "model_rebuild"):  # of pydantic: `settle` makes them again
+            state = {name: state[0][name] for name in state[0].keys() - _COMPILED}, state[1]
         return _settled(place, thing, make, arguments, set_state, state)
 
     def _by_value(
@@ -135,8 +155,13 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
         return modules.load_file, (name, file, locations, *parents)
 
     def _by_its_own_reduce(self, thing: Any) -> Any:
+        if isinstance(thing, (memoryview, io.IOBase)):  # cloudpickle would send something else
+            instead = "send bytes(view)" if type(thing) is memoryview else "open it in the action"
+            raise NotPicklable(f"{shown(thing)} cannot be sent; {instead}")
         reduce = self.dispatch_table.get(type(thing))
         reduction = reduce(thing) if reduce else thing.__reduce_ex__(5)
+        if isinstance(thing, CodeType):
+            return code, (thing.co_filename, reduction[1])
         if isinstance(reduction, str):
             module = pickle.whichmodule(thing, reduction)  # type: ignore[attr-defined]
             if not modules.is_importable(module):
@@ -156,10 +181,11 @@ def _settled(
     state: Any,
 ) -> Reduced:
     outer = None if place is None else place.outer.content
+    token = token_of(thing) if isinstance(thing, type) else None
     name = getattr(thing, "__qualname__", "")
     return (
         made,
-        (place, make, arguments),
+        (place, token, make, arguments),
         (place, outer, name, set_state, state),
         None,
         None,
@@ -189,6 +215,45 @@ def _is_plain(kind: type) -> bool:
 # -- what Python pickles by name only: how it is made, from what, and further attributes ----------
 
 
+def _method(thing: Any) -> Any:
+    """A method that a module has under its name, such as `random.random`: by that name.
+
+    By value, its object would come with it: each task would draw the same numbers.
+    """
+    name: str = thing.__name__
+    for place in (getattr(thing, "__module__", None), type(thing.__self__).__module__):
+        module = sys.modules.get(place or "")
+        if module is not None and getattr(module, name, None) is thing:
+            return at, (module, name)
+    return NotImplemented
+
+
+def _enum(
+    kind: type[enum.Enum], set_state: Callable[..., Any], state: tuple[dict[str, Any], Any]
+) -> tuple[Callable[..., Any], Reduced, Callable[..., Any], Any]:
+    """How an enum is made, from what, and how it gets its state.
+
+    Raises:
+        NotPicklable: its members cannot be made from their values alone.
+    """
+    data: type = kind._member_type_  # type: ignore[attr-defined]
+    new = getattr(kind, "__new_member__", None)
+    has_own_new = new is not None and new.__module__ != "enum"
+    if data not in _SIMPLE or (data is not object and has_own_new):
+        raise NotPicklable(
+            f"{shown(kind)} makes its members in its own way, so it cannot be sent; define it in a"
+            " module that the program imports"
+        )
+    members = {name: member.value for name, member in kind.__members__.items()}
+    attributes = {name: value for name, value in state[0].items() if name not in members}
+    own = {
+        name: {key: value for key, value in vars(member).items() if key not in _OF_MEMBERS}
+        for name, member in kind.__members__.items()
+    }
+    arguments = type(kind), kind.__bases__, kind.__name__, members
+    return made_enum, arguments, set_enum_state, (attributes, set_state, own)
+
+
 def _cached(thing: Any) -> tuple[Any, ...]:
     attributes = {
         name: value
@@ -198,9 +263,10 @@ def _cached(thing: Any) -> tuple[Any, ...]:
     return cached, (thing.__wrapped__, thing.cache_parameters()), attributes
 
 
-def _implementations(function: Any) -> Reduced:
+def _implementations(function: Any) -> tuple[Any, ...]:
     others = dict(function.registry)
-    return others.pop(object), others
+    attributes = vars(function).keys() - vars(functools.singledispatch(shown)).keys()
+    return (others.pop(object), others), {name: vars(function)[name] for name in attributes}
 
 
 def _new_type(thing: Any) -> tuple[Any, ...]:
@@ -214,10 +280,14 @@ def _typing_maker(kind: type, *names: str) -> Callable[[Any], tuple[Any, ...]]:
 
 _BY_VALUE: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     CACHED: _cached,
+    type(dataclasses.MISSING): lambda _: (at, (dataclasses, "MISSING")),
     functools.cached_property: lambda thing: (cached_property, (thing.func, thing.attrname)),
     typing.NewType: _new_type,
     typing.ParamSpec: _typing_maker(typing.ParamSpec, "__name__"),
     typing.TypeVarTuple: _typing_maker(typing.TypeVarTuple, "__name__"),
 }
 if sys.version_info >= (3, 12):
-    _BY_VALUE[typing.TypeAliasType] = _typing_maker(typing.TypeAliasType, "__name__", "__value__")
+    _BY_VALUE[typing.TypeAliasType] = lambda thing: (
+        alias,
+        (thing.__name__, thing.__value__, thing.__type_params__),
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import pickle
+import re
 from collections.abc import Callable, Iterator
 from types import GetSetDescriptorType, MemberDescriptorType
 from typing import Any
@@ -21,21 +22,25 @@ from executors.imports import modules
 _APART = {"args", "__class__", "__dict__", "__traceback__"}
 _APART |= {"__cause__", "__context__", "__suppress_context__"}
 _MISSING = object()
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+Reduce = Callable[[BaseException], tuple[Any, ...]]
 
 
 def dumps_raised(error: BaseException) -> bytes:
     """Pickles an exception with its notes, cause and context.
 
-    What cannot be pickled, or comes back changed, is replaced by a `RemoteError` with its text:
-    the exception itself, or only one in its chain. The exception may be changed.
+    Attributes that cannot be pickled are left out. An exception that still cannot be pickled, or
+    comes back changed, is replaced by a `RemoteError` with its text: the exception itself, or only
+    one in its chain. The exception may be changed.
 
     Raises:
         Exception: even the text cannot be pickled.
     """
     try:
-        return _checked(error)
+        return _checked(error)[0]
     except Exception:
-        return _dumps(_portable(error, {}))
+        return _dumps(_portable(error, {}), _reduced_loosely)
 
 
 def qualified(kind: type) -> str:
@@ -50,7 +55,7 @@ def _portable(error: BaseException, done: dict[int, BaseException]) -> BaseExcep
     if id(error) in done:
         return done[id(error)]
     cause, context, suppress = error.__cause__, error.__context__, error.__suppress_context__
-    error.__cause__ = error.__context__ = None
+    _set_chain(error, None, None, suppress)
     substitute = error
     try:
         _checked(error)
@@ -60,19 +65,26 @@ def _portable(error: BaseException, done: dict[int, BaseException]) -> BaseExcep
         for note in getattr(error, "__notes__", ()):
             substitute.add_note(str(note))
     done[id(error)] = substitute
-    substitute.__cause__ = None if cause is None else _portable(cause, done)
-    substitute.__context__ = None if context is None else _portable(context, done)
-    substitute.__suppress_context__ = suppress
+    cause = None if cause is None else _portable(cause, done)
+    context = None if context is None else _portable(context, done)
+    _set_chain(substitute, cause, context, suppress)
     return substitute
 
 
-def _checked(error: BaseException) -> bytes:
-    """The pickle, if it gives the same exception.
+def _checked(error: BaseException) -> tuple[bytes, Reduce]:
+    """The pickle, if it gives the same exception, and how it was made.
 
     Raises:
         Exception: it cannot be pickled or unpickled, or it comes back changed.
     """
-    pickled = _dumps(error)
+    try:
+        return _same(error, reduced), reduced
+    except Exception:
+        return _same(error, _reduced_loosely), _reduced_loosely
+
+
+def _same(error: BaseException, reduce: Reduce) -> bytes:
+    pickled = _dumps(error, reduce)
     for before, after in zip(_chain(error), _chain(pickle.loads(pickled)), strict=True):
         if type(after) is not type(before):
             raise TypeError(f"it unpickles as {type(after).__name__}")
@@ -82,7 +94,8 @@ def _checked(error: BaseException) -> bytes:
 
 
 def _seen(error: BaseException) -> tuple[Any, ...]:
-    return describe(error), len(error.args), getattr(error, "__notes__", None)
+    text = _ADDRESS.sub("", describe(error))
+    return text, len(error.args), getattr(error, "__notes__", None)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
@@ -100,30 +113,30 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             left += one.exceptions
 
 
-def dumps_value(error: BaseException) -> bytes:
-    """Pickles an exception that is part of a value: in its chain, not itself, it may be replaced.
+def as_value(error: BaseException) -> tuple[Any, ...]:
+    """What pickle needs in order to make an exception again that is part of a value.
+
+    In its chain, not itself, it may be replaced.
 
     Raises:
         Exception: it cannot be pickled.
     """
     try:
-        return _checked(error)
+        _, reduce = _checked(error)
     except Exception:
         if _portable(error, {}) is not error:
             raise
-        return _dumps(error)
+        reduce = _reduced_loosely
+    return reduce(error)
 
 
-def as_value(error: BaseException) -> tuple[Any, ...]:
-    """What pickle needs in order to make an exception again that is part of a value."""
-    return pickle.loads, (dumps_value(error),)
-
-
-def _dumps(error: BaseException) -> bytes:
+def _dumps(thing: Any, reduce: Reduce) -> bytes:
     """By name if every process can import what is named, else by value."""
     file = io.BytesIO()
+    pickler = _Pickler(file, 5)
+    pickler.reduce_error = reduce
     try:
-        _Pickler(file, 5).dump(error)
+        pickler.dump(thing)
         pickled = file.getvalue()
         if not any(name in pickled for name in modules.private):
             return pickled
@@ -131,19 +144,41 @@ def _dumps(error: BaseException) -> bytes:
         pass
     from executors.pickling.by_value import dumps_by_value  # 20 ms; seldom needed
 
-    return dumps_by_value(error, reduced)
+    return dumps_by_value(thing, reduce)
 
 
 class _Pickler(pickle.Pickler):
+    reduce_error: Reduce
+
     def reducer_override(self, thing: Any) -> Any:
-        return reduced(thing) if isinstance(thing, BaseException) else NotImplemented
+        return self.reduce_error(thing) if isinstance(thing, BaseException) else NotImplemented
 
 
 def reduced(error: BaseException) -> tuple[Any, ...]:
     """What pickle needs in order to make an exception again with all that it holds."""
-    fields = dict(_fields(error))
+    return _reduced(error, vars(error).copy(), dict(_fields(error)))
+
+
+def _reduced_loosely(error: BaseException) -> tuple[Any, ...]:
+    """The same without attributes that cannot be pickled."""
+    values = {name: value for name, value in vars(error).items() if _can_be_pickled(value)}
+    fields = {name: value for name, value in _fields(error) if _can_be_pickled(value)}
+    return _reduced(error, values, fields)
+
+
+def _can_be_pickled(value: Any) -> bool:
+    try:
+        pickle.loads(_dumps(value, _reduced_loosely))
+    except Exception:
+        return False
+    return True
+
+
+def _reduced(
+    error: BaseException, values: dict[str, Any], fields: dict[str, Any]
+) -> tuple[Any, ...]:
     chain = error.__cause__, error.__context__, error.__suppress_context__
-    state = vars(error).copy(), fields, chain
+    state = error.args, values, fields, chain
     make: Callable[..., BaseException] = _made
     arguments: tuple[Any, ...] = type(error), error.args
     if _has_own_reduce(type(error)):
@@ -178,7 +213,7 @@ def _made(kind: type[BaseException], arguments: tuple[Any, ...]) -> BaseExceptio
         error = kind.__new__(kind, *arguments)
     except TypeError:  # a `__new__` with other arguments
         error = BaseException.__new__(kind)
-    error.args = arguments
+    object.__setattr__(error, "args", arguments)
     return error
 
 
@@ -187,14 +222,26 @@ def _made_by(make: Callable[..., BaseException], arguments: tuple[Any, ...]) -> 
     return make(*arguments)
 
 
-def _restore(error: BaseException, state: tuple[dict[str, Any], dict[str, Any], Any]) -> None:
-    values, fields, (cause, context, suppress) = state
+def _restore(error: BaseException, state: tuple[Any, dict[str, Any], dict[str, Any], Any]) -> None:
+    arguments, values, fields, chain = state
+    object.__setattr__(error, "args", arguments)  # also of an exception that is frozen
     vars(error).update(values)
     for name, value in fields.items():
         if getattr(error, name, _MISSING) is not value:
             try:
-                setattr(error, name, value)
+                object.__setattr__(error, name, value)
             except (AttributeError, TypeError):
                 pass  # read only, and set by `__new__`
-    error.__cause__, error.__context__ = cause, context
-    error.__suppress_context__ = suppress
+    _set_chain(error, *chain)
+
+
+def _set_chain(
+    error: BaseException,
+    cause: BaseException | None,
+    context: BaseException | None,
+    suppress: bool,
+) -> None:
+    """Sets cause and context as Python does, also of an exception that is frozen."""
+    object.__setattr__(error, "__cause__", cause)
+    object.__setattr__(error, "__context__", context)
+    object.__setattr__(error, "__suppress_context__", suppress)

@@ -16,6 +16,7 @@ from time import monotonic
 from executors.backends.workers.assigned import Assigned
 from executors.backends.workers.orders import Batch
 from executors.backends.workers.wire import (
+    ADOPT,
     FORGET,
     IN_SEGMENT,
     LOG,
@@ -30,7 +31,7 @@ from executors.backends.workers.wire import (
 )
 from executors.errors import BackendError
 from executors.imports.interpreter import module_command
-from executors.imports.surroundings import Surroundings, adopt
+from executors.imports.surroundings import Surroundings
 from executors.pickling.packing import Packed, Segment
 
 EXIT_GRACE_S = 1.0
@@ -38,8 +39,6 @@ WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
 WORKER_DESCRIPTORS = 6
 SPARE_DESCRIPTORS = 64
 MANY_DESCRIPTORS = 0.75  # of those that this process may have: beyond, segments are copied
-
-ADOPT = pickle.dumps(adopt)
 
 # The outcome of a call: its kind, the call's number, value or failure, start and end of the action.
 Outcome = tuple[int, int, Packed, float, float]
@@ -116,11 +115,11 @@ class WorkerHandle:
     def keep_up(self, now: Surroundings) -> None:
         """Has it adopt surroundings that changed after it was started, before its next call."""
         if now != self.surroundings:
-            changes = pickle.dumps(now.since(self.surroundings))
-            number, _ = self.assigned.reserve(1)  # of a call that nobody waits for
-            self.batch.orders.append((number, 0, ADOPT, [changes]))
-            if self.post():
-                self.surroundings = now
+            try:
+                send(self._line, (ADOPT, pickle.dumps(now.since(self.surroundings))), [])
+            except (BlockingIOError, ConnectionError):
+                self.kill()  # the one that replaces it will have them
+            self.surroundings = now
 
     def post(self) -> bool:
         """Sends the batch; False, and nothing is sent, if there is no room."""

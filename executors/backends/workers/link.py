@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pickle
 import select
 import signal
 import socket
@@ -13,6 +14,7 @@ from array import array
 from collections.abc import Iterator
 
 from executors.backends.workers.wire import (
+    ADOPT,
     IN_SEGMENT,
     REPORT,
     TICKET,
@@ -21,6 +23,7 @@ from executors.backends.workers.wire import (
     receive,
     send,
 )
+from executors.imports.surroundings import adopt
 from executors.pickling.packing import Packed, Segment, decode
 
 
@@ -88,6 +91,12 @@ class ParentLink:
         if message is None:
             raise ConnectionError
         is_plain, orders = message
+        if is_plain == ADOPT:
+            try:
+                adopt(pickle.loads(orders))
+            except OSError:
+                pass  # the folder cannot be entered
+            return
         for order in orders:
             self.orders[order[0]] = order if is_plain else _decoded_order(order, descriptors)
 

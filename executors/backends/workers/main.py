@@ -51,7 +51,7 @@ from executors.backends.workers.wire import (
 )
 from executors.core.deferred import DEFERRED, refusal
 from executors.core.records import describe
-from executors.pickling.definitions import has_arrived
+from executors.pickling.definitions import defining, has_arrived
 from executors.pickling.packing import Packed, Segment, load, pack, pack_ours
 from executors.pickling.raised import dumps_raised, qualified
 
@@ -264,7 +264,8 @@ def _attempt(
 
 
 def _loaded(action: Packed) -> Any:
-    loaded = load(action)
+    with defining():
+        loaded = load(action)
     if isinstance(action, bytes) and _is_global(loaded) and len(_globals) < MAX_GLOBALS:
         _globals[action] = loaded
     return loaded

@@ -33,6 +33,8 @@ from executors.pickling.packing import Encoded, Packed, Segment, load
 TICKET = struct.Struct("=Q")  # the number of a call; later ones are higher
 FORGET = 1 << 63  # added to a number: earlier calls that were not begun were taken back
 
+ADOPT = "adopt"  # before orders in a message: no orders, but `Changes` in the surroundings
+
 # A call in the form in which a worker receives it: number, flags, action, and arguments, or instead
 # of arguments the number of the call that it follows: the last one, whose value is the argument.
 Order = tuple[int, int, Encoded, list[Encoded] | int]

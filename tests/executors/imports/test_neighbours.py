@@ -82,7 +82,7 @@ def test_recommend_works_beside_all_of_them(tmp_path: Path) -> None:
     ]
     (tmp_path / "bench" / "__init__.py").write_text("DELAY_S = 0.001\n")
     done = ran(tmp_path, *BENCH, *arguments)
-    assert done.returncode == 0, done.stderr
+    assert done.returncode in (0, 4), done.stderr  # 4: it cannot tell
     assert (tmp_path / "out" / "recommend.svg").exists()
 
 

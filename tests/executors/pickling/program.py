@@ -14,6 +14,7 @@ import importlib.util
 import json
 import multiprocessing
 import pickle
+import random
 import sys
 import types
 import typing
@@ -21,6 +22,8 @@ from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
+
+import pydantic
 
 from executors import CONTINUE_ON_FAILURE, Graph, Task, load_backend, run
 
@@ -177,6 +180,129 @@ def errors() -> list[Quota]:
         return [error]
 
 
+class Planet(enum.Enum):
+    EARTH = (5.97e24, 6.37e6)
+    MARS = (6.4e23, 3.4e6)
+    HOME = (5.97e24, 6.37e6)  # noqa: PIE796
+
+    def __init__(self, mass: float, radius: float) -> None:
+        self.mass, self.radius = mass, radius
+
+    def density(self) -> float:
+        return self.mass / self.radius**3
+
+
+class Labelled(enum.Enum):
+    label: str
+
+    def __new__(cls, value: int, label: str) -> Any:
+        member = object.__new__(cls)
+        member._value_, member.label = value, label
+        return member
+
+
+class Lamp(Labelled):
+    RED = 1, "red"
+    CRIMSON = 1, "red"
+    GREEN = 2, "green"
+
+
+class Rights(enum.IntFlag):
+    READ = 1
+    WRITE = 2
+    BOTH = 3
+
+
+class Size(str, enum.Enum):  # noqa: UP042
+    BIG = "big"
+
+    @enum.member
+    def computed(self) -> int:
+        return 3
+
+
+class Bytes(bytes, enum.Enum):
+    def __new__(cls, value: int) -> Any:
+        member = bytes.__new__(cls, [value])
+        member._value_ = value
+        return member
+
+    THREE = 3
+
+
+class Plugin:
+    known: typing.ClassVar[dict[str, Any]] = {}
+    created = 0
+
+    def __init_subclass__(cls, *, tag: str) -> None:
+        Plugin.known[cls.__name__] = cls, tag
+        Plugin.created += 1
+
+
+class FirstPlugin(Plugin, tag="first"):
+    x = 1
+
+
+class Registry(type):
+    names: typing.ClassVar[list[str]] = []
+
+    def __new__(mcs, name: str, bases: Any, content: Any) -> Any:
+        if not name.startswith("M") or not content:
+            raise TypeError(name)
+        mcs.names.append(name)
+        return super().__new__(mcs, name, bases, content)
+
+
+class MOne(metaclass=Registry):
+    y = 2
+
+
+class Node(pydantic.BaseModel):
+    x: int
+    below: Node | None = None
+
+    @pydantic.model_validator(mode="after")
+    def positive(self) -> Node:
+        if self.x < 0:
+            raise ValueError("negative")
+        return self
+
+
+class Tree(pydantic.BaseModel):
+    nodes: list[Node]
+
+
+def refused() -> str:
+    try:
+        Node(x=-1)
+    except pydantic.ValidationError as error:
+        return f"{error.error_count()}"
+    return "accepted"
+
+
+@dataclasses.dataclass
+class Base:
+    x: int
+
+
+def dataclass_of_the_action() -> bool:
+    @dataclasses.dataclass
+    class Derived(Base):
+        y: int
+
+    return Derived(1, 2).y == 2 and dataclasses.fields(Base)[0].default is dataclasses.MISSING
+
+
+@functools.singledispatch
+def with_attributes(thing: object) -> str:
+    return "any"
+
+
+with_attributes.extra = 5  # type: ignore[attr-defined]
+random_number = random.random
+random_integer = random.randint
+
+
 def loaded(name: str, file: Path) -> types.ModuleType:
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None
@@ -252,7 +378,27 @@ ACTIONS: dict[str, Any] = {
     "errors as a value": errors,
     "fork": functools.partial(inner_pool, "fork"),
     "inner run": inner_run,
+    "members of an enum": lambda: (Planet.EARTH.density(), list(Planet.__members__)),
+    "labels of an enum": lambda: [(lamp.label, lamp.value) for lamp in Lamp.__members__.values()],
+    "names of a flag": lambda: (Rights.READ | Rights.WRITE).name,
+    "members with a text": lambda: (Size.BIG + "ger", list(Size.__members__)),
+    "registry of subclasses": lambda: (
+        Plugin.known["FirstPlugin"][0] is FirstPlugin,
+        Plugin.created,
+        [kind.__name__ for kind in Plugin.__subclasses__()],
+    ),
+    "registry of a metaclass": lambda: (Registry.names, MOne.y),
+    "model": lambda: Node(x=1, below=Node(x=2)).model_dump(),
+    "model of models": lambda: Tree(nodes=[Node(x=1)]).model_dump_json(),
+    "model refuses": refused,
+    "model comes back": lambda: Node(x=1),
+    "a dataclass of the action": dataclass_of_the_action,
+    "single dispatch with attributes": lambda: with_attributes.extra,  # type: ignore[attr-defined]
+    "subclass comes back": lambda: FirstPlugin(),
     "only by its name": lambda: MISSING,
+    "an enum with its own members": lambda: bytes(Bytes.THREE),
+    "a view": functools.partial(list, memoryview(b"abc")),
+    "an open file": lambda file=sys.stdin: file.name,
 }
 OF_A_FILE = {
     "spawn": functools.partial(inner_pool, "spawn"),
@@ -282,8 +428,36 @@ def between_workers() -> tuple[Any, ...]:
     with load_backend("processes", 2) as backend:
         report = run(Graph(tasks), backend, keep="all")
     report.raise_for_failures()
+    with load_backend("processes", 2) as backend:
+        draws = [Task(f"a{i}", random_number) for i in range(8)]
+        draws += [Task(f"b{i}", lambda: random_integer(1, 10**9)) for i in range(8)]
+        drawn = run(Graph(draws), backend, keep="all").values
+        same = Graph(
+            [
+                Task("f", lambda: (square, fibonacci, Model)),
+                Task("g", lambda them: them == (square, fibonacci, Model), needs=("f",)),
+            ]
+        )
+        is_same = [run(same, backend).values["g"] for _ in range(4)]
+        changed = []
+        for value in (1, None):
+            if value is None:
+                del Model.extra  # type: ignore[attr-defined]
+            else:
+                Model.extra = value  # type: ignore[attr-defined]
+            graph = Graph([Task(f"t{i}", lambda: hasattr(Model, "extra")) for i in range(4)])
+            changed.append(set(run(graph, backend).values.values()) == {value == 1})
+    unregistered = Plugin.created, len(Plugin.__subclasses__()), Registry.names
     types_ = type(report.values["thing"]) is plugin.Thing, type(report.values["model"]) is Model
-    return sorted(v for k, v in report.values.items() if k[0] in "xy"), types_, Model.weight
+    return (
+        sorted(v for k, v in report.values.items() if k[0] in "xy"),
+        types_,
+        Model.weight,
+        len(set(drawn.values())),
+        is_same,
+        changed,
+        unregistered,
+    )
 
 
 if __name__ == "__main__":

@@ -27,6 +27,10 @@ REFUSED = {
     " module that the program imports",
     "by hand, the module": "module 'by_hand' cannot be imported in a worker process; use its"
     " functions, not the module itself",
+    "an enum with its own members": "makes its members in its own way, so it cannot be sent; define"
+    " it in a module that the program imports",
+    "a view": "cannot be sent; send bytes(view)",
+    "an open file": "cannot be sent; open it in the action",
 }
 OF_MODULES = [
     "plugin",
@@ -71,4 +75,12 @@ def test_what_has_only_a_name_is_refused_with_advice(outcomes: Any, name: str) -
 
 
 def test_other_workers_and_the_program_know_the_types_of_values(outcomes: Any) -> None:
-    assert outcomes[1] == [[4] * 6, [True, True], 3]
+    assert outcomes[1] == [
+        [4] * 6,
+        [True, True],
+        3,
+        16,
+        [True] * 4,
+        [True, True],
+        [1, 1, ["MOne"]],
+    ]
