@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import weakref
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, ClassVar
 
@@ -61,7 +62,8 @@ class Processes(Backend):
             _checked_preload(preload),
             _checked_initializer(initializer),
         )
-        self._pool = Pool(self.workers, options)
+        self._new_pool = partial(Pool, self.workers, options)
+        self._pool = self._new_pool()
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -100,6 +102,9 @@ class Processes(Backend):
     def drive(self, session: Session) -> None:
         from executors.backends.workers.dispatch import Dispatch
 
+        if self._pool.is_of_parent:  # in a forked child
+            self._pool = self._new_pool()
+            self._pool.open()
         try:
             self._pool.keep_up()
             self._pool.fill()  # an earlier run may have ended some

@@ -70,6 +70,7 @@ class _Team:
     """
 
     def __init__(self, size: int, grace_s: float) -> None:
+        self._pid = os.getpid()
         self._size = size
         self.grace_s = grace_s
         self._lock = threading.Lock()  # guards the session
@@ -110,6 +111,8 @@ class _Team:
     # -- the calling thread -----------------------------------------------------------------
 
     def drive(self, session: Session) -> None:
+        if self._pid != os.getpid():  # a forked child has none of the threads
+            self.__init__(self._size, self.grace_s)  # type: ignore[misc]
         self._inbox.clear()
         self._context = copy_context()
         self._session = session

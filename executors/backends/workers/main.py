@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 import traceback
+from contextvars import Context, copy_context
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -57,6 +58,7 @@ from executors.pickling.raised import dumps_raised, qualified
 
 MAX_GLOBALS = 256
 DESCRIBED = "described"  # the stage after the action has failed
+_contexts = [Context()]  # of which each attempt gets a copy
 _globals: dict[Packed, Any] = {}  # actions that are functions of a module, by their pickles
 
 
@@ -103,7 +105,10 @@ def _set_up(setup: Setup, link: ParentLink) -> None:
     for module in options.preload:
         import_module(module)
     if options.initializer is not None:
-        load(options.initializer)()
+        with defining():
+            initializer = load(options.initializer)
+        initializer()
+    _contexts[0] = copy_context()
     if options.memory_limit_bytes is not None and _data_bytes() > options.memory_limit_bytes:
         raise MemoryError(
             f"memory_limit_bytes is {options.memory_limit_bytes}, but a worker needs"
@@ -237,7 +242,7 @@ def _attempt(
         stage = RAISED
         started_s = monotonic()
         try:
-            value = function(*objects)
+            value = _contexts[0].copy().run(function, *objects)
             if value.__class__ in DEFERRED:
                 raise refusal(value)
         finally:

@@ -64,6 +64,11 @@ class Pool:
         self._failed_starts = 0
         _pools.add(self)
 
+    @property
+    def is_of_parent(self) -> bool:
+        """Whether this is the copy that a forked child has of its parent's pool."""
+        return self._pid != os.getpid()
+
     def open(self) -> None:
         """Starts all workers at once and waits until each of them is ready.
 
@@ -93,6 +98,8 @@ class Pool:
 
     def close(self) -> None:
         """Lets all workers end, and kills those that do not; returns when they are gone."""
+        if self.is_of_parent:
+            return
         wakeup_pipe, self._wakeup_pipe = self._wakeup_pipe, -1
         try:
             for worker in self.workers.values():
@@ -111,7 +118,7 @@ class Pool:
 
     def abandon(self) -> None:
         """Ends all workers of a pool that nobody can use any more."""
-        if os.getpid() == self._pid:  # not in a forked child
+        if not self.is_of_parent:
             warnings.warn("a backend was dropped without being left", ResourceWarning, 2)
             self.kill_all()
             self.close()

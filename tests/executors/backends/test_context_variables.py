@@ -74,3 +74,21 @@ def test_a_retry_starts_with_the_variables_of_the_caller(backend: Backend) -> No
 
     assert run(Graph([Task("t", fail_once, retries=1)]), backend).succeeded
     assert seen == ["nobody", "nobody"]
+
+
+def test_what_an_attempt_sets_in_a_worker_process_is_seen_by_no_other_one() -> None:
+    def initialize() -> None:
+        np.seterr(under="raise")
+
+    def change(*_: object) -> tuple[int, dict[str, object]]:
+        seen = decimal.getcontext().prec, dict(np.geterr())
+        decimal.getcontext().prec = 4
+        np.seterr(all="ignore")
+        return seen
+
+    chain = [Task("0", change), *(Task(str(at), change, (str(at - 1),)) for at in range(1, 6))]
+    with load_backend("processes", 1, initializer=initialize) as backend:
+        values = run(Graph(chain), backend, keep="all").values
+    assert [prec for prec, _ in values.values()] == [28] * 6
+    assert all(errors == values["0"][1] for _, errors in values.values())
+    assert values["0"][1]["under"] == "raise"

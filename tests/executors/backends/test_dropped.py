@@ -102,6 +102,28 @@ def test_a_forked_child_that_drops_it_harms_nothing() -> None:
     backend.__exit__()
 
 
+FORKS = """
+import os, sys
+from executors import Graph, Task, load_backend, run
+graph = Graph([Task(f"t{i}", lambda: i) for i in range(6)])
+with load_backend(sys.argv[1], 2) as backend:
+    first = run(graph, backend).values
+    pid = os.fork()
+    for _ in range(2):
+        assert run(graph, backend).values == first
+if pid:
+    assert os.waitpid(pid, 0)[1] == 0
+    print("done")
+"""
+
+
+@pytest.mark.parametrize("name", ["sequential", "threads", "processes"])
+def test_a_forked_child_can_use_it_as_well(name: str) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.returncode) == ("done\n", 0), done.stderr
+
+
 @pytest.mark.parametrize("name", ["threads", "processes"])
 def test_a_program_that_ends_without_leaving_it_ends_quietly(name: str) -> None:
     script = (

@@ -343,8 +343,7 @@ def test_an_argument_that_does_not_unpickle_fails_the_reader(pool: Processes) ->
 
 class Locked(Exception):
     def __init__(self, first: int, second: int) -> None:
-        super().__init__(f"{first} and {second}")
-        self.lock = threading.Lock()
+        super().__init__(f"{first} and {second}", threading.Lock())
 
 
 def test_an_exception_that_does_not_unpickle_reaches_the_user_as_text(pool: Processes) -> None:
