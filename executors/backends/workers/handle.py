@@ -35,6 +35,7 @@ from executors.imports.surroundings import Surroundings
 from executors.pickling.packing import Packed, Segment
 
 EXIT_GRACE_S = 1.0
+HASH_SEED = str(int.from_bytes(os.urandom(4)))
 WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
 WORKER_DESCRIPTORS = 6
 SPARE_DESCRIPTORS = 64
@@ -87,6 +88,7 @@ class WorkerHandle:
             self.process = subprocess.Popen(
                 module_command("executors.backends.workers.main", *inherited),
                 pass_fds=inherited,
+                env={**os.environ, **extra_environment()},
                 stdin=subprocess.DEVNULL,
                 process_group=0,
             )
@@ -259,6 +261,14 @@ class WorkerHandle:
 
     def __repr__(self) -> str:
         return f"{self.name} (pid {self.process.pid})"
+
+
+def extra_environment() -> dict[str, str]:
+    """What workers are started with beyond the program's environment.
+
+    One seed for all, so that tasks agree on the hash of a string, for example to partition work.
+    """
+    return {} if "PYTHONHASHSEED" in os.environ else {"PYTHONHASHSEED": HASH_SEED}
 
 
 def check_room(workers: int) -> None:

@@ -95,6 +95,8 @@ def main() -> None:
 def _set_up(setup: Setup, link: ParentLink) -> None:
     options = setup.options
     setup.main.imitate()
+    for name in setup.environment:
+        os.environ.pop(name, None)
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)  # a kill must not lose printed lines
     logging.getLogger().addHandler(_Recorder(setup.name, link))

@@ -16,7 +16,12 @@ from itertools import count
 from time import monotonic
 
 from executors.backends.base import LONGEST_SLEEP_S
-from executors.backends.workers.handle import EXIT_GRACE_S, WorkerHandle, how_it_ended
+from executors.backends.workers.handle import (
+    EXIT_GRACE_S,
+    WorkerHandle,
+    extra_environment,
+    how_it_ended,
+)
 from executors.backends.workers.wire import (
     MESSAGES,
     NOT_READY,
@@ -156,7 +161,15 @@ class Pool:
         self.workers[worker.number] = worker
         self._starting += 1
         self._selector.register(worker.watched, selectors.EVENT_READ, worker)
-        worker.prepare(Setup(worker.name, Main.of_this_process(), _log_levels(), self.options))
+        worker.prepare(
+            Setup(
+                worker.name,
+                Main.of_this_process(),
+                _log_levels(),
+                self.options,
+                extra_environment(),
+            )
+        )
 
     # -- listening --------------------------------------------------------------------------
 

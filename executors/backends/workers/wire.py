@@ -70,6 +70,7 @@ class Setup(NamedTuple):
     main: Main  # of the program
     log_levels: Mapping[str, int]  # by logger name, "" is the root
     options: WorkerOptions
+    environment: Mapping[str, str]  # that it was started with beyond the program's; to be removed
 
 
 # What went wrong with a call: the action (at worst the worker itself) raised, something cannot be

@@ -100,3 +100,19 @@ def test_nothing_changed_is_nothing_to_do() -> None:
     assert now == Surroundings.of_this_process()
     assert now.environment
     assert now.since(now) == (None, None, {})
+
+
+def test_workers_agree_on_hashes_without_a_trace_in_their_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("PYTHONHASHSEED", raising=False)
+    seeds = set()
+    for _ in range(2):  # also those of the next backend
+        with load_backend("processes", 3) as backend:
+            seeds |= set(seen(backend, lambda: hash("a text")))
+            assert set(seen(backend, lambda: os.environ.get("PYTHONHASHSEED"))) == {None}
+    assert len(seeds) == 1
+    monkeypatch.setenv("PYTHONHASHSEED", "7")
+    with load_backend("processes", 2) as backend:
+        assert set(seen(backend, lambda: os.environ.get("PYTHONHASHSEED"))) == {"7"}
+        assert not seeds & set(seen(backend, lambda: hash("a text")))
