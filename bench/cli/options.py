@@ -199,10 +199,7 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 @_seed
 @click.option(
     "--no-verify",
-    "verify",
     is_flag=True,
-    flag_value=False,
-    default=True,
     help="predict without measuring the candidates",
 )
 @_format("text", "json")
@@ -227,12 +224,14 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
     from bench.commands.recommend import recommend as recommend_
     from bench.measure.plan import RunOptions
 
-    if values.pop("as_json"):
+    named = _named(ctx)
+    if values.pop("as_json") and ("as_json" in named or "form" not in named):
         values["form"] = "json"
+    values["verify"] = not values.pop("no_verify")
     request = RecommendRequest(
         **{field.name: values.pop(field.name) for field in fields(RecommendRequest)}
     )
-    sys.exit(recommend_(RunOptions(**values), request, _named(ctx)))
+    sys.exit(recommend_(RunOptions(**values), request, named))
 
 
 @main.command(short_help="Draw the report of a run again.")

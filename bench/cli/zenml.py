@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import click
 
 
@@ -25,12 +27,20 @@ def zenml() -> None:
     help="name of the stack and of its orchestrator",
 )
 @click.option("--activate", is_flag=True, help="make it the active stack")
-def install_(max_workers: int | None, stack: str, activate: bool) -> None:
+@click.option(
+    "--format",
+    "form",
+    default="text",
+    show_default=True,
+    type=click.Choice(["text", "json"]),
+    help="output format",
+)
+def install_(max_workers: int | None, stack: str, activate: bool, form: str) -> None:
     """Register flavor, orchestrator and stack; safe to repeat.
 
     If repeated, it changes only the given options: --max-workers, --activate.
     """
     from executors.zenml.install import install
 
-    for line in install(stack, max_workers, activate=activate):
-        click.echo(line)
+    lines = install(stack, max_workers, activate=activate)
+    click.echo(json.dumps({"stack": stack, "done": lines}) if form == "json" else "\n".join(lines))

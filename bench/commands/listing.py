@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bench.commands.terminal import first_column
+from bench.commands.terminal import answer_alone, first_column
 from bench.workloads.kernels import KERNELS
 from bench.workloads.shapes import SHAPES, sized
 from executors import Graph, Task
@@ -20,7 +20,8 @@ def listing(form: str) -> None:
     Args:
         form: text or json.
     """
-    content = _content()
+    with answer_alone(form == "json"):
+        content = _content()
     if form == "json":
         click.echo(json.dumps(content, indent=1))
         return

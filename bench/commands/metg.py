@@ -55,22 +55,33 @@ def metg(request: MetgRequest) -> None:
     check_kernel(request.kernel)
     if request.output is not None:
         _check_folder(request.output)
-    sweeps = []
+    sweeps: list[Sweep] = []
     for workers in counts:
         sweeps.append(_sweep(request, workers))
+        if request.output is not None:  # now: nobody may be reading what is printed
+            _write(sweeps, len(counts), request.output)
         if request.form == "text":
             _show(sweeps[-1])
-    contents = [sweep.content() for sweep in sweeps]
-    content = json.dumps(contents if len(contents) > 1 else contents[0], indent=1)
     if request.form == "json":
-        click.echo(content)
-    if request.output is not None:  # last: a full disk must not lose the outcome
-        (request.output / "metg.json").write_text(content + "\n", encoding="utf-8")
-        for sweep in sweeps:
-            name = "metg" if len(sweeps) == 1 else f"metg-{sweep.outcome.workers}"
-            draw_efficiency(sweep.outcome, request.output / name)
-            if request.form == "text":
-                click.echo(f"Figure: {request.output / name}.svg")
+        click.echo(_json(sweeps, len(counts)))
+    elif request.output is not None:
+        for workers in counts:
+            click.echo(f"Figure: {request.output / _figure(workers, len(counts))}.svg")
+
+
+def _json(sweeps: Sequence[Sweep], count: int) -> str:
+    contents = [sweep.content() for sweep in sweeps]
+    return json.dumps(contents if count > 1 else contents[0], indent=1)
+
+
+def _write(sweeps: Sequence[Sweep], count: int, output: Path) -> None:
+    (output / "metg.json").write_text(_json(sweeps, count) + "\n", encoding="utf-8")
+    outcome = sweeps[-1].outcome
+    draw_efficiency(outcome, output / _figure(outcome.workers, count))
+
+
+def _figure(workers: int, count: int) -> str:
+    return "metg" if count == 1 else f"metg-{workers}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
@@ -18,7 +16,7 @@ from bench import BenchError
 from bench.analysis.estimates import Estimate
 from bench.analysis.summary import finding_of, summarise
 from bench.commands.exit_codes import UNSURE
-from bench.commands.terminal import first_column, progress, wrapped
+from bench.commands.terminal import answer_alone, first_column, progress, wrapped
 from bench.machine.noise import UNUSABLE
 from bench.measure.plan import Plan, RunOptions, plan
 from bench.measure.prepared import graph_of
@@ -36,7 +34,7 @@ from executors.imports.interpreter import current_folder
 from reports.recommendation import draw_recommendations
 
 SHAPES = "fan-in:width=16,diamond-chain,chain"
-RUN = {"backends", "max_workers", "seed", "verify"}
+RUN = {"backends", "max_workers", "seed", "no_verify"}
 SHAPED = {*RUN, "shapes", "kernel", "workflow", "scale"}
 ONLY_WITH = {"graph": RUN, "pipeline": {"max_workers", "steps"}, "results": set[str]()}
 
@@ -68,13 +66,14 @@ def recommend(options: RunOptions, request: RecommendRequest, named: Collection[
         named: the options on the command line.
     """
     _check_options(named)
+    request = _of_command_line(request, named)
     if SIMULATED in (options.backends or "").split(","):
         raise BenchError("--backends simulated runs nothing, so it is never recommended")
     if request.output is not None:
         request.output.mkdir(parents=True, exist_ok=True)
     advice: list[Recommendation] = []
     try:
-        with _answer_alone(request.form == "json"):
+        with answer_alone(request.form == "json"):
             for recommendation in _recommendations(options, request):
                 advice.append(recommendation)
                 if request.form == "text":
@@ -85,32 +84,15 @@ def recommend(options: RunOptions, request: RecommendRequest, named: Collection[
     return 0 if all(recommendation.pick for recommendation in advice) else UNSURE
 
 
-@contextmanager
-def _answer_alone(wanted: bool) -> Iterator[None]:
-    """Keeps standard output for JSON: what tasks and libraries print goes to standard error."""
-    if not wanted or sys.stdout is None:
-        yield
-        return
-    sys.stdout.flush()
-    with ExitStack() as stack:
-        nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
-        stack.enter_context(redirect_stdout(sys.stderr or nowhere))
-        kept = os.dup(1)
-        stack.callback(os.close, kept)
-        stack.callback(os.dup2, kept, 1)
-        os.dup2(2 if sys.stderr else nowhere.fileno(), 1)  # the one that workers inherit
-        yield
-
-
 def _write(advice: Sequence[Recommendation], request: RecommendRequest) -> None:
     text = json.dumps([_content(recommendation) for recommendation in advice], indent=1)
-    if request.form == "json":
-        click.echo(text)
-    if request.output is not None:
+    if request.output is not None:  # first: nobody may be reading what is printed
         (request.output / "recommend.json").write_text(text + "\n", encoding="utf-8")
         draw_recommendations(advice, usable_cpus(), request.output / "recommend")
-        if request.form == "text":
-            click.echo(f"Figure, also as PNG, and JSON: {request.output / 'recommend.svg'}")
+    if request.form == "json":
+        click.echo(text)
+    elif request.output is not None:
+        click.echo(f"Figure, also as PNG, and JSON: {request.output / 'recommend.svg'}")
 
 
 def _check_options(named: Collection[str]) -> None:
@@ -123,6 +105,15 @@ def _check_options(named: Collection[str]) -> None:
     if useless:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in useless)
         raise BenchError(f"no effect with --{source}: {words}; leave it out")
+
+
+def _of_command_line(request: RecommendRequest, named: Collection[str]) -> RecommendRequest:
+    """Drops a configured source if the command line names another one."""
+    sources = {*ONLY_WITH, "shapes", "kernel", "workflow"}
+    if not sources & set(named):
+        return request
+    dropped: dict[str, Any] = {name: None for name in ONLY_WITH if name not in named}
+    return replace(request, **dropped)
 
 
 def _recommendations(options: RunOptions, request: RecommendRequest) -> Iterator[Recommendation]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import sys
 import time
@@ -18,7 +19,7 @@ import click
 from bench import BenchError
 from bench.commands.exit_codes import FAILED, INTERRUPTED, TERMINATED, UNSURE
 from bench.commands.report import report
-from bench.commands.terminal import progress
+from bench.commands.terminal import answer_alone, progress
 from bench.machine.facts import SAME_MACHINE, describe_machine
 from bench.measure.harness import measure
 from bench.measure.plan import Plan, RunOptions, check_same, plan
@@ -54,19 +55,11 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     if settings.dry_run and settings.resume is not None:
         raise BenchError("--dry-run is for new runs; leave out --resume")
     if settings.dry_run:
-        return _show_plan(prepare(plan(options, usable_cpus())), settings.form)
-    if settings.resume is not None:
-        if settings.output is not None:
-            raise BenchError("--resume continues in its own folder; leave out -o")
-        folder = settings.resume
-        _check_log(folder, settings)
-        status = _resume(folder, given, settings)
-    else:
-        folder = settings.output or _new_folder()
-        planned = plan(options, usable_cpus())
-        _check_log(folder, settings)
-        check_folder(folder)
-        status = _measure(planned, folder, None, settings)
+        with answer_alone(settings.form == "json"):
+            prepared = prepare(plan(options, usable_cpus()))
+        return _show_plan(prepared, settings.form)
+    with answer_alone(settings.form == "json"):
+        folder, status = _run(options, given, settings)
     if status in (INTERRUPTED, TERMINATED):
         click.echo("Stopped; drawing the report of what was measured.", err=True)
     try:
@@ -81,9 +74,23 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     return status
 
 
+def _run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> tuple[Path, int]:
+    """Measures, or continues a run; the folder with the results, and the exit code."""
+    if settings.resume is not None:
+        if settings.output is not None:
+            raise BenchError("--resume continues in its own folder; leave out -o")
+        _check_log(settings.resume, settings)
+        return settings.resume, _resume(settings.resume, given, settings)
+    folder = settings.output or _new_folder()
+    planned = plan(options, usable_cpus())
+    _check_log(folder, settings)
+    check_folder(folder)
+    return folder, _measure(planned, folder, None, settings)
+
+
 def _check_log(folder: Path, settings: RunOutput) -> None:
     log = settings.log_file
-    if log is not None and log.resolve() == (folder / FILE_NAME).resolve():
+    if log is not None and os.path.realpath(log) == os.path.realpath(folder / FILE_NAME):
         raise BenchError(f"{log} is the results file; name another --log-file")
 
 

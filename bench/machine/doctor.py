@@ -26,6 +26,7 @@ from executors.cpus import OVERRIDE, CpuBudget, cpu_budget, quotas
 
 CEILING_S = 0.1  # length of a loop
 CEILING_ROUNDS = 3
+START_TIMEOUT_S = 60.0  # for a few processes
 STARTS = 4
 WATCH_S = 1.0
 LOW_CEILING = 0.75  # times the usable CPUs
@@ -153,8 +154,12 @@ def _python(budget: CpuBudget) -> Iterator[Fact]:
         if method == default == "fork":
             advice = "Do not fork a process that runs threads; the process backend never forks."
         name = f"start by {method}" + (" (default)" if method == default else "")
-        first_s, *later_s = _starts_s(method)
-        costs = f"{1e3 * first_s:.0f} ms, then {1e3 * median(later_s):.0f} ms per process"
+        try:
+            first_s, *later_s = _starts_s(method)
+            costs = f"{1e3 * first_s:.0f} ms, then {1e3 * median(later_s):.0f} ms per process"
+        except (subprocess.SubprocessError, OSError, ValueError) as error:
+            output = getattr(error, "stderr", None) or str(error)
+            costs, advice = "does not work here", str(output).strip().splitlines()[-1]
         yield Fact("Python", name, costs, advice)
     with load_backend("processes", budget.usable) as pool:
         pass
@@ -196,9 +201,14 @@ def _starts_s(method: str) -> list[float]:
         "        print(time.perf_counter() - start_s)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", script], cwd=sys.prefix, capture_output=True, text=True, check=True
+        [sys.executable, "-c", script],
+        cwd=sys.prefix,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=START_TIMEOUT_S,
     )
-    return [float(line) for line in done.stdout.split()]
+    return [float(line) for line in done.stdout.split()[-STARTS:]]
 
 
 def _zenml() -> Iterator[Fact]:

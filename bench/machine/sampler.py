@@ -18,6 +18,7 @@ they exist: the times of psutil have steps of 10 ms, too coarse for a run of 50 
 from __future__ import annotations
 
 import json
+import os
 import select
 import signal
 import subprocess
@@ -26,7 +27,7 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Self
+from typing import Self, TextIO
 
 import psutil
 
@@ -59,14 +60,23 @@ class Sampler:
     """
 
     def __enter__(self) -> Self:
-        self._process = subprocess.Popen(
-            module_command("bench.machine.sampler"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-            process_group=0,  # so that Ctrl-C in the terminal does not reach it
-        )
+        answers, theirs = os.pipe()
+        try:
+            self._process = subprocess.Popen(
+                module_command("bench.machine.sampler", theirs),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,  # other packages may print when Python starts
+                text=True,
+                bufsize=1,
+                pass_fds=[theirs],
+                process_group=0,  # so that Ctrl-C in the terminal does not reach it
+            )
+        except BaseException:
+            os.close(answers)
+            raise
+        finally:
+            os.close(theirs)
+        self._answers = os.fdopen(answers, encoding="utf-8")
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,6 +85,7 @@ class Sampler:
             self._process.communicate()
         except OSError:
             pass  # it had ended before
+        self._answers.close()
 
     @property
     def pid(self) -> int:
@@ -93,10 +104,9 @@ class Sampler:
 
     def _request(self, request: str) -> str:
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         try:
             self._process.stdin.write(request + "\n")
-            answer = self._process.stdout.readline()
+            answer = self._answers.readline()
         except OSError:
             answer = ""
         if not answer:
@@ -107,12 +117,13 @@ class Sampler:
 def main() -> None:
     """The sampling process: answers requests until its parent hangs up."""
     try:
-        _answer()
-    except BrokenPipeError:
+        with os.fdopen(int(sys.argv[1]), "w", encoding="utf-8") as answers:
+            _answer(answers)
+    except (BrokenPipeError, psutil.NoSuchProcess):
         pass  # the parent was killed
 
 
-def _answer() -> None:
+def _answer(answers: TextIO) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     itself = psutil.Process()
     parent = itself.parent()
@@ -127,7 +138,7 @@ def _answer() -> None:
         memory_bytes = _memory_bytes(known)
         first_s = _total_s(known)
         points = [(time.monotonic(), _clocks_s(known))]
-        print("ready", flush=True)  # noqa: T201 - the answer to the parent
+        print("ready", file=answers, flush=True)
         while not select.select([sys.stdin], [], [], INTERVAL_S)[0]:
             points.append((time.monotonic(), _clocks_s(known)))
             if len(points) % MEMORY_EVERY == 0:
@@ -140,7 +151,7 @@ def _answer() -> None:
             "busy": _busy(points),
             "memory_bytes": max(memory_bytes, _memory_bytes(known)),
         }
-        print(json.dumps(answer), flush=True)  # noqa: T201
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def _busy(points: list[tuple[float, dict[int, float]]]) -> list[tuple[float, float]]:

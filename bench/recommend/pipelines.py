@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from executors.zenml.store.history import RecordedRun
 
 ZENML_S = 0.085  # ZenML's own work per step: 40 to 70 ms alone, up to 85 ms in parallel
+ZENML_WORKERS = 10  # threads of ZenML's own runner of dynamic pipelines
 SHARES = {"wait": (0.0, 0.0), "compute": (1.0, 0.0), "python": (1.0, 1.0)}  # of core and lock
 ACTIVITIES = {
     "wait": "wait for other systems",
@@ -80,6 +81,8 @@ def recommend_from_runs(
     pick = min(near, key=lambda candidate: (candidate.workers, not candidate.is_baseline))
     cpu, gil = SHARES[steps]
     bound_s = graph.work_s() * max(1 / pick.workers, cpu / usable_cpus(), gil)
+    is_dynamic = any(run.is_dynamic for run in runs)
+    helps = pick.workers > ZENML_WORKERS if is_dynamic else not pick.is_baseline
     command = f"bench zenml install --max-workers {pick.workers} --activate"
     return Recommendation(
         name=f"pipeline {name}, from {len(runs)} recorded run{'s' * (len(runs) > 1)}",
@@ -93,7 +96,7 @@ def recommend_from_runs(
         reason=" ".join(_reasons(graph, pick, steps, set(needs) - set(usual_s), runs)),
         verdict=Verdict(),
         bound_s=max(graph.span_s(), bound_s),
-        command=None if pick.is_baseline else command,
+        command=command if helps else None,
     )
 
 
@@ -155,13 +158,14 @@ def _reasons(
         sentences.append(
             "The pipeline is dynamic, and ZenML does not record where its function waits for a"
             " step, for example in .load(); where it does, the steps will take longer than"
-            " predicted."
+            f" predicted. ZenML's own orchestrator runs such steps on up to {ZENML_WORKERS} threads"
+            " as well: keep it unless more workers help."
         )
     if unknown:
         sentences.append(f"Always cached, so counted as 0 s: {', '.join(sorted(unknown))}.")
     if pick.is_baseline:
         sentences.append("More workers do not help: keep ZenML's local orchestrator.")
-    if not all(run.is_serial for run in runs):
+    if not all(run.is_serial or run.is_dynamic for run in runs):
         sentences.append(
             "The recorded steps ran in parallel, so their times may include waiting for each"
             " other; a run with ZenML's local orchestrator would record their times alone."

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -83,8 +84,8 @@ def read_workflows(paths: Iterable[Path]) -> list[Workflow]:
         in_path = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not in_path:
             raise BenchError(f"{path} has no .json files; name a workflow in WfFormat")
-        known = {file.resolve() for file in files}
-        files += [file for file in in_path if file.resolve() not in known]
+        known = {os.path.realpath(file) for file in files}
+        files += [file for file in in_path if os.path.realpath(file) not in known]
     workflows = [read_workflow(file) for file in files]
     names = [workflow.name for workflow in workflows]
     for name in names:

@@ -7,14 +7,18 @@ A backend is a subclass of `Backend` in a module of this folder, or an entry poi
 from __future__ import annotations
 
 import inspect
+import logging
 import pkgutil
 from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
 from executors.backends.base import Backend
+from executors.core.records import describe
 from executors.errors import BackendError
+
+logger = logging.getLogger("executors")
 
 ENTRY_POINTS = "executors.backends"
 SEQUENTIAL = "sequential"
@@ -23,7 +27,7 @@ SIMULATED = "simulated"
 
 def backend_names() -> list[str]:
     """Names of all installed backends that run tasks, available here or not; sequential first."""
-    names = {point.name for point in entry_points(group=ENTRY_POINTS)}
+    names = {point.name for point in _entry_points() if point.name not in _built_in()}
     names |= {name for name, backend in _built_in().items() if backend.runs_tasks}
     return sorted(names, key=lambda name: (name != SEQUENTIAL, name))
 
@@ -36,18 +40,30 @@ def backend_class(name: str) -> type[Backend]:
     """
     if name in _built_in():
         return _built_in()[name]
-    for point in entry_points(group=ENTRY_POINTS, name=name):
+    for point in _entry_points():
+        if point.name != name:
+            continue
         try:
             backend = point.load()
-        except ImportError as error:
+        except (Exception, SystemExit) as error:
+            reason = str(error) if isinstance(error, ImportError) else describe(error)
             raise BackendError(
-                f"backend {name!r} ({point.value}) cannot be imported: {error}"
+                f"backend {name!r} ({point.value}) cannot be imported: {reason}"
             ) from error
         if not (isinstance(backend, type) and issubclass(backend, Backend)):
             raise BackendError(f"backend {name!r} ({point.value}) is not a subclass of Backend")
         return backend
     known = [*backend_names(), SIMULATED]
     raise BackendError(f"unknown backend {name!r}; known backends: {', '.join(known)}")
+
+
+def _entry_points() -> list[EntryPoint]:
+    """Those of other packages; without all of them if one cannot be read."""
+    try:
+        return list(entry_points(group=ENTRY_POINTS))
+    except Exception as error:
+        logger.warning("the backends of other packages cannot be read: %s", describe(error))
+        return []
 
 
 def why_unavailable(name: str) -> str | None:

@@ -31,9 +31,9 @@ def module_command(module: str, *arguments: object) -> list[str]:
     It has the same options and finds the same modules; `-P` keeps the current folder from shadowing
     them before that.
     """
-    path = "\n".join(import_path())
+    path = import_path()
     command = [sys.executable, *interpreter_options(), "-P", "-c", _CALL, str(LAUNCH)]
-    command += [" ".join(sorted(own.names)), own.root, path, module]
+    command += [" ".join(sorted(own.names)), own.root, module, str(len(path)), *path]
     return [*command, *map(str, arguments)]
 
 

@@ -1,7 +1,7 @@
 """Calls `main` of a module in a fresh interpreter, which finds what its program finds.
 
-`interpreter.py` has it run as `python ... launch.py OWN ROOT PATH MODULE ARGUMENT...`, but without
-leaving anything in `__main__`: there the pickles of a program look for its own functions.
+`interpreter.py` has it run as `python launch.py OWN ROOT MODULE COUNT FOLDER... ARGUMENT...`, but
+without leaving anything in `__main__`: there the pickles of a program look for its own functions.
 """
 
 import sys
@@ -26,8 +26,8 @@ class OwnPackages:
 
 
 if __name__ == "launch":
-    _, own, root, search_path, module = sys.argv[1:6]
-    del sys.argv[1:6]
-    sys.path[:] = search_path.split("\n")
+    _, own, root, module, count = sys.argv[1:6]
+    sys.path[:] = sys.argv[6 : 6 + int(count)]
+    del sys.argv[1 : 6 + int(count)]
     sys.meta_path.insert(0, OwnPackages(own.split(), root))
     import_module(module).main()

@@ -1,8 +1,8 @@
 """Packages of users that have the names of ours: `executors`, `bench` and `reports` are common.
 
-A name can stand for one package only. Once ours is imported, it is ours, wherever else the path
-leads, so our own imports always work. What ours does not have, modules and names, is taken from the
-next package of that name on the path, so those of the user work as well.
+A name can stand for one package or module only. Once ours is imported, it is ours, wherever else
+the path leads, so our own imports always work. What ours does not have, modules and names, is taken
+from the next one of that name on the path, so those of the user work as well.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class NeighbourFinder:
         if package not in own.names or not module or "." in module:
             return None
         for spec in _neighbours(package):
+            if spec.submodule_search_locations is None:
+                continue
             found = PathFinder.find_spec(name, spec.submodule_search_locations)
             if found is not None:
                 return found
@@ -63,11 +65,11 @@ def attribute(package: str, name: str) -> Any:
 
 
 def _neighbours(package: str) -> Iterator[ModuleSpec]:
-    """The packages of this name on the path, without ours."""
+    """The packages and modules of this name on the path, without ours."""
     for folder in import_path():
         if Path(folder) != Path(own.root):
             spec = PathFinder.find_spec(package, [folder])
-            if spec is not None and spec.submodule_search_locations is not None:
+            if spec is not None:
                 yield spec
 
 

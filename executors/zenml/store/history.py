@@ -13,6 +13,7 @@ from executors.zenml.errors import NotRecorded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from zenml.models import PipelineRunResponse, StepRunResponse
@@ -84,7 +85,20 @@ def recorded_runs(name: str) -> tuple[dict[str, tuple[str, ...]], list[RecordedR
     Raises:
         NotRecorded: there is no such pipeline, or it has no completed run.
     """
-    client = Client()
+    try:
+        return _recorded_runs(Client(), name)
+    except NotRecorded:
+        raise
+    except Exception as error:
+        raise NotRecorded(
+            f"ZenML's store cannot be read: {type(error).__name__}: {str(error).splitlines()[0]}."
+            " Check that it can be reached: zenml status"
+        ) from error
+
+
+def _recorded_runs(
+    client: Client, name: str
+) -> tuple[dict[str, tuple[str, ...]], list[RecordedRun]]:
     try:
         pipeline = client.get_pipeline(name)
     except KeyError as error:
@@ -98,18 +112,16 @@ def recorded_runs(name: str) -> tuple[dict[str, tuple[str, ...]], list[RecordedR
         sort_by="desc:created",
         size=MOST_RUNS,
     ).items
+    if not runs:
+        raise NotRecorded(f"pipeline {name!r} has no completed run; run it once")
     needs: dict[str, tuple[str, ...]] = {}
     recorded = []
     for run in runs:
         if run.snapshot is None or run.start_time is None or run.end_time is None:
             continue
-        steps = [
-            step
-            for step in client.list_run_steps(
-                pipeline_run_id=run.id, size=MOST_STEPS, hydrate=run.snapshot.is_dynamic
-            ).items
-            if step.status in (ExecutionStatus.COMPLETED, ExecutionStatus.CACHED)
-        ]
+        steps = client.list_run_steps(
+            pipeline_run_id=run.id, size=MOST_STEPS, hydrate=run.snapshot.is_dynamic
+        ).items
         own = _needs(run, steps)
         needs = needs or own
         if own == needs:
@@ -117,7 +129,8 @@ def recorded_runs(name: str) -> tuple[dict[str, tuple[str, ...]], list[RecordedR
     recorded = [run for run in recorded if run.step_s]
     if not recorded:
         raise NotRecorded(
-            f"pipeline {name!r} has no completed run whose steps were not all cached; run it once"
+            f"the completed runs of pipeline {name!r} have no steps, or only cached ones; run it"
+            " with steps that are not cached"
         )
     return needs, recorded
 
@@ -131,20 +144,25 @@ def _needs(
     configured = snapshot.get_hydrated_version().step_configurations
     if not snapshot.is_dynamic:
         return {name: tuple(configured[name].spec.upstream_steps) for name in sorted(configured)}
-    names = {step.name for step in steps}
+    done = (ExecutionStatus.COMPLETED, ExecutionStatus.CACHED)
+    ended = {step.name: step for step in steps if step.status in done}
     return {
-        step.name: tuple(need for need in step.spec.upstream_steps if need in names)
-        for step in sorted(steps, key=lambda step: step.name)
+        name: tuple(need for need in ended[name].spec.upstream_steps if need in ended)
+        for name in sorted(ended)
     }
 
 
 def _recorded(run: PipelineRunResponse, steps: Sequence[StepRunResponse]) -> RecordedRun:
+    """A run with its steps; one that was retried lasts from its first start to its last end."""
+    ran = [step for step in steps if step.status != ExecutionStatus.CACHED and step.start_time]
+    starts: dict[str, datetime] = {}
+    for step in ran:
+        assert step.start_time is not None
+        starts[step.name] = min(step.start_time, starts.get(step.name, step.start_time))
     spans = {
-        step.name: (step.start_time, step.end_time)
-        for step in steps
-        if step.status == ExecutionStatus.COMPLETED
-        and step.start_time is not None
-        and step.end_time is not None
+        step.name: (starts[step.name], step.end_time)
+        for step in ran
+        if step.status == ExecutionStatus.COMPLETED and step.end_time is not None
     }
     assert run.start_time is not None
     assert run.end_time is not None

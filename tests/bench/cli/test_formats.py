@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -144,3 +145,136 @@ def test_long_names_stay_in_their_column(tmp_path: Path) -> None:
     table = [line for line in bench("run", *options) if line[2:].startswith(("futures", "thre"))]
     assert len(table) == 2
     assert len({line.index(" 2 ") for line in table}) == 1
+
+
+LOUD = """
+print("printed at import")
+from executors.backends.sequential import Sequential
+class Mine(Sequential):
+    name = "mine"
+"""
+
+
+def package(folder: Path, code: str, entry_points: str) -> None:
+    (folder / "others.py").write_text(code)
+    info = folder / "others-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: others\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[executors.backends]\n{entry_points}\n")
+
+
+def beside(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs the command with a folder that has another package on its path."""
+    script = f"import sys; sys.path.insert(0, {str(folder)!r}); import bench.cli as b; b.main()"
+    command = [sys.executable, "-c", script, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, cwd=folder)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["list"],
+        ["run", "--shapes", "chain", "--kernel", "noop", "--blocks", "1"],
+        ["run", "--dry-run"],
+    ],
+    ids=" ".join,
+)
+def test_json_is_alone_whatever_other_packages_print(tmp_path: Path, arguments: list[str]) -> None:
+    package(tmp_path, LOUD, "mine = others:Mine")
+    done = beside(tmp_path, *arguments, "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)
+    assert "printed at import" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "entry_point", "says"),
+    [
+        ("raise RuntimeError('broken')", "mine = others:Mine", "RuntimeError: broken"),
+        ("import sys; sys.exit(9)", "mine = others:Mine", "SystemExit: 9"),
+        ("", "mine = others:Mine", "AttributeError"),
+        ("", "simulated = others:Mine", ""),
+    ],
+)
+def test_a_package_that_is_broken_breaks_nothing(
+    tmp_path: Path, code: str, entry_point: str, says: str
+) -> None:
+    package(tmp_path, code, entry_point)
+    done = beside(tmp_path, "list")
+    assert done.returncode == 0, done.stderr
+    assert says in done.stdout
+    assert done.stdout.count("simulated") == 1
+    assert beside(tmp_path, "run", "--dry-run").returncode == 0
+
+
+def test_what_python_prints_at_its_start_breaks_no_run(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text("print('hello from here')\n")
+    options = ["run", "--shapes", "chain", "--kernel", "noop", "--blocks", "1", "-q", "-o", "out"]
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *options],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "out" / "report.md").exists()
+
+
+class Closed(Exception):
+    """As if nobody read what is printed."""
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_what_was_measured_is_kept_though_nobody_reads(
+    tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def closed(*_: Any, **__: Any) -> None:
+        raise Closed
+
+    monkeypatch.setattr("click.echo", closed)
+    options = ["--backends", "threads", "-q", "--format", form, "-o"]
+    CliRunner().invoke(
+        main, ["metg", "--blocks", "1", "--max-workers", "2", *options, tmp_path / "m"]
+    )
+    assert json.loads((tmp_path / "m" / "metg.json").read_text())["workers"] == 2
+    arguments = ["recommend", "--shapes", "chain", "--kernel", "noop", "--no-verify", *options]
+    CliRunner().invoke(main, [*map(str, arguments), str(tmp_path / "r")])
+    assert json.loads((tmp_path / "r" / "recommend.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "verifies"),
+    [
+        ([], {}, True),
+        (["--no-verify"], {}, False),
+        ([], {"BENCH_RECOMMEND_NO_VERIFY": "1"}, False),
+        ([], {"BENCH_RECOMMEND_NO_VERIFY": "false"}, True),
+    ],
+)
+def test_no_verify_means_the_same_everywhere(
+    arguments: list[str],
+    variables: dict[str, str],
+    verifies: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    options = ["--shapes", "fan-in:width=4", "--kernel", "sleep:2ms", "--backends", "threads"]
+    (content,) = answer(
+        "recommend", *options, *arguments, "--max-workers", "4", "-q", "--format", "json"
+    )
+    assert any(one["wall_s"] for one in content["candidates"]) == verifies
+
+
+def test_the_command_line_names_the_source_of_a_recommendation(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_RECOMMEND_RESULTS", str(write(tmp_path, TYPICAL)))
+    monkeypatch.setenv("BENCH_RECOMMEND_JSON", "1")
+    result = CliRunner().invoke(main, ["recommend", "--graph", "no_such_module:f"])
+    assert result.exit_code == 2
+    assert "no_such_module" in result.output
+    result = CliRunner().invoke(main, ["recommend", "--format", "text"])
+    assert result.exit_code == 0
+    assert not result.output.startswith("[")

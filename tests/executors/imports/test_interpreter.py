@@ -115,7 +115,7 @@ def test_a_worker_has_the_options_of_the_program(options: list[str]) -> None:
 
 def test_a_worker_finds_what_the_program_finds(tmp_path: Path) -> None:
     """Also in folders with odd names, and without a trace in its environment."""
-    folder = tmp_path / "a:b c;d"
+    folder = tmp_path / "a:b c;d\ne"
     folder.mkdir()
     (folder / "found_there.py").write_text("def action():\n    return 'found'\n")
     program = (

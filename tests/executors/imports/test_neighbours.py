@@ -124,6 +124,12 @@ def test_a_program_with_its_own_packages_has_them_in_its_workers(tmp_path: Path)
     assert done.stdout.strip() == "same", done.stderr
 
 
+def test_a_single_module_of_such_a_name(tmp_path: Path) -> None:
+    (tmp_path / "bench.py").write_text(TASKS.format(package="bench") + "\nDELAY_S = 0.001\n")
+    done = ran(tmp_path, sys.executable, "-c", RUN_GRAPH, "bench:make_graph")
+    assert done.stdout.split()[:1] == ["4"], done.stderr
+
+
 def test_what_neither_package_has_is_an_ordinary_error(tmp_path: Path) -> None:
     project(tmp_path, "bench", "def act():\n    return 'mine'\n")
     for statement, says in {
