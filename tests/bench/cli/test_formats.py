@@ -235,7 +235,7 @@ def test_what_was_measured_is_kept_though_nobody_reads(
     monkeypatch.setattr("click.echo", closed)
     options = ["--backends", "threads", "-q", "--format", form, "-o"]
     CliRunner().invoke(
-        main, ["metg", "--blocks", "1", "--max-workers", "2", *options, tmp_path / "m"]
+        main, ["metg", "--blocks", "1", "--max-workers", "2", *options, str(tmp_path / "m")]
     )
     assert json.loads((tmp_path / "m" / "metg.json").read_text())["workers"] == 2
     arguments = ["recommend", "--shapes", "chain", "--kernel", "noop", "--no-verify", *options]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from click.testing import CliRunner
 from zenml import pipeline
 from zenml.client import Client
+from zenml.config.retry_config import StepRetryConfig
 
 from bench.cli import main
 from bench.recommend.pipelines import recommend_for_pipeline
 from executors.zenml.errors import NotRecorded
 from executors.zenml.store.history import recorded_runs
-from tests.executors.zenml.steps import EVENTS, made_of, one
+from tests.executors.zenml.steps import DO, EVENTS, act, made_of, one
 
 pytestmark = pytest.mark.usefixtures("threaded")
 
@@ -73,7 +76,33 @@ def test_the_needs_of_a_dynamic_pipeline_are_those_of_its_recorded_steps() -> No
     result = CliRunner().invoke(main, ["recommend", "--pipeline", "grows", "--max-workers", "3"])
     assert result.exit_code == 0, result.output
     assert "from 2 recorded runs: threads with 3 workers" in result.output
-    assert "The pipeline is dynamic" in " ".join(result.output.split())
+    text = " ".join(result.output.split())
+    assert "The pipeline is dynamic" in text
+    assert "ZenML's own orchestrator runs such steps on up to 10 threads as well" in text
+    assert "would record their times alone" not in text
+    assert "bench zenml install" not in text  # 3 workers are no gain
+
+
+def test_a_step_that_was_retried_lasts_from_its_first_start() -> None:
+    failed: list[float] = []
+
+    def fail_once() -> None:
+        time.sleep(0.3)
+        if not failed:
+            failed.append(time.monotonic())
+            raise ValueError
+
+    DO["flaky"] = fail_once
+
+    @pipeline(enable_cache=False)
+    def retried() -> None:
+        act.with_options(retry=StepRetryConfig(max_retries=1, delay=1))("flaky", id="flaky")
+
+    retried()
+    _, (run,) = recorded_runs("retried")
+    assert failed
+    assert run.step_s["flaky"] > 1.6  # two attempts, and the delay
+    assert run.idle_s + run.step_s["flaky"] == pytest.approx(run.wall_s)
 
 
 def test_cached_steps_of_a_dynamic_pipeline_are_left_out() -> None:
