@@ -233,9 +233,9 @@ class Pool:
         while True:
             try:
                 content, _ = receive(self._children, socket.MSG_DONTWAIT)
-            except BlockingIOError:
+            except OSError:  # there is none
                 return
-            except (OSError, ValueError, EOFError, TypeError):
+            except (ValueError, EOFError, TypeError):
                 content = b""  # an action wrote to everything that it found open
             if content is None:
                 return
