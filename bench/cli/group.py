@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -54,6 +54,18 @@ def _with_source(error: click.BadParameter) -> click.BadParameter:
         return error
     message = f"{error.message.rstrip('.')} (from {places[source]})."
     return click.BadParameter(message, error.ctx, error.param)
+
+
+def output_format(*forms: str) -> Callable[[Any], Any]:
+    """The option `--format`; the first form is the default."""
+    return click.option(
+        "--format",
+        "form",
+        default=forms[0],
+        show_default=True,
+        type=click.Choice(forms),
+        help="output format",
+    )
 
 
 class Commands(click.Group):

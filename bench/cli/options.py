@@ -10,7 +10,7 @@ from typing import Any
 import click
 from click.core import ParameterSource
 
-from bench.cli.group import Commands
+from bench.cli.group import Commands, output_format
 from bench.cli.zenml import zenml
 from bench.machine.blas import blas_threads_of, limit_blas_threads
 
@@ -37,17 +37,6 @@ def _named(ctx: click.Context) -> set[str]:
     return {
         name for name in ctx.params if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE
     }
-
-
-def _format(*forms: str) -> Callable[[Any], Any]:
-    return click.option(
-        "--format",
-        "form",
-        default=forms[0],
-        show_default=True,
-        type=click.Choice(forms),
-        help="output format",
-    )
 
 
 _backends = click.option(
@@ -140,7 +129,7 @@ _scale = click.option(
     type=click.Choice(["debug", "info", "warning"]),
     help="minimum severity of the records in the log file",
 )
-@_format("text", "json")
+@output_format("text", "json")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress; print only the folder")
 @click.pass_context
 def run(ctx: click.Context, /, **values: Any) -> None:
@@ -202,7 +191,7 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     is_flag=True,
     help="predict without measuring the candidates",
 )
-@_format("text", "json")
+@output_format("text", "json")
 @click.option("--json", "as_json", is_flag=True, hidden=True, help="like --format json")
 @_output("also write a figure and JSON into this folder")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")
@@ -237,7 +226,7 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
 @main.command(short_help="Draw the report of a run again.")
 @click.argument("results", type=click.Path(path_type=Path))
 @_output("folder for the figures and the page; default: next to the results")
-@_format("text", "json")
+@output_format("text", "json")
 @click.option("-q", "--quiet", is_flag=True, help="print only the folder")
 def report(results: Path, output: Path | None, form: str, quiet: bool) -> None:
     """Draw the report of a run again from its results.
@@ -269,7 +258,7 @@ def report(results: Path, output: Path | None, form: str, quiet: bool) -> None:
     " unit of work (clock)",
 )
 @click.option("--force", is_flag=True, help="compare even if the machines or configurations differ")
-@_format("text", "json", "markdown")
+@output_format("text", "json", "markdown")
 @_output("also write a page, JSON and a forest plot into this folder")
 def compare(**values: Any) -> None:
     """Compare two runs case by case: faster, slower, the same, or inconclusive.
@@ -304,7 +293,7 @@ def compare(**values: Any) -> None:
     help="how many times each length is measured; intervals need at least 5",
 )
 @_seed
-@_format("text", "json")
+@output_format("text", "json")
 @_output("also write samples (JSON) and the efficiency curve into this folder")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")
 def metg(**values: Any) -> None:
@@ -322,7 +311,7 @@ def metg(**values: Any) -> None:
 
 
 @main.command(short_help="Examine this machine.")
-@_format("text", "json")
+@output_format("text", "json")
 def doctor(form: str) -> None:
     """Examine this machine: its speed, its limits, and what may spoil a measurement.
 
@@ -335,7 +324,7 @@ def doctor(form: str) -> None:
 
 
 @main.command("list", short_help="List shapes, kernels and backends.")
-@_format("text", "json")
+@output_format("text", "json")
 def list_(form: str) -> None:
     """List shapes, kernels and backends, and why a backend is not available here."""
     from bench.commands.listing import listing

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from bench.cli.group import output_format
+
 
 @click.group()
 def zenml() -> None:
@@ -27,14 +29,7 @@ def zenml() -> None:
     help="name of the stack and of its orchestrator",
 )
 @click.option("--activate", is_flag=True, help="make it the active stack")
-@click.option(
-    "--format",
-    "form",
-    default="text",
-    show_default=True,
-    type=click.Choice(["text", "json"]),
-    help="output format",
-)
+@output_format("text", "json")
 def install_(max_workers: int | None, stack: str, activate: bool, form: str) -> None:
     """Register flavor, orchestrator and stack; safe to repeat.
 

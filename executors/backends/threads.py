@@ -70,7 +70,7 @@ class _Team:
     """
 
     def __init__(self, size: int, grace_s: float) -> None:
-        self._pid = os.getpid()
+        self.pid = os.getpid()  # where its threads are
         self._size = size
         self.grace_s = grace_s
         self._lock = threading.Lock()  # guards the session
@@ -111,8 +111,6 @@ class _Team:
     # -- the calling thread -----------------------------------------------------------------
 
     def drive(self, session: Session) -> None:
-        if self._pid != os.getpid():  # a forked child has none of the threads
-            self.__init__(self._size, self.grace_s)  # type: ignore[misc]
         self._inbox.clear()
         self._context = copy_context()
         self._session = session
@@ -297,7 +295,7 @@ class Threads(Backend):
 
     def open(self) -> None:
         self._team.open()
-        self._dropped = weakref.finalize(self, _abandon, self._team, os.getpid())
+        self._dropped = weakref.finalize(self, _abandon, self._team)
         self._dropped.atexit = False  # they are daemons
 
     @property
@@ -313,9 +311,11 @@ class Threads(Backend):
         self._team.wake()
 
     def drive(self, session: Session) -> None:
+        if self._team.pid != os.getpid():  # a forked child, which has none of the threads
+            self._team = _Team(self.workers, self.grace_s)
         self._team.drive(session)
 
 
-def _abandon(team: _Team, pid: int) -> None:
-    if os.getpid() == pid and team.dismiss():  # not in a forked child, which has no such threads
+def _abandon(team: _Team) -> None:
+    if os.getpid() == team.pid and team.dismiss():
         warnings.warn("a backend was dropped without being left", ResourceWarning, 2)

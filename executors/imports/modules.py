@@ -7,7 +7,6 @@ made it by hand, or changed `sys.path` in between. Such a module is loaded from 
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import module_from_spec, spec_from_file_location
@@ -136,7 +135,7 @@ class Main(NamedTuple):
         if not (isinstance(file, str) and Path(file).is_file()):
             return cls(arguments, None, None)
         name = getattr(getattr(main, "__spec__", None), "name", None)
-        return cls(arguments, name, absolute(file))
+        return cls(arguments, name, str(Path(file).absolute()))
 
     def imitate(self) -> None:
         """Makes this process look as if it had been started like that."""
@@ -155,8 +154,3 @@ def make(name: str) -> ModuleType:
         module = sys.modules[name] = ModuleType(name)
         private.append(name.encode())
     return module
-
-
-def absolute(path: str) -> str:
-    """A path that means the same in another folder."""
-    return os.path.abspath(path)  # noqa: PTH100 - the folder may be gone

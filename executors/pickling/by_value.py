@@ -15,6 +15,7 @@ import pickle
 import sys
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -27,7 +28,6 @@ from executors.imports import modules
 from executors.pickling.definitions import (
     CACHED,
     Place,
-    alias,
     at,
     cached,
     cached_property,
@@ -149,9 +149,9 @@ class _Pickler(cloudpickle.Pickler):  # type: ignore[misc]
             )
         locations = getattr(module, "__path__", None)
         if locations is not None:
-            locations = list(map(modules.absolute, locations))
+            locations = [str(Path(folder).absolute()) for folder in locations]
         parents = [sys.modules[parent] for parent in [name.rpartition(".")[0]] if parent]
-        file = modules.absolute(str(modules.file_of(module)))
+        file = str(Path(str(modules.file_of(module))).absolute())
         return modules.load_file, (name, file, locations, *parents)
 
     def _by_its_own_reduce(self, thing: Any) -> Any:
@@ -229,14 +229,14 @@ def _method(thing: Any) -> Any:
 
 
 def _enum(
-    kind: type[enum.Enum], set_state: Callable[..., Any], state: tuple[dict[str, Any], Any]
+    kind: Any, set_state: Callable[..., Any], state: tuple[dict[str, Any], Any]
 ) -> tuple[Callable[..., Any], Reduced, Callable[..., Any], Any]:
     """How an enum is made, from what, and how it gets its state.
 
     Raises:
         NotPicklable: its members cannot be made from their values alone.
     """
-    data: type = kind._member_type_  # type: ignore[attr-defined]
+    data = kind._member_type_
     new = getattr(kind, "__new_member__", None)
     has_own_new = new is not None and new.__module__ != "enum"
     if data not in _SIMPLE or (data is not object and has_own_new):
@@ -287,6 +287,8 @@ _BY_VALUE: dict[type, Callable[[Any], tuple[Any, ...]]] = {
     typing.TypeVarTuple: _typing_maker(typing.TypeVarTuple, "__name__"),
 }
 if sys.version_info >= (3, 12):
+    from executors.pickling.definitions import alias
+
     _BY_VALUE[typing.TypeAliasType] = lambda thing: (
         alias,
         (thing.__name__, thing.__value__, thing.__type_params__),

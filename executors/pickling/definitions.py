@@ -14,6 +14,7 @@ from __future__ import annotations
 import enum
 import functools
 import sys
+import typing
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from types import CodeType
@@ -221,12 +222,12 @@ def dispatching(default: Callable[..., Any], others: Mapping[type, Callable[...,
 
 
 def made_enum(
-    kind: type[enum.EnumMeta], bases: tuple[type, ...], name: str, members: Mapping[str, Any]
+    kind: type[enum.EnumMeta], bases: tuple[Any, ...], name: str, members: Mapping[str, Any]
 ) -> Any:
     """An enum with these values, by name; aliases have the values of their members."""
     content: Any = kind.__prepare__(name, bases)
     content["__init__"] = lambda *_: None  # what it set in the members arrives with the state
-    if bases[-1]._member_type_ is object and len(bases) == 1:  # type: ignore[attr-defined]
+    if bases[-1]._member_type_ is object and len(bases) == 1:
         content["__new__"] = lambda cls, *_: object.__new__(cls)
     for member, value in members.items():
         content[member] = enum.member(value)
@@ -250,15 +251,15 @@ def code(filename: str, arguments: tuple[Any, ...]) -> CodeType:
     return CodeType(*arguments).replace(co_filename=filename)
 
 
-def alias(name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
-    """What `type name[parameters] = value` makes."""
-    from typing import TypeAliasType  # type: ignore[attr-defined,unused-ignore] # Python 3.12
-
-    return TypeAliasType(name, value, type_params=parameters)
-
-
 def cached_property(function: Callable[..., Any], name: str | None) -> Any:
     """A `functools.cached_property`, which has a lock before Python 3.12."""
     made = functools.cached_property(function)
     made.attrname = name
     return made
+
+
+if sys.version_info >= (3, 12):
+
+    def alias(name: str, value: Any, parameters: tuple[Any, ...]) -> Any:
+        """What `type name[parameters] = value` makes."""
+        return typing.TypeAliasType(name, value, type_params=parameters)

@@ -19,7 +19,7 @@ from __future__ import annotations
 from time import monotonic
 
 from executors.backends.base import LONGEST_SLEEP_S, stopped, timed_out
-from executors.backends.workers.handle import WorkerHandle, how_it_ended
+from executors.backends.workers.handle import ReturnCode, WorkerHandle, how_it_ended
 from executors.backends.workers.orders import Kept, Orders
 from executors.backends.workers.pace import MOST_CALLS, PATIENCE_S, UNRESPONSIVE_S, Pace
 from executors.backends.workers.pool import POLLS, Pool
@@ -334,11 +334,7 @@ class Dispatch:
             self._pool.replace(worker, status)
 
     def _settle_last(
-        self,
-        worker: WorkerHandle,
-        culprit: Call | None,
-        error: TaskError | None,
-        status: int | None,
+        self, worker: WorkerHandle, culprit: Call | None, error: TaskError | None, code: ReturnCode
     ) -> None:
         """Fails the call that a worker was running, unless it was killed for another call."""
         now_s = monotonic()
@@ -351,6 +347,6 @@ class Dispatch:
             self._session.put_back(call, now_s)
             return
         reason = error or WorkerDied(
-            f"task {call.task.name!r}: its worker {worker!r} {how_it_ended(status)}"
+            f"task {call.task.name!r}: its worker {worker!r} {how_it_ended(code)}"
         )
         self._session.finish(Attempt(call, worker.name, begun_s, now_s, None, reason), now_s)

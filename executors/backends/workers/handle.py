@@ -16,13 +16,15 @@ from time import monotonic
 from executors.backends.workers.assigned import Assigned
 from executors.backends.workers.orders import Batch
 from executors.backends.workers.wire import (
-    ADOPT,
+    CHANGES,
     FORGET,
     IN_SEGMENT,
     LOG,
     LONGEST,
     MESSAGES,
+    ORDERS,
     OUTCOMES,
+    PLAIN_ORDERS,
     REPORT,
     TICKET,
     Setup,
@@ -40,6 +42,8 @@ WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
 WORKER_DESCRIPTORS = 6
 SPARE_DESCRIPTORS = 64
 MANY_DESCRIPTORS = 0.75  # of those that this process may have: beyond, segments are copied
+
+ReturnCode = int | None  # as in subprocess; None if it cannot be known
 
 # The outcome of a call: its kind, the call's number, value or failure, start and end of the action.
 Outcome = tuple[int, int, Packed, float, float]
@@ -118,7 +122,7 @@ class WorkerHandle:
         """Has it adopt surroundings that changed after it was started, before its next call."""
         if now != self.surroundings:
             try:
-                send(self._line, (ADOPT, pickle.dumps(now.since(self.surroundings))), [])
+                send(self._line, (CHANGES, pickle.dumps(now.since(self.surroundings))), [])
             except (BlockingIOError, ConnectionError):
                 self.kill()  # the one that replaces it will have them
             self.surroundings = now
@@ -127,7 +131,8 @@ class WorkerHandle:
         """Sends the batch; False, and nothing is sent, if there is no room."""
         batch, self.batch = self.batch, Batch()
         try:
-            send(self._line, (batch.is_plain, batch.orders), batch.descriptors)
+            form = PLAIN_ORDERS if batch.is_plain else ORDERS
+            send(self._line, (form, batch.orders), batch.descriptors)
             os.write(self._tickets, batch.tickets())
         except (BlockingIOError, ConnectionError):
             return False
@@ -242,8 +247,8 @@ class WorkerHandle:
         except ProcessLookupError:
             pass
 
-    def wait(self) -> int | None:
-        """Waits for its end; its return code as in subprocess, or None if it cannot be known."""
+    def wait(self) -> ReturnCode:
+        """Waits for its end; its return code."""
         if self.process.returncode is None:
             try:
                 _, status = os.waitpid(self.process.pid, 0)
@@ -302,8 +307,8 @@ def _available_bytes() -> int | None:
     return 1024 * int(sizes_kib[0]) if sizes_kib else None
 
 
-def how_it_ended(status: int | None) -> str:
-    """How a process ended, from its return code as subprocess gives it."""
+def how_it_ended(status: ReturnCode) -> str:
+    """How a process ended, in words."""
     if status is None:
         return (
             "has ended; how cannot be known, because the program ignores SIGCHLD, or waits for"

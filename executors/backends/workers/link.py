@@ -14,8 +14,9 @@ from array import array
 from collections.abc import Iterator
 
 from executors.backends.workers.wire import (
-    ADOPT,
+    CHANGES,
     IN_SEGMENT,
+    PLAIN_ORDERS,
     REPORT,
     TICKET,
     DecodedOrder,
@@ -90,14 +91,15 @@ class ParentLink:
         message, descriptors = receive(self.line, flags)
         if message is None:
             raise ConnectionError
-        is_plain, orders = message
-        if is_plain == ADOPT:
+        form, content = message
+        if form == CHANGES:
             try:
-                adopt(pickle.loads(orders))
+                adopt(pickle.loads(content))
             except OSError:
                 pass  # the folder cannot be entered
             return
-        for order in orders:
+        is_plain = form == PLAIN_ORDERS
+        for order in content:
             self.orders[order[0]] = order if is_plain else _decoded_order(order, descriptors)
 
     def report(

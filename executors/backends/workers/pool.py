@@ -18,6 +18,7 @@ from time import monotonic
 from executors.backends.base import LONGEST_SLEEP_S
 from executors.backends.workers.handle import (
     EXIT_GRACE_S,
+    ReturnCode,
     WorkerHandle,
     extra_environment,
     how_it_ended,
@@ -243,8 +244,8 @@ class Pool:
 
     # -- the end of workers -----------------------------------------------------------------
 
-    def end(self, worker: WorkerHandle) -> int | None:
-        """Makes sure that a worker has ended; returns its return code, see `WorkerHandle.wait`."""
+    def end(self, worker: WorkerHandle) -> ReturnCode:
+        """Makes sure that a worker has ended; returns its return code."""
         worker.kill()
         return worker.wait()
 
@@ -255,7 +256,7 @@ class Pool:
         self._selector.unregister(worker.watched)
         worker.release()
 
-    def replace(self, worker: WorkerHandle, status: int | None) -> None:
+    def replace(self, worker: WorkerHandle, status: ReturnCode) -> None:
         """Starts a new worker instead of one that has ended.
 
         Raises:

@@ -6,7 +6,8 @@
              has the reading end too: whoever reads a ticket has the call. So the parent takes
              calls back by reading, and a dead worker never began the calls of unread tickets.
     line     a socket. To the worker: orders, which describe the calls, many in a message, before
-             the tickets. To the parent: segments (see packing.py) of outcomes.
+             the tickets; and changes of its surroundings, before the orders that need them. To the
+             parent: segments (see packing.py) of outcomes.
     reports  a pipe to the parent. Each report leaves the worker before its next call begins.
     wakeup   a pipe to the parent that all workers share. Reports wake nobody; a worker writes a
              byte here after calls flagged WAKES, and when it has nothing left to do.
@@ -33,7 +34,9 @@ from executors.pickling.packing import Encoded, Packed, Segment, load
 TICKET = struct.Struct("=Q")  # the number of a call; later ones are higher
 FORGET = 1 << 63  # added to a number: earlier calls that were not begun were taken back
 
-ADOPT = "adopt"  # before orders in a message: no orders, but `Changes` in the surroundings
+# What a message to a worker has, before its content: orders in which every encoded value is just
+# bytes, other orders, or the pickled `Changes` of its surroundings.
+PLAIN_ORDERS, ORDERS, CHANGES = range(3)
 
 # A call in the form in which a worker receives it: number, flags, action, and arguments, or instead
 # of arguments the number of the call that it follows: the last one, whose value is the argument.
