@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from bench.granularity.crossings import LENGTHS_S, LEVELS, Metg
-from bench.workloads.duration import shown
+from bench.workloads.duration import nominal, shown
 from reports.drawing import drawing
 from reports.plots import MUTED, save, style_of
 
@@ -42,7 +42,7 @@ def draw_efficiency(outcome: Metg, path: Path) -> None:
                     is_last = crossing.length_s == max(x for x in others if x < math.inf)
                     _mark(axes, crossing.length_s, level, colour, is_last)
         axes.set_xscale("log")
-        axes.set_xticks(LENGTHS_S[::2], [shown(length_s) for length_s in LENGTHS_S[::2]])
+        axes.set_xticks(LENGTHS_S[::2], [nominal(length_s) for length_s in LENGTHS_S[::2]])
         axes.xaxis.set_minor_locator(NullLocator())
         highest = max(middle for curve in outcome.curves.values() for _, middle, _, _ in curve)
         axes.set_ylim(0, max(1.15, 1.05 * highest))
@@ -77,5 +77,5 @@ def length_of(length_s: float) -> str:
     if math.isinf(length_s):
         return "not reached"
     if not length_s:
-        return f"below {shown(LENGTHS_S[0])}"
+        return f"below {nominal(LENGTHS_S[0])}"
     return shown(length_s, digits=2)

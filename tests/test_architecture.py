@@ -22,7 +22,7 @@ MOST_MODULES = 10  # of a folder
 
 # From the bottom to the top; a module belongs to the longest name that it starts with.
 LAYERS: list[set[str]] = [
-    {"executors.errors", "executors.imports"},
+    {"executors.errors", "executors.imports", "executors.spelling"},
     {"executors.core", "executors.contention", "executors.cpus", "executors.gate"},
     {"executors.pickling"},
     {"executors.backends.base", "executors.observers"},
@@ -45,6 +45,7 @@ LAYERS: list[set[str]] = [
     {"bench.analysis", "bench.predict"},
     {"bench.measure", "bench.recommend", "bench.granularity"},
     {"reports"},
+    {"bench.terminal"},
     {"bench.commands"},
     {"bench.cli"},
     {"bench.__main__"},

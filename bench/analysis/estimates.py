@@ -19,6 +19,7 @@ RESAMPLES = 10_000
 CONFIDENCE = 0.95
 MIN_SAMPLES = 5  # fewer do not show how much runs vary
 INDIFFERENCE = 0.05  # smaller differences count as none
+LARGEST_REGRET = 0.2  # if another case may be faster by more than this, nothing is decided
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from bench.analysis.answer import Answer, sentence
 from bench.analysis.estimates import (
     INDIFFERENCE,
+    LARGEST_REGRET,
     MIN_SAMPLES,
     Estimate,
     ratio,
@@ -15,10 +17,11 @@ from bench.analysis.estimates import (
 )
 from bench.analysis.scaling import Fits, fit
 from bench.analysis.steadiness import judge
-from bench.machine.noise import Verdict
+from bench.machine.noise import UNUSABLE, Verdict
 from bench.results.case import Case
 from bench.results.store import CeilingSample, Measurement, Results
-from bench.workloads.kernels import KERNELS
+from bench.workloads.kernels import COMPUTES, KERNELS
+from bench.workloads.own_graphs import OWN_TASKS
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,11 @@ class Row:
     cores_busy: float
 
     @property
+    def can_be_picked(self) -> bool:
+        """False for what did not run, and for a pool of one worker: it cannot be faster."""
+        return not self.case.is_simulated and (self.case.is_baseline or self.case.workers > 1)
+
+    @property
     def utilisation(self) -> float:
         """CPU time over workers x wall."""
         return self.cores_busy / self.case.workers
@@ -53,25 +61,56 @@ class Group:
     """All cases of one shape and kernel.
 
     Attributes:
+        activity: what the tasks do, in words.
         tasks, depth: those of the graph, all of whose tasks have the same kernel.
         parallelism: work over span of a workflow, whose tasks differ in length; else None.
         pick: the case with the fewest workers that is reliably within 5 % of the fastest, or
             the fastest; the baseline if no case is reliably faster.
-        rival: the fastest case of another backend, or None.
+        guess: if the runs do not decide, the fewest workers within 5 % of the fastest case by
+            their medians; else None.
+        rival: the fastest case of another backend that may be picked, or None.
         ceilings: joint speed of independent processes over that of one, by their number.
         fits: curves through the times of each backend, for captions.
     """
 
     shape: str
     kernel: str
+    activity: str
     tasks: int
     depth: int
     parallelism: float | None
     rows: tuple[Row, ...]
     pick: Row
+    guess: Row | None
     rival: Row | None
     ceilings: dict[int, Estimate]
     fits: dict[str, Fits]
+
+    @property
+    def name(self) -> str:
+        """The shape and what its tasks do."""
+        return self.shape if self.is_own else f"{self.shape}, {self.kernel}"
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is a graph of one's own, whose tasks have no kernel."""
+        return self.kernel == OWN_TASKS
+
+    @property
+    def answer(self) -> Answer:
+        """What to run it on, and how sure that is."""
+        row = self.guess or self.pick
+        baseline = next(row for row in self.rows if row.case.is_baseline)
+        return Answer(
+            self.shape,
+            "" if self.is_own else self.kernel,
+            self.activity,
+            row.case.backend,
+            row.case.workers,
+            row.speedup,
+            is_sure=self.guess is None,
+            at_least=min(baseline.wall_s) / max(row.wall_s),
+        )
 
     @property
     def measured(self) -> list[Row]:
@@ -96,13 +135,15 @@ class Summary:
 
     Attributes:
         groups: one for each shape and kernel that has a baseline, in the order of the plan.
+        answers: one for each of them in which there is something to compare.
         verdict: how quiet the machine was.
-        finding: one sentence: what to run each kernel on.
+        finding: one sentence: what to run the graphs on.
         shortfall: what is missing of what was asked for, or None.
     """
 
     results: Results
     groups: tuple[Group, ...]
+    answers: tuple[Answer, ...]
     verdict: Verdict
     finding: str
     shortfall: str | None
@@ -114,12 +155,16 @@ class Summary:
 
 def summarise(results: Results) -> Summary:
     """Summarises and judges a results file."""
-    groups = _groups(results)
+    verdict = judge(results)
+    groups = _groups(results, is_usable=verdict.level != UNUSABLE)
+    answers = tuple(group.answer for group in groups if len(group.measured) > 1)
+    only_sequential = "All runs are sequential, so there is nothing to compare."
     return Summary(
         results=results,
         groups=groups,
-        verdict=judge(results),
-        finding=finding(groups, int(results.header["cpus"])),
+        answers=answers,
+        verdict=verdict,
+        finding=sentence(answers) if answers or not groups else only_sequential,
         shortfall=shortfall(results),
     )
 
@@ -155,7 +200,7 @@ def shortfall(results: Results) -> str | None:
     return None
 
 
-def _groups(results: Results) -> tuple[Group, ...]:
+def _groups(results: Results, is_usable: bool) -> tuple[Group, ...]:
     by_case: dict[Case, list[Measurement]] = {}
     for measurement in results.measurements:
         by_case.setdefault(measurement.case, []).append(measurement)
@@ -166,43 +211,53 @@ def _groups(results: Results) -> tuple[Group, ...]:
             if any(case.is_baseline for case in cases):
                 cases.sort(key=lambda case: (not case.is_baseline, case.backend, case.workers))
                 samples = {case: by_case[case] for case in cases}
-                groups.append(_group(results, shape, kernel, samples))
+                groups.append(_group(results, shape, kernel, samples, is_usable))
     return tuple(groups)
 
 
 def _group(
-    results: Results, shape: str, kernel: str, samples: dict[Case, list[Measurement]]
+    results: Results,
+    shape: str,
+    kernel: str,
+    samples: dict[Case, list[Measurement]],
+    is_usable: bool,
 ) -> Group:
     kind = KERNELS.get(results.header["kernels"][kernel].get("kernel"))
-    waits = kind is not None and kind.waits
     ceilings = _ceilings(results, kernel)
     baseline = next(runs for case, runs in samples.items() if case.is_baseline)
+    waits = kind.waits if kind is not None else median(map(_cpu_share, baseline)) < COMPUTES
     rows = []
     for case, runs in samples.items():
         needs_no_cpus = waits or case.is_simulated
         cores = case.workers if needs_no_cpus else min(case.workers, int(results.header["cpus"]))
         rows.append(_row(case, runs, baseline, cores, ceilings.get(cores)))
     pick = _pick(rows)
+    eligible = [row for row in rows if row.can_be_picked]
+    is_sure = is_usable and _is_decided(pick, eligible)
     rivals = [
         row
-        for row in rows
-        if row.case.backend != pick.case.backend
-        and not row.case.is_baseline
-        and not row.case.is_simulated
+        for row in eligible
+        if row.case.backend != pick.case.backend and not row.case.is_baseline
     ]
     sizes = results.header["shapes"][shape]
     return Group(
         shape=shape,
         kernel=kernel,
+        activity=shape if kernel == OWN_TASKS else kind.activity if kind is not None else kernel,
         tasks=sizes["tasks"],
         depth=sizes["depth"],
         parallelism=sizes["work_s"] / sizes["span_s"] if sizes.get("span_s") else None,
         rows=tuple(rows),
         pick=pick,
+        guess=None if is_sure else _guess(eligible),
         rival=min(rivals, key=lambda row: row.median_s, default=None),
         ceilings=ceilings,
         fits=_fits(rows),
     )
+
+
+def _cpu_share(run: Measurement) -> float:
+    return run.cpu_s / run.wall_s
 
 
 def _row(
@@ -215,8 +270,8 @@ def _row(
     walls = [run.wall_s for run in runs]
     before = walls if runs is baseline else [run.wall_s for run in baseline]
     speedup = ratio_of_medians(before, walls)
-    colds = [run.wall_s + run.start_s for run in runs]
-    before = colds if runs is baseline else [run.wall_s + run.start_s for run in baseline]
+    colds = [run.cold_s for run in runs]
+    before = colds if runs is baseline else [run.cold_s for run in baseline]
     return Row(
         case=case,
         speedup=speedup,
@@ -255,19 +310,36 @@ def _fits(rows: Sequence[Row]) -> dict[str, Fits]:
 
 
 def _pick(rows: Sequence[Row]) -> Row:
-    """The fewest workers that are reliably faster than sequential and reliably near the best.
-
-    A pool of one worker cannot be faster than sequential, so it is never picked.
-    """
-    faster = [
-        row
-        for row in rows
-        if row.case.workers > 1 and not row.case.is_simulated and _sure(row.speedup) > 1
-    ]
+    """The fewest workers that are reliably faster than sequential and reliably near the best."""
+    faster = [row for row in rows if row.can_be_picked and _sure(row.speedup) > 1]
     if not faster:
         return next(row for row in rows if row.case.is_baseline)
     best = min(faster, key=lambda row: row.median_s)
     near = [row for row in faster if row is best or _is_near(row, best)]
+    return min(near, key=lambda row: (row.case.workers, row.median_s))
+
+
+def _is_decided(pick: Row, eligible: Sequence[Row]) -> bool:
+    """Whether no other case may be much faster than the pick, by the intervals.
+
+    Nothing is decided with too few samples. If the pick is sequential, no case may be more than 5 %
+    faster, else none more than a fifth.
+    """
+    if len(pick.wall_s) < MIN_SAMPLES:
+        return False
+    allowed = 1 + (INDIFFERENCE if pick.case.is_baseline else LARGEST_REGRET)
+    return all(
+        row is pick
+        or max(pick.wall_s) <= allowed * min(row.wall_s)  # spares most bootstraps
+        or _most(ratio_of_medians(pick.wall_s, row.wall_s)) <= allowed
+        for row in eligible
+    )
+
+
+def _guess(eligible: Sequence[Row]) -> Row:
+    """The fewest workers within 5 % of the fastest case, by their medians."""
+    best_s = min(row.median_s for row in eligible)
+    near = [row for row in eligible if row.median_s <= best_s * (1 + INDIFFERENCE)]
     return min(near, key=lambda row: (row.case.workers, row.median_s))
 
 
@@ -285,44 +357,18 @@ def _most(estimate: Estimate) -> float:
     return estimate.value if estimate.high is None else estimate.high
 
 
-def finding(groups: Sequence[Group], cpus: int) -> str:
-    """One sentence: for each kernel what to run it on, the speedup, and how sure that is."""
-    by_kernel: dict[str, list[Group]] = {}
-    for group in groups:
-        by_kernel.setdefault(group.kernel, []).append(group)
-    clauses = [_clause(kernel, same) for kernel, same in by_kernel.items()]
-    if not clauses:
-        return "Nothing can be said yet: no case has been measured together with its baseline."
-    is_unsure = any(not row.speedup.has_interval for group in groups for row in group.rows)
-    unsure = f" (fewer than {MIN_SAMPLES} blocks: no intervals)" if is_unsure else ""
-    return f"On {cpus} CPU{'s' if cpus > 1 else ''}, " + "; ".join(clauses) + unsure + "."
-
-
-def _clause(kernel: str, groups: Sequence[Group]) -> str:
-    """For all shapes of a kernel: the one with the largest reliable speedup."""
-    group = max(groups, key=lambda group: _sure(group.pick.speedup))
-    others = [row for group in groups for row in group.measured if not row.case.is_baseline]
-    if not others:
-        return f"{kernel} tasks ran only sequentially, so there is nothing to compare"
-    if group.pick.case.is_baseline:
-        if all(_most(row.speedup) <= 1 + INDIFFERENCE for row in others):
-            return f"{kernel} tasks do not get faster with more workers"
-        return f"{kernel} tasks could not be shown to get faster with more workers"
-    return f"{kernel} tasks run fastest {finding_of(group)}"
-
-
 def finding_of(group: Group) -> str:
     """The pick of a shape and kernel, and its speedup, in words."""
     pick, rival = group.pick, group.rival
     if pick.case.is_baseline:
-        return "no speedup could be shown"
+        return "no other case is reliably faster than sequential"
     interval = ""
     if pick.speedup.low is not None and pick.speedup.high is not None:
         interval = f" ({pick.speedup.low:.2f} to {pick.speedup.high:.2f})"
     tie = ""
     if rival is not None and pick.speedup.has_interval and _is_near(rival, pick):
-        tie = f", and {rival.case.backend} with {rival.case.workers} take at most 5 % longer"
+        tie = f", and {rival.case.where} takes at most 5 % longer"
     return (
-        f"on {pick.case.backend} with {pick.case.workers} workers:"
-        f" {pick.speedup.value:.2f} times as fast as sequential{interval} in {group.shape}{tie}"
+        f"{pick.case.where} workers: {pick.speedup.value:.2f} times as fast as"
+        f" sequential{interval}{tie}"
     )

@@ -1,14 +1,16 @@
-"""Options from the table [tool.bench] of the nearest pyproject.toml.
+"""Options from the environment and from the table [tool.bench] of the nearest pyproject.toml.
 
 The table has the options of `bench run`, for example `max-workers`; those of other commands are in
 tables of their own, for example [tool.bench.metg]. The command line takes precedence over the
 environment (BENCH_MAX_WORKERS, BENCH_METG_MAX_WORKERS), which takes precedence over this file.
+
+A command reads only what is its own, so a mistake in another one's table does not stop it.
 """
 
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,11 @@ import click
 
 from bench import BenchError
 from executors.imports.interpreter import current_folder
+from executors.spelling import instead, similar
 
 FILE_NAME = "pyproject.toml"
 MAIN = "run"  # the command whose options need no prefix
+PREFIX = "BENCH_"
 
 
 def variable(command: str, option: click.Option) -> str:
@@ -37,13 +41,39 @@ def key_of(option: click.Option) -> str:
     return max(option.opts, key=len).lstrip("-")
 
 
-def defaults(
-    options: Mapping[str, Sequence[click.Option]], start: Path | None = None
-) -> dict[str, dict[str, Any]]:
-    """The values of the file by command and parameter, in the form of click's `default_map`.
+def check_environment(
+    variables: Mapping[str, Collection[str]], command: str, environment: Mapping[str, str]
+) -> None:
+    """Refuses a variable that is nearly one of the command's; others are none of ours.
 
     Args:
-        options: those of each command.
+        variables: the environment variables of each command.
+
+    Raises:
+        BenchError: names the variable that may be meant.
+    """
+    owners = {name: owner for owner, names in variables.items() for name in names}
+    for name in environment:
+        if name.startswith(PREFIX) and name not in owners:
+            meant = similar(name, owners)
+            if meant is not None and owners[meant] == command:
+                raise BenchError(
+                    f"the environment variable {name} is not an option of bench {command};"
+                    f" did you mean {meant}?"
+                )
+
+
+def defaults(
+    command: str,
+    options: Sequence[click.Option],
+    commands: Collection[str],
+    start: Path | None = None,
+) -> dict[str, Any]:
+    """A command's values in the file by parameter, in the form of click's `default_map`.
+
+    Args:
+        options: those of the command.
+        commands: the names of all commands.
         start: the folder to search, then its parents; None is the current one.
 
     Raises:
@@ -52,26 +82,28 @@ def defaults(
     here = start or current_folder()
     if here is None:
         return {}
-    path, table = _table(here.absolute())
-    tables: dict[str, dict[str, Any]] = {MAIN: {}}
-    tables |= {key: value for key, value in table.items() if isinstance(value, dict)}
-    tables[MAIN] |= {key: value for key, value in table.items() if not isinstance(value, dict)}
-    configured: dict[str, dict[str, Any]] = {}
-    for command, values in tables.items():
-        if command not in options:
+    path, tables = _tables(here.absolute())
+    for name, value in tables.items():
+        is_unknown = isinstance(value, dict) and name not in commands
+        if is_unknown and (similar(name, commands) or MAIN) == command:
             raise BenchError(
-                f"{path}: {table_name(command)} does not belong to a command; see: bench --help"
+                f"{path}: {table_name(name)} does not belong to a command;"
+                f" {instead(name, commands, 'commands')}"
             )
-        known = {key_of(option): option for option in options[command]}
-        configured[command] = {}
-        for key, value in values.items():
-            option = known.get(key.replace("_", "-"))
-            if option is None:
-                raise BenchError(
-                    f"{path}: {key!r} is not an option of bench {command}; put options of other"
-                    " commands into tables of their own, such as [tool.bench.metg]"
-                )
-            configured[command][str(option.name)] = _value(option, value)
+    is_table = isinstance(tables.get(command), dict)
+    values = dict(tables[command]) if is_table else {}
+    if command == MAIN:
+        values |= {key: value for key, value in tables.items() if not isinstance(value, dict)}
+    known = {key_of(option): option for option in options}
+    configured: dict[str, Any] = {}
+    for key, value in values.items():
+        option = known.get(key.replace("_", "-"))
+        if option is None:
+            raise BenchError(
+                f"{path}: {key!r} in {table_name(command)} is not an option of bench {command};"
+                f" {instead(key, known, 'its options')}"
+            )
+        configured[str(option.name)] = _value(option, value)
     return configured
 
 
@@ -84,7 +116,7 @@ def _value(option: click.Option, value: Any) -> Any:
     return [str(value)] if option.multiple else str(value)
 
 
-def _table(start: Path) -> tuple[Path, dict[str, Any]]:
+def _tables(start: Path) -> tuple[Path, dict[str, Any]]:
     for folder in (start, *start.parents):
         path = folder / FILE_NAME
         try:

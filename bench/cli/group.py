@@ -3,39 +3,63 @@
 from __future__ import annotations
 
 import errno
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import IO, Any
 
 import click
 from click.core import ParameterSource
 
-from bench.cli.config import defaults, table_name, variable
-from bench.commands.exit_codes import INTERRUPTED
+from bench.cli.config import check_environment, defaults, table_name, variable
+from bench.commands.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
+from bench.terminal.output import complain
+from executors.spelling import instead
+
+
+def _options(command: click.Command) -> list[click.Option]:
+    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
+
+
+class _Plain(click.ClickException):
+    """An error whose message says what to do; wrapped at words on a terminal."""
+
+    exit_code = WRONG_USAGE
+
+    def show(self, file: IO[Any] | None = None) -> None:
+        complain(self.message)
+
+
+class _Failed(_Plain):
+    """A run that was wanted has failed."""
+
+    exit_code = FAILED
 
 
 @contextmanager
 def _clear_errors() -> Iterator[None]:
     """Turns errors that a user can fix into one message and exit code 2, and Ctrl-C into 130."""
+    from bench.workloads.own_graphs import explained
     from executors.errors import ExecutorError, RunFailed
 
     try:
         yield
-    except click.BadParameter as error:
-        raise _with_source(error) from None
-    except RunFailed as error:
-        raise click.ClickException(str(error)) from error
-    except ExecutorError as error:
-        raise click.UsageError(str(error)) from error
+    except click.BadParameter as wrong:
+        raise _with_source(wrong) from None
+    except RunFailed as failed:
+        raise _Failed(explained(failed)) from failed
+    except ExecutorError as wrong:
+        raise _Plain(str(wrong)) from wrong
     except BrokenPipeError:
         raise  # click ends quietly when nobody reads the output
-    except OSError as error:
-        where = f"cannot use {error.filename}: " if error.filename else ""
+    except OSError as failed:
+        where = f"cannot use {failed.filename}: " if failed.filename else ""
         what_next = "; choose another path" if where else ""
-        if error.errno == errno.ENOSPC:
+        if failed.errno == errno.ENOSPC:
             what_next = "; free some space"
-        raise click.UsageError(f"{where}{error.strerror or error}{what_next}") from error
+        text = f"{where}{failed.strerror or failed}{what_next}"
+        raise _Plain(text) from failed
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
@@ -68,6 +92,22 @@ def output_format(*forms: str) -> Callable[[Any], Any]:
     )
 
 
+class _Configured(click.Command):
+    """A command whose options may also be set in the environment and in pyproject.toml."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        asks_for_help = any(arg in ctx.help_option_names for arg in args)
+        if not asks_for_help and ctx.parent is not None:  # help is for whoever has to mend the file
+            commands = getattr(ctx.parent.command, "commands", {})
+            variables = {
+                name: [str(option.envvar) for option in _options(command) if option.envvar]
+                for name, command in commands.items()
+            }
+            check_environment(variables, str(self.name), os.environ)
+            ctx.default_map = defaults(str(self.name), _options(self), commands)
+        return super().parse_args(ctx, args)
+
+
 class Commands(click.Group):
     """Commands that report errors clearly, whatever caused them.
 
@@ -75,10 +115,20 @@ class Commands(click.Group):
     BENCH_METG_MAX_WORKERS, or in [tool.bench].
     """
 
+    command_class = _Configured
+
     def invoke(self, ctx: click.Context) -> Any:
         with _clear_errors():
-            ctx.default_map = _configured(self)
             return super().invoke(ctx)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        if name not in self.commands and not name.startswith("-"):
+            known = instead(name, self.commands, "commands")
+            raise click.UsageError(f"unknown command {name!r}; {known}")
+        return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Lists the commands with whole summaries, however narrow the terminal is."""
@@ -92,11 +142,3 @@ class Commands(click.Group):
         for option in _options(cmd):
             option.envvar = variable(name or str(cmd.name), option)
         super().add_command(cmd, name)
-
-
-def _options(command: click.Command) -> list[click.Option]:
-    return [parameter for parameter in command.params if isinstance(parameter, click.Option)]
-
-
-def _configured(group: click.Group) -> dict[str, Any]:
-    return defaults({name: _options(command) for name, command in group.commands.items()})

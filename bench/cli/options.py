@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from bench.cli.group import Commands, output_format
+from bench.cli.share import Share
 from bench.cli.zenml import zenml
 from bench.machine.blas import blas_threads_of, limit_blas_threads
 
@@ -62,6 +63,12 @@ _workflow = click.option(
     metavar="PATH",
     help="recorded workflow in WfFormat, or a folder of them; repeatable",
 )
+_graph = click.option(
+    "--graph",
+    multiple=True,
+    metavar="MODULE:FUNCTION",
+    help="function of yours that returns a Graph; repeatable",
+)
 _scale = click.option(
     "--scale",
     type=float,
@@ -74,6 +81,7 @@ _scale = click.option(
 @_shapes("DAG shapes, for example fan-in:width=8,stencil; see: bench list; default: fan-in,diamond")
 @_kernel
 @_workflow
+@_graph
 @_scale
 @_backends
 @click.option(
@@ -94,9 +102,9 @@ _scale = click.option(
 )
 @click.option(
     "--precision",
-    type=float,
-    metavar="FRACTION",
-    help="stop when every speedup is known to within this fraction, e.g. 0.03 for 3 %",
+    type=Share(),
+    metavar="SHARE",
+    help="stop when every speedup is known to within this share of it, e.g. 3%",
 )
 @click.option(
     "--blas-threads",
@@ -110,7 +118,7 @@ _scale = click.option(
     "--resume",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="continue the interrupted run in this folder, with its options",
+    help="continue the run in this folder, with its options; more --blocks extend a finished one",
 )
 @click.option(
     "--dry-run", is_flag=True, help="print the plan and its estimated time; measure nothing"
@@ -129,11 +137,12 @@ _scale = click.option(
     type=click.Choice(["debug", "info", "warning"]),
     help="minimum severity of the records in the log file",
 )
+@click.option("-y", "--yes", is_flag=True, help="do not ask before a run of more than 10 minutes")
 @output_format("text", "json")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress; print only the folder")
 @click.pass_context
 def run(ctx: click.Context, /, **values: Any) -> None:
-    """Measure shapes x kernels x backends x workers and write a report.
+    """Measure shapes x kernels, or your own graphs, on each backend and write a report.
 
     Writes results.jsonl, the speedup and CPU figures (SVG and PNG) and report.md into a folder that
     has no results yet. Ctrl-C stops the run and reports what has been measured so far.
@@ -164,8 +173,8 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 )
 @_kernel
 @_workflow
+@_graph
 @_scale
-@click.option("--graph", metavar="MODULE:FUNCTION", help="your function that returns a Graph")
 @click.option("--pipeline", metavar="NAME", help="ZenML pipeline; predict from its past runs")
 @click.option(
     "--steps",
@@ -186,6 +195,11 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     "--max-workers", metavar="NUMBERS", help="worker counts to consider; default: all useful ones"
 )
 @_seed
+@click.option(
+    "--budget",
+    metavar="TIME",
+    help="go on measuring for up to this time where the runs do not decide yet, e.g. 2m",
+)
 @click.option(
     "--no-verify",
     is_flag=True,
@@ -244,9 +258,10 @@ def report(results: Path, output: Path | None, form: str, quiet: bool) -> None:
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option(
     "--threshold",
-    default=0.05,
+    type=Share(),
+    default="5%",
     show_default=True,
-    metavar="FRACTION",
+    metavar="SHARE",
     help="smallest relative change that counts",
 )
 @click.option(
@@ -300,14 +315,15 @@ def metg(**values: Any) -> None:
     """Find the shortest tasks that are worth running in parallel here.
 
     METG(75 %) is the shortest task length at which a backend still reaches 75 % of the throughput
-    of independent processes on this machine. Takes half a minute on 2 CPUs.
+    of independent processes on this machine. Takes half a minute on 2 CPUs. The exit code is 4 if
+    it cannot tell.
     """
     limit_blas_threads(1)  # before numpy is imported
 
     from bench.commands.metg import MetgRequest
     from bench.commands.metg import metg as metg_
 
-    metg_(MetgRequest(**values))
+    sys.exit(metg_(MetgRequest(**values)))
 
 
 @main.command(short_help="Examine this machine.")

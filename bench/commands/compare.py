@@ -12,9 +12,9 @@ from bench.analysis.comparison import CLOCK, SLOWER, Change, Comparison
 from bench.analysis.comparison import compare as compare_
 from bench.analysis.steadiness import judge
 from bench.commands.exit_codes import REGRESSION
-from bench.commands.terminal import first_column, wrapped
 from bench.machine.noise import Verdict
 from bench.results.store import read_results
+from bench.terminal.output import first_column, warn, wrapped
 from reports.comparison import markdown, write_comparison
 
 
@@ -36,8 +36,8 @@ def compare(
     """
     runs = read_results(old), read_results(new)
     for run in runs:
-        for warning in run.warnings:
-            click.echo(f"Warning: {warning}", err=True)
+        for text in run.warnings:
+            warn(text)
     comparison = compare_(*runs, threshold, against, force)
     verdicts = judge(runs[0]), judge(runs[1])
     if output is not None:

@@ -1,6 +1,7 @@
-"""The exit codes of `bench`; 2 is click's code for wrong usage."""
+"""The exit codes of `bench`."""
 
 FAILED = 1  # a task or the run failed
+WRONG_USAGE = 2  # also click's code for it
 REGRESSION = 3  # compare: a case got slower
 UNSURE = 4  # run --strict: the machine was not quiet; recommend: cannot tell
 INTERRUPTED = 130  # SIGINT

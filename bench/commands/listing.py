@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from bench.commands.terminal import answer_alone, first_column
+from bench.terminal.output import answer_alone, first_column
 from bench.workloads.kernels import KERNELS
 from bench.workloads.shapes import SHAPES, sized
 from executors import Graph, Task

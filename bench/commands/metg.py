@@ -14,14 +14,18 @@ import click
 
 from bench import BenchError
 from bench.analysis.estimates import MIN_SAMPLES
-from bench.commands.terminal import first_column, progress, wrapped
-from bench.granularity.crossings import LENGTHS_S, LEVELS, Crossing, Metg, Point, summarise
+from bench.commands.exit_codes import UNSURE
+from bench.granularity.crossings import LEVELS, Crossing, Metg, Point, summarise
 from bench.granularity.sweep import check_kernel, measure
 from bench.machine.counters import SystemCounters
 from bench.machine.facts import describe_machine, describe_versions
-from bench.machine.noise import Verdict, judge_machine
+from bench.machine.noise import UNUSABLE, Verdict, judge_machine
 from bench.predict.worker_counts import parsed_counts
 from bench.results.case import BASELINE
+from bench.terminal.answers import show_verdict
+from bench.terminal.output import first_column, wrapped
+from bench.terminal.progress import Progress
+from bench.workloads.duration import shown
 from executors import usable_cpus
 from executors.backends import backend_names, why_unavailable
 from reports.granularity import draw_efficiency, length_of
@@ -41,8 +45,10 @@ class MetgRequest:
     quiet: bool
 
 
-def metg(request: MetgRequest) -> None:
+def metg(request: MetgRequest) -> int:
     """Measures and prints; writes samples and figures if a folder is given.
+
+    The exit code is 4 if it cannot tell for a backend.
 
     JSON has an object for a single number of workers, and a list of them for several.
     """
@@ -67,6 +73,7 @@ def metg(request: MetgRequest) -> None:
     elif request.output is not None:
         for workers in counts:
             click.echo(f"Figure: {request.output / _figure(workers, len(counts))}.svg")
+    return 0 if all(sweep.is_known(name) for sweep in sweeps for name in sweep.names) else UNSURE
 
 
 def _json(sweeps: Sequence[Sweep], count: int) -> str:
@@ -93,6 +100,15 @@ class Sweep:
     outcome: Metg
     verdict: Verdict
 
+    @property
+    def names(self) -> list[str]:
+        """The backends."""
+        return list(self.outcome.metg)
+
+    def is_known(self, backend: str) -> bool:
+        """Whether the sweep tells how short tasks may be on a backend."""
+        return self.verdict.level != UNUSABLE and self.outcome.is_known(backend)
+
     def content(self) -> dict[str, Any]:
         """For JSON; `metg_s` and `break_even_s` are length, low and high in seconds."""
         outcome = self.outcome
@@ -109,6 +125,7 @@ class Sweep:
             "break_even_s": {
                 name: _values(crossing) for name, crossing in outcome.break_even.items()
             },
+            "is_known": {name: self.is_known(name) for name in self.names},
             "points": [asdict(point) for point in self.points],
         }
 
@@ -116,11 +133,10 @@ class Sweep:
 def _sweep(request: MetgRequest, workers: int) -> Sweep:
     names = _names(request.backends)
     header = {"machine": describe_machine(), "versions": describe_versions()}
-    label = f"{len(LENGTHS_S)} lengths, {request.blocks} times"
-    with progress(request.blocks * len(LENGTHS_S), label, request.quiet) as bar:
+    with Progress(request.quiet) as progress:
         before = SystemCounters()
         points, ceiling = measure(
-            request.kernel, names, workers, request.blocks, request.seed, lambda: bar.update(1)
+            request.kernel, names, workers, request.blocks, request.seed, progress
         )
     meanwhile = SystemCounters().since(before, "", workers, 0)
     verdict = judge_machine(header["machine"], [meanwhile])
@@ -157,6 +173,9 @@ def _show(sweep: Sweep) -> None:
     click.echo(f"{outcome.kernel}, {outcome.workers} workers, {_blocks(outcome.blocks)}")
     reached = f"{outcome.ceiling:.2f} times as fast as one"
     click.echo(f"ceiling: {outcome.workers} processes are {reached}\n")
+    if not sweep.verdict.is_clean:
+        show_verdict(sweep.verdict)
+        click.echo()
     if outcome.ceiling < 1:
         wrapped(
             "Together they are slower than one alone: something else uses the CPUs, and the"
@@ -174,11 +193,12 @@ def _show(sweep: Sweep) -> None:
                 f"   {_interval(crossing)}".rstrip()
             )
     click.echo()
-    for name, crossing in outcome.break_even.items():
-        wrapped(_plainly(name, crossing, outcome))
+    for name in sweep.names:
+        wrapped(_plainly(name, sweep), bold=True)
     click.echo()
-    wrapped(str(sweep.verdict))
-    click.echo()
+    if sweep.verdict.is_clean:
+        show_verdict(sweep.verdict)
+        click.echo()
 
 
 def _blocks(count: int) -> str:
@@ -191,13 +211,23 @@ def _interval(crossing: Crossing) -> str:
     return f"{length_of(crossing.low_s)} to {length_of(crossing.high_s)}"
 
 
-def _plainly(name: str, crossing: Crossing, outcome: Metg) -> str:
+def _plainly(name: str, sweep: Sweep) -> str:
+    outcome = sweep.outcome
+    length_s = outcome.break_even[name].length_s
     tasks = f"{outcome.kernel} tasks"
-    if math.isinf(crossing.length_s):
-        return f"{name}: {tasks} of up to 5 ms are not worth running in parallel here."
-    if not crossing.length_s:
-        return f"{name}: even {tasks} of 5 us are worth running in parallel here."
+    if not sweep.is_known(name):
+        guess = "" if length_s in (0.0, math.inf) else f" Best guess: from {length_of(length_s)}."
+        return (
+            f"{name}: cannot tell from which length on {tasks} are worth running in parallel."
+            f"{guess} Stop other programs, or measure more blocks, and try again."
+        )
+    if math.isinf(length_s):
+        longest = shown(outcome.lengths_s[-1], digits=2)
+        return f"{name}: {tasks} of up to {longest} are not worth running in parallel here."
+    if not length_s:
+        shortest = shown(outcome.lengths_s[0], digits=2)
+        return f"{name}: even {tasks} of {shortest} are worth running in parallel here."
     return (
-        f"{name}: {tasks} shorter than {length_of(crossing.length_s)} are not worth running in"
-        " parallel here."
+        f"{name}: {tasks} shorter than {length_of(length_s)} are not worth running in parallel"
+        " here."
     )

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib import import_module
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 import click
@@ -16,40 +15,46 @@ from bench import BenchError
 from bench.analysis.estimates import Estimate
 from bench.analysis.summary import finding_of, summarise
 from bench.commands.exit_codes import UNSURE
-from bench.commands.terminal import answer_alone, first_column, progress, wrapped
-from bench.machine.noise import UNUSABLE
+from bench.machine.noise import Verdict
 from bench.measure.plan import Plan, RunOptions, plan
 from bench.measure.prepared import graph_of
+from bench.predict.prediction import TaskModel
 from bench.predict.profiler import Profiler
 from bench.predict.worker_counts import parsed_counts
-from bench.recommend.advisor import Advisor
+from bench.recommend.advisor import Advisor, blank_for
 from bench.recommend.recommendation import Candidate, Recommendation
 from bench.results.store import read_results
-from bench.workloads.duration import shown
+from bench.terminal.answers import show_answers
+from bench.terminal.output import (
+    GUESS,
+    STAR,
+    answer_alone,
+    emphasised,
+    first_column,
+    wrapped,
+)
+from bench.terminal.progress import Progress
+from bench.workloads.duration import between, shown
 from bench.workloads.kernels import calibrate
 from executors import Graph, usable_cpus
 from executors.backends import SIMULATED
-from executors.core.records import describe
-from executors.imports.interpreter import current_folder
 from reports.recommendation import draw_recommendations
 
 SHAPES = "fan-in:width=16,diamond-chain,chain"
-RUN = {"backends", "max_workers", "seed", "no_verify"}
+RUN = {"backends", "max_workers", "seed", "no_verify", "budget"}
 SHAPED = {*RUN, "shapes", "kernel", "workflow", "scale"}
 ONLY_WITH = {"graph": RUN, "pipeline": {"max_workers", "steps"}, "results": set[str]()}
 
 
 @dataclass(frozen=True, slots=True)
 class RecommendRequest:
-    """What to recommend for, and how; at most one of graph, pipeline and results.
+    """What to recommend for, and how; at most one of pipeline and results.
 
     Attributes:
-        graph: module:function, whose function returns a Graph.
         pipeline: the name of a ZenML pipeline.
         results: a results file or its folder.
     """
 
-    graph: str | None
     pipeline: str | None
     results: Path | None
     steps: str
@@ -66,16 +71,17 @@ def recommend(options: RunOptions, request: RecommendRequest, named: Collection[
         named: the options on the command line.
     """
     _check_options(named)
-    request = _of_command_line(request, named)
+    options, request = _of_command_line(options, request, named)
     if SIMULATED in (options.backends or "").split(","):
         raise BenchError("--backends simulated runs nothing, so it is never recommended")
     if request.output is not None:
         request.output.mkdir(parents=True, exist_ok=True)
     advice: list[Recommendation] = []
     try:
-        with answer_alone(request.form == "json"):
-            for recommendation in _recommendations(options, request):
+        with answer_alone(request.form == "json"), Progress(request.quiet) as progress:
+            for recommendation in _recommendations(options, request, progress):
                 advice.append(recommendation)
+                progress.erase()
                 if request.form == "text":
                     _show(recommendation)
     finally:  # an interrupt must not lose finished recommendations
@@ -91,8 +97,17 @@ def _write(advice: Sequence[Recommendation], request: RecommendRequest) -> None:
         draw_recommendations(advice, usable_cpus(), request.output / "recommend")
     if request.form == "json":
         click.echo(text)
-    elif request.output is not None:
-        click.echo(f"Figure, also as PNG, and JSON: {request.output / 'recommend.svg'}")
+        return
+    if request.output is not None:
+        click.echo(f"Figure, also as PNG, and JSON: {request.output / 'recommend.svg'}\n")
+    verdict = Verdict.of(
+        list(
+            dict.fromkeys(
+                reason for recommendation in advice for reason in recommendation.verdict.reasons
+            )
+        )
+    )
+    show_answers([answer for one in advice if (answer := one.answer) is not None], verdict)
 
 
 def _check_options(named: Collection[str]) -> None:
@@ -107,107 +122,75 @@ def _check_options(named: Collection[str]) -> None:
         raise BenchError(f"no effect with --{source}: {words}; leave it out")
 
 
-def _of_command_line(request: RecommendRequest, named: Collection[str]) -> RecommendRequest:
+def _of_command_line(
+    options: RunOptions, request: RecommendRequest, named: Collection[str]
+) -> tuple[RunOptions, RecommendRequest]:
     """Drops a configured source if the command line names another one."""
     sources = {*ONLY_WITH, "shapes", "kernel", "workflow"}
     if not sources & set(named):
-        return request
-    dropped: dict[str, Any] = {name: None for name in ONLY_WITH if name not in named}
-    return replace(request, **dropped)
+        return options, request
+    if "graph" not in named:
+        options = replace(options, graph=())
+    dropped: dict[str, Any] = {name: None for name in ("pipeline", "results") if name not in named}
+    return options, replace(request, **dropped)
 
 
-def _recommendations(options: RunOptions, request: RecommendRequest) -> Iterator[Recommendation]:
+def _recommendations(
+    options: RunOptions, request: RecommendRequest, progress: Progress
+) -> Iterator[Recommendation]:
     if request.pipeline is not None:
         from bench.recommend.pipelines import recommend_for_pipeline
 
         yield recommend_for_pipeline(request.pipeline, _numbers(options), request.steps)
-    elif request.results is not None:
+        return
+    if request.results is not None:
         yield from _from_results(request.results)
-    else:
-        if options.shapes is None and not options.workflow:
-            options = replace(options, shapes=SHAPES)
-        planned = plan(options, usable_cpus())
-        if request.graph is not None:
-            yield _for_graph(load_graph(request.graph), planned, request)
-        else:
-            yield from _for_shapes(planned, request)
-
-
-def _for_graph(graph: Graph, planned: Plan, request: RecommendRequest) -> Recommendation:
+        return
+    if options.shapes is None and not options.workflow and not options.graph:
+        options = replace(options, shapes=SHAPES)
+    planned = plan(options, usable_cpus())
     names = list(dict.fromkeys(case.backend for case in planned.cases))
-    with Profiler(names) as profiler:
-        advisor = Advisor(profiler, planned.options.seed)
-        models = profiler.task_models_of(graph)
-        counts = _numbers(planned.options)
-        return advisor.recommend(str(request.graph), graph, models, counts, request.verify)
+    began_s = monotonic()
+    left = len({(case.shape, case.kernel) for case in planned.cases})
+    with Profiler(names, progress) as profiler:
+        advisor = Advisor(profiler, planned.options.seed, progress)
+        for blank, graph, models in _subjects(planned, profiler):
+            budget_s = planned.budget_s
+            if budget_s is not None:
+                budget_s = max(0.0, budget_s - (monotonic() - began_s)) / left
+            left -= 1
+            counts = _numbers(planned.options)
+            yield advisor.recommend(blank, graph, models, counts, request.verify, budget_s)
 
 
-def _for_shapes(planned: Plan, request: RecommendRequest) -> Iterator[Recommendation]:
-    names = list(dict.fromkeys(case.backend for case in planned.cases))
-    pairs = list(dict.fromkeys((case.shape, case.kernel) for case in planned.cases))
-    shapes = {shape.text: shape for shape in planned.shapes}
-    kernels = {kernel.text: kernel for kernel in planned.kernels}
-    counts = _numbers(planned.options)
-    with (
-        progress(len(pairs), f"{len(pairs)} graphs", request.quiet) as bar,
-        Profiler(names) as profiler,
-    ):
-        advisor = Advisor(profiler, planned.options.seed)
-        for shape, kernel in pairs:
-            work = calibrate(kernels[kernel])
-            graph = graph_of(shapes[shape], kernels[kernel], work)
-            models = profiler.task_models(kernels[kernel], work)
-            name = f"{shape}, {kernel}"
-            yield advisor.recommend(name, graph, models, counts, request.verify)
-            bar.update(1)
+Subject = tuple[Recommendation, Graph, Sequence[TaskModel]]
+
+
+def _subjects(planned: Plan, profiler: Profiler) -> Iterator[Subject]:
+    """The graphs, each with a blank recommendation and the models of its tasks."""
+    for own in planned.graphs:
+        yield blank_for(own.name), own.graph, profiler.task_models_of(own.graph, own.name)
+    for shape in planned.shapes:
+        for kernel in planned.kernels:
+            if kernel.fits(shape.lengths_s):
+                work = calibrate(kernel)
+                blank = blank_for(shape.text, kernel.text, kernel.kind.activity)
+                yield blank, graph_of(shape, kernel, work), profiler.task_models(kernel, work)
 
 
 def _numbers(options: RunOptions) -> list[int] | None:
     return None if options.max_workers is None else parsed_counts(options.max_workers)
 
 
-def load_graph(spec: str) -> Graph:
-    """The graph that module:function returns; modules in the current folder are found, too.
-
-    Raises:
-        BenchError: there is no such function, it fails, or it does not return a Graph.
-    """
-    module_name, _, function = spec.partition(":")
-    if not module_name or not function:
-        raise BenchError(f"--graph must be module:function, like my_tasks:make_graph, not {spec!r}")
-    here = current_folder()
-    if here is not None:
-        sys.path.insert(0, str(here))
-    try:
-        module = import_module(module_name)
-    except (Exception, SystemExit) as error:
-        raise BenchError(
-            f"--graph {spec}: cannot import {module_name} ({describe(error)})"
-        ) from error
-    make = getattr(module, function, None)
-    if not callable(make):
-        raise BenchError(f"--graph {spec}: {module_name} has no function {function}")
-    try:
-        graph = make()
-    except (Exception, SystemExit) as error:
-        raise BenchError(f"--graph {spec}: {function}() failed ({describe(error)})") from error
-    if not isinstance(graph, Graph):
-        raise BenchError(
-            f"--graph {spec}: {function}() must return a Graph, not {type(graph).__name__}"
-        )
-    return graph
-
-
 def _from_results(path: Path) -> Iterator[Recommendation]:
     """What a finished `bench run` recommends."""
     results = read_results(path)
     summary = summarise(results)
-    is_unusable = summary.verdict.level == UNUSABLE
     if not summary.groups:
         raise BenchError(f"{path} has no finished runs; continue it with: bench run --resume")
+    if not summary.answers:
+        raise BenchError(f"{path} has only sequential runs; there is nothing to choose from")
     for group in summary.groups:
-        if len(group.measured) == 1:
-            raise BenchError(f"{path} has only sequential runs; there is nothing to choose from")
         candidates = {
             row: Candidate(row.case.backend, row.case.workers, None, row.wall_s)
             for row in group.measured
@@ -215,18 +198,20 @@ def _from_results(path: Path) -> Iterator[Recommendation]:
         baseline = group.measured[0].case
         runs = [run for run in results.measurements if run.case == baseline]
         finding = finding_of(group)
-        yield Recommendation(
-            name=f"{group.shape}, {group.kernel}",
-            pick=None if is_unusable else candidates[group.pick],
+        reason = f"{finding[0].upper()}{finding[1:]}."
+        if group.guess is not None:
+            reason = f"The runs do not decide. Best guess: {candidates[group.guess]}."
+        blank = blank_for(group.shape, "" if group.is_own else group.kernel, group.activity)
+        yield replace(
+            blank,
+            pick=candidates[group.pick] if group.guess is None else None,
+            guess=candidates[group.guess] if group.guess else None,
             runner_up=candidates[group.rival] if group.rival else None,
             candidates=tuple(candidates.values()),
             span_s=min(run.span_s for run in runs),
             work_s=min(run.work_s for run in runs),
             parallelism=group.bound(),
-            regret=None,
-            reason=f"The machine was too noisy. {summary.verdict}"
-            if is_unusable
-            else f"{finding[0].upper()}{finding[1:]}.",
+            reason=reason,
             verdict=summary.verdict,
         )
 
@@ -236,14 +221,21 @@ def _from_results(path: Path) -> Iterator[Recommendation]:
 
 def _show(advice: Recommendation) -> None:
     click.echo(f"{advice.name}: {advice.pick or 'cannot tell'}")
-    columns = [name for name in ("predicted", "measured") if any(_estimates(advice, name))]
-    heads = "".join(f"  {name + ' (range)':<20}" for name in columns)
+    is_measured = bool(advice.measured)
+    is_predicted = any(candidate.predicted for candidate in advice.candidates)
     pad = first_column((candidate.backend for candidate in advice.candidates), 11)
-    click.echo(f"  {pad('backend')}workers{heads}".rstrip())
+    heads = ["predicted"] * is_predicted + ["measured (range)"] * is_measured
+    click.echo(f"  {pad('backend')}workers  {'  '.join(f'{head:<9}' for head in heads)}".rstrip())
     for candidate in advice.candidates:
-        mark = "*" if candidate is advice.pick else " "
-        cells = "".join(f"  {_with_range(getattr(candidate, name)):<20}" for name in columns)
-        click.echo(f"{mark} {pad(candidate.backend)}{candidate.workers:>7}{cells}".rstrip())
+        mark = {advice.pick: STAR, advice.guess: GUESS}.get(candidate, " ")
+        cells = []
+        if is_predicted:
+            cells.append(shown(candidate.predicted.value) if candidate.predicted else "")
+        if is_measured:
+            cells.append(_with_range(candidate.measured))
+        row = "  ".join(f"{cell:<9}" for cell in cells)
+        line = f"{mark} {pad(candidate.backend)}{candidate.workers:>7}  {row}".rstrip()
+        click.echo(emphasised(line) if mark == STAR else line)
     click.echo()
     for paragraph in _paragraphs(advice):
         wrapped(paragraph)
@@ -254,6 +246,7 @@ def _show(advice: Recommendation) -> None:
 
 def _paragraphs(advice: Recommendation) -> Iterator[str]:
     pick, runner_up = advice.pick, advice.runner_up
+    yield advice.reason
     if pick is not None and runner_up is not None:
         slower = runner_up.seconds / pick.seconds
         yield (
@@ -263,7 +256,6 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
     if pick not in (None, advice.sequential):
         baseline = advice.sequential
         yield f"{advice.speedup:.2f} times as fast as sequential ({_seconds(baseline)})."
-    yield advice.reason
     if advice.regret is not None and pick is not None:
         if advice.regret >= 0.005:
             yield f"At most {100 * advice.regret:.0f} % slower than any other measured candidate."
@@ -275,13 +267,6 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
     yield f"{limits}."
     for sentence in advice.left_out:
         yield f"Left out: {sentence}"
-    if not advice.verdict.is_clean and pick is not None:
-        yield str(advice.verdict)
-
-
-def _estimates(advice: Recommendation, name: str) -> list[Estimate]:
-    estimates = [getattr(candidate, name) for candidate in advice.candidates]
-    return [estimate for estimate in estimates if estimate is not None]
 
 
 def _seconds(candidate: Candidate) -> str:
@@ -290,22 +275,20 @@ def _seconds(candidate: Candidate) -> str:
 
 
 def _with_range(estimate: Estimate | None) -> str:
-    """For example 190 ms (184-195): all of it in the same unit."""
+    """For example 190 ms (184 to 195 ms)."""
     if estimate is None:
         return ""
-    value, unit = shown(estimate.value).split()
     if estimate.low is None or estimate.high is None or not estimate.value:
-        return f"{value} {unit}"
-    factor = float(value) / estimate.value
-    low, high = (f"{float(f'{factor * end:.3g}'):g}" for end in (estimate.low, estimate.high))
-    return f"{value} {unit} ({low}-{high})"
+        return shown(estimate.value)
+    return f"{shown(estimate.value)} ({between(estimate.low, estimate.high)})"
 
 
 def _content(advice: Recommendation) -> dict[str, Any]:
-    content = asdict(advice)
+    content = {"name": advice.name, **asdict(advice)}
     for values, candidate in zip(content["candidates"], advice.candidates, strict=True):
         values["measured"] = asdict(candidate.measured) if candidate.measured else None
     content["noise"] = advice.verdict.as_json()
     content["speedup"] = advice.speedup
+    content["answer"] = asdict(advice.answer) if advice.answer else None
     del content["verdict"]
     return content

@@ -10,10 +10,19 @@ from typing import Any
 import click
 
 from bench.analysis.summary import Group, Row, Summary, summarise
-from bench.commands.terminal import first_column, wrapped
 from bench.machine.noise import Verdict
 from bench.results.store import read_results
-from bench.workloads.duration import in_milliseconds
+from bench.terminal.answers import show_answers
+from bench.terminal.output import (
+    GUESS,
+    NOT_MEASURED,
+    STAR,
+    emphasised,
+    first_column,
+    warn,
+    wrapped,
+)
+from bench.workloads.duration import shown
 from reports import write_report
 
 
@@ -27,8 +36,8 @@ def report(source: Path, folder: Path | None, form: str, quiet: bool) -> Verdict
     """
     folder = folder or (source if source.is_dir() else source.parent)
     results = read_results(source)
-    for warning in results.warnings:
-        click.echo(f"Warning: {warning}", err=True)
+    for text in results.warnings:
+        warn(text)
     summary = summarise(results)
     page = write_report(summary, folder)
     if form == "json":
@@ -55,6 +64,9 @@ def _content(summary: Summary, page: Path) -> dict[str, Any]:
                 "depth": group.depth,
                 "bound": group.bound(),
                 "pick": _name(group.pick),
+                "is_sure": group.guess is None,
+                "guess": _name(group.guess) if group.guess else None,
+                "at_least": group.answer.at_least,
                 "rival": _name(group.rival) if group.rival else None,
                 "cases": [_case(row) for row in group.rows],
             }
@@ -84,30 +96,37 @@ def _show(summary: Summary) -> None:
     for group in summary.groups:
         click.echo("\n".join(_group_lines(group)) + "\n")
     if any(row.case.is_simulated for group in summary.groups for row in group.rows):
-        wrapped("~ marks simulated times: those of a perfect scheduler on that many cores.")
+        wrapped(f"{NOT_MEASURED} marks simulated times: a perfect scheduler on that many cores.")
         click.echo()
-    wrapped(summary.finding)
-    click.echo()
-    wrapped(str(summary.verdict))
+    show_answers(summary.answers, summary.verdict, summary.finding)
     click.echo()
     if summary.shortfall is not None:
-        click.echo(f"{summary.shortfall}\n")
+        wrapped(summary.shortfall)
+        click.echo()
 
 
 def _group_lines(group: Group) -> list[str]:
-    """One shape and kernel, in less than 60 columns; * marks the pick, ~ what is simulated."""
+    """One shape and kernel, in less than 60 columns."""
     pad = first_column((row.case.backend for row in group.rows), 11)
     lines = [
-        f"{group.shape}, {group.kernel}: speedup at most {group.bound():.2f}",
+        f"{group.name}: speedup at most {group.bound():.2f}",
         f"  {pad('backend')}workers       time  speedup  95 % interval",
     ]
     for row in group.rows:
         low, high = row.speedup.low, row.speedup.high
-        interval = "" if low is None else f"{low:.2f} to {high:.2f}"
-        mark = "*" if row is group.pick else "~" if row.case.is_simulated else " "
-        time = in_milliseconds(row.median_s)
-        lines.append(
-            f"{mark} {pad(row.case.backend)}{row.case.workers:>7} {time:>10}"
+        interval = "" if low is None or row.case.is_baseline else f"{low:.2f} to {high:.2f}"
+        mark = _mark(row, group)
+        line = (
+            f"{mark} {pad(row.case.backend)}{row.case.workers:>7} {shown(row.median_s):>10}"
             f" {row.speedup.value:>8.2f}  {interval}".rstrip()
         )
+        lines.append(emphasised(line) if mark == STAR else line)
     return lines
+
+
+def _mark(row: Row, group: Group) -> str:
+    if row.case.is_simulated:
+        return NOT_MEASURED
+    if row is (group.guess or group.pick):
+        return STAR if group.guess is None else GUESS
+    return " "

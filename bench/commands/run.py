@@ -19,17 +19,28 @@ import click
 from bench import BenchError
 from bench.commands.exit_codes import FAILED, INTERRUPTED, TERMINATED, UNSURE
 from bench.commands.report import report
-from bench.commands.terminal import answer_alone, progress
 from bench.machine.facts import SAME_MACHINE, describe_machine
+from bench.measure.forecast import Forecast
 from bench.measure.harness import measure
-from bench.measure.plan import Plan, RunOptions, check_same, plan
+from bench.measure.plan import STOPPING, RunOptions, continued, plan
 from bench.measure.prepared import PreparedPlan, prepare
 from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder
-from bench.workloads.duration import estimated
+from bench.terminal.output import (
+    answer_alone,
+    complain,
+    first_column,
+    is_terminal,
+    note,
+    warn,
+)
+from bench.terminal.progress import Progress
+from bench.workloads.duration import estimated, shown
+from bench.workloads.own_graphs import OWN_TASKS, explained
 from executors import BackendError, RunFailed, usable_cpus
 from executors.logs import log_to_file
 
 RESULTS_HOME = Path("bench-results")
+LONG_S = 600.0  # from here on, a run asks first
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +55,7 @@ class RunOutput:
     log_level: str
     form: str
     quiet: bool
+    yes: bool
 
 
 def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> int:
@@ -56,10 +68,12 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
         raise BenchError("--dry-run is for new runs; leave out --resume")
     if settings.dry_run:
         with answer_alone(settings.form == "json"):
-            prepared = prepare(plan(options, usable_cpus()))
+            prepared = prepare(plan(options, usable_cpus()), try_graphs=False)
         return _show_plan(prepared, settings.form)
     with answer_alone(settings.form == "json"):
         folder, status = _run(options, given, settings)
+    if folder is None:
+        return status
     if status in (INTERRUPTED, TERMINATED):
         click.echo("Stopped; drawing the report of what was measured.", err=True)
     try:
@@ -74,8 +88,10 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     return status
 
 
-def _run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> tuple[Path, int]:
-    """Measures, or continues a run; the folder with the results, and the exit code."""
+def _run(
+    options: RunOptions, given: Mapping[str, Any], settings: RunOutput
+) -> tuple[Path | None, int]:
+    """Measures, or continues a run; the folder with the results if any, and the exit code."""
     if settings.resume is not None:
         if settings.output is not None:
             raise BenchError("--resume continues in its own folder; leave out -o")
@@ -85,7 +101,13 @@ def _run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> 
     planned = plan(options, usable_cpus())
     _check_log(folder, settings)
     check_folder(folder)
-    return folder, _measure(planned, folder, None, settings)
+    with Progress(settings.quiet) as progress:
+        prepared = prepare(planned, progress=progress)
+    _warn_of_left_out(prepared)
+    if not _is_wanted(prepared, prepared.forecast(), 0, settings):
+        return None, 0
+    with ResultsWriter.create(folder, prepared.header) as writer:
+        return folder, _measure(prepared, writer, None, settings)
 
 
 def _check_log(folder: Path, settings: RunOutput) -> None:
@@ -97,16 +119,63 @@ def _check_log(folder: Path, settings: RunOutput) -> None:
 def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
     writer, before = ResultsWriter.resume(folder)
     with writer:
-        options = RunOptions.of(before.header["config"]["options"])
-        check_same(options, given)
+        for text in before.warnings:
+            warn(text)
+        had = RunOptions.of(before.header["config"]["options"])
+        options = continued(had, given)
         _same_machine(before)
-        for warning in before.warnings:
-            click.echo(f"Warning: {warning}", err=True)
-        if before.is_complete:
+        planned = plan(options, int(before.header["cpus"]))
+        prepared = prepare(planned, before)
+        measured = {(run.case, run.block) for run in before.measurements}
+        missing = len(prepared.plan.cases) * planned.blocks - len(measured)
+        if missing <= 0 or (before.is_complete and options == had):
             click.echo("Nothing is missing; drawing the report.", err=True)
             return 0
-        planned = plan(options, int(before.header["cpus"]))
-        return _measure(planned, folder, (writer, before), settings)
+        done = min(
+            (sum(case == run.case for run in before.measurements) for case in prepared.plan.cases),
+            default=0,
+        )
+        if not _is_wanted(prepared, prepared.forecast(before), done, settings):
+            return 0
+        if options != had:
+            ends = {name: getattr(options, name) for name in STOPPING}
+            writer.extend({**ends, "blocks": planned.blocks})
+        return _measure(prepared, writer, before, settings)
+
+
+def _warn_of_left_out(prepared: PreparedPlan) -> None:
+    for name, trial in prepared.trials.items():
+        for backend, reason in trial.left_out.items():
+            warn(f"{name} does not run on {backend}, which is left out: {reason}")
+
+
+def _is_wanted(prepared: PreparedPlan, forecast: Forecast, done: int, settings: RunOutput) -> bool:
+    """Says how long the run takes and, if that is long, asks whether to go on.
+
+    Args:
+        done: blocks that an interrupted run has finished.
+    """
+    if settings.quiet:
+        return True
+    left_s = (forecast.blocks - done) * forecast.block_s
+    cases = prepared.plan.cases
+    count = f"{len(cases)} cases x {prepared.blocks} block{'s' * (prepared.blocks > 1)}"
+    rest = f", {done} of them done" if done else ""
+    click.echo(f"{count}{rest}: about {estimated(left_s)}.", err=True)
+    if left_s < LONG_S:
+        return True
+    longest = max(cases, key=prepared.expected_s)
+    note(
+        f"That is long: each run of {longest} takes about {shown(prepared.expected_s(longest))}. To"
+        " shorten it: --budget 10m, fewer --blocks, --shapes or --max-workers, or a shorter"
+        " --kernel. Ctrl-C stops it at any time and reports what was measured."
+    )
+    if settings.yes or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
+        return True
+    if click.confirm("Measure all of it?", default=True, err=True):
+        return True
+    click.echo("Nothing was measured.", err=True)
+    return False
 
 
 def _same_machine(before: Results) -> None:
@@ -122,10 +191,7 @@ def _same_machine(before: Results) -> None:
 
 
 def _measure(
-    planned: Plan,
-    folder: Path,
-    resumed: tuple[ResultsWriter, Results] | None,
-    settings: RunOutput,
+    prepared: PreparedPlan, writer: ResultsWriter, before: Results | None, settings: RunOutput
 ) -> int:
     """Measures the plan; returns the exit code, which is 0 if everything was measured."""
     with ExitStack() as stack:
@@ -134,20 +200,16 @@ def _measure(
         if settings.log_file is not None:
             level = logging.getLevelNamesMapping()[settings.log_level.upper()]
             logs.append(stack.enter_context(log_to_file(settings.log_file, level)))
-        before = resumed[1] if resumed else None
-        prepared = prepare(planned, before)
-        if resumed:
-            writer = resumed[0]
-        else:
-            writer = stack.enter_context(ResultsWriter.create(folder, prepared.header))
-        expected_ms = {case: round(1000 * prepared.expected_s(case)) for case in planned.cases}
-        total_ms = prepared.blocks * sum(expected_ms.values())
-        label = f"{len(planned.cases)} cases x {prepared.blocks}"
-        bar = stack.enter_context(progress(total_ms, label, settings.quiet))
+        progress = stack.enter_context(Progress(settings.quiet))
         try:
-            measure(prepared, writer, logs, lambda case: bar.update(expected_ms[case]), before)
-        except (BenchError, BackendError, RunFailed, OSError) as error:
-            click.echo(f"Error: {error}", err=True)
+            measure(prepared, writer, logs, progress, before)
+        except RunFailed as error:
+            progress.erase()
+            complain(explained(error))
+            return FAILED
+        except (BenchError, BackendError, OSError) as error:
+            progress.erase()
+            complain(str(error))
             return FAILED
         except KeyboardInterrupt:
             return INTERRUPTED
@@ -172,23 +234,28 @@ def _show_plan(prepared: PreparedPlan, form: str) -> int:
     if form == "json":
         click.echo(json.dumps(_content(prepared), indent=1))
         return 0
-    for (backend, workers), cases in planned.block(0):
-        click.echo(f"{backend}, {workers} worker{'s' * (workers > 1)}")
-        for case in cases:
-            expected_ms = 1e3 * prepared.expected_s(case)
-            click.echo(f"  {case.shape}, {case.kernel}: about {expected_ms:.0f} ms with start-up")
+    pad = first_column((case.backend for case in planned.cases), 11)
+    subject = None
+    for case in planned.cases:
+        if (case.shape, case.kernel) != subject:
+            subject = case.shape, case.kernel
+            click.echo(", ".join(subject))
+        time = f"about {shown(prepared.expected_s(case), 2)} per block"
+        if case.kernel == OWN_TASKS:
+            time = "time not known: it has not run yet"
+        click.echo(f"  {pad(case.backend)}{case.workers:>7}  {time}")
     for kernel, counts in planned.ceilings:
         numbers = ", ".join(map(str, counts))
         click.echo(f"ceiling of {kernel.text}: {numbers} independent processes")
     most = "" if planned.options.precision is None else " at most"
     blocks = f"{prepared.blocks} block{'s' * (prepared.blocks > 1)}{most}"
     total = estimated(prepared.blocks * prepared.block_s)
-    click.echo(f"{len(planned.cases)} cases, {blocks}: about {total}. Nothing was measured.")
+    beside = " beside your own graphs" if planned.graphs else ""
+    click.echo(
+        f"{len(planned.cases)} cases, {blocks}: about {total}{beside}. Nothing was measured."
+    )
     if planned.budget_s is not None and prepared.block_s > planned.budget_s:
-        click.echo(
-            f"Warning: a block takes about {estimated(prepared.block_s)}, longer than the budget.",
-            err=True,
-        )
+        warn(f"a block takes about {estimated(prepared.block_s)}, longer than the budget.")
     return 0
 
 

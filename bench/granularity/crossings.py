@@ -10,6 +10,7 @@ tasks are not worth running in parallel here.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -55,6 +56,14 @@ class Crossing:
     low_s: float | None
     high_s: float | None
 
+    @property
+    def is_known(self) -> bool:
+        """False if the interval reaches past both ends of the lengths, or past one end only."""
+        if self.low_s is None or self.high_s is None:
+            return True  # too few blocks for an interval
+        is_beyond = self.length_s in (0.0, math.inf)
+        return self.low_s == self.length_s == self.high_s if is_beyond else self.high_s < math.inf
+
 
 @dataclass(frozen=True, slots=True)
 class Metg:
@@ -74,6 +83,24 @@ class Metg:
     break_even: Mapping[str, Crossing]
     curves: Mapping[str, Sequence[tuple[float, float, float, float]]]
     ceiling: float
+
+    def is_known(self, backend: str) -> bool:
+        """Whether there is a judgement on a backend: its figures are known and agree.
+
+        A backend that reaches the highest level of a ceiling that is well above 1 is faster than
+        sequential, whatever the sequential runs say; so if these deny it, something disturbed them.
+        """
+        break_even = self.break_even[backend]
+        reached = [
+            level * self.ceiling > 1 and self.metg[backend][level].length_s < math.inf
+            for level in LEVELS
+        ]
+        return break_even.is_known and not (math.isinf(break_even.length_s) and any(reached))
+
+    @property
+    def lengths_s(self) -> list[float]:
+        """The lengths of the tasks, as they were."""
+        return [length_s for length_s, *_ in next(iter(self.curves.values()))]
 
 
 def summarise(points: Sequence[Point], kernel: str, workers: int, ceiling: float) -> Metg:

@@ -10,12 +10,14 @@ import random
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from statistics import median
+from time import monotonic
 
 from bench import BenchError
 from bench.granularity.crossings import LENGTHS_S, Point
 from bench.machine.ceiling import side_by_side_s
 from bench.machine.timing import wall_s, warm_up
 from bench.results.case import BASELINE
+from bench.workloads.duration import nominal, with_time_left
 from bench.workloads.kernels import Kernel, Work, calibrate, sized
 from bench.workloads.shapes import sized as sized_shape
 from executors import Graph, Task, load_backend
@@ -47,13 +49,13 @@ def measure(
     workers: int,
     blocks: int,
     seed: int = 0,
-    progress: Callable[[], object] = lambda: None,
+    progress: Callable[[str], object] = lambda step: None,
 ) -> tuple[list[Point], float]:
     """Measures every length on every backend, in each of the blocks.
 
     Args:
         kernel: a kind of work that takes time, without a length.
-        progress: called after each of the blocks x lengths.
+        progress: called before each length with what comes next and how long the rest takes.
 
     Returns:
         The points of all backends, including sequential, and the ceiling.
@@ -73,10 +75,17 @@ def measure(
         }
         for pool in pools.values():
             warm_up(pool, [Work(name, 1e-3 * units_per_s)])
+        began_s = monotonic()
         for block in range(blocks):
             lengths = list(LENGTHS_S)
             shuffle(lengths)
-            for length_s in lengths:
+            for number, length_s in enumerate(lengths):
+                step = f"tasks of {nominal(length_s)}, run {block + 1} of {blocks}"
+                done = block * len(lengths) + number
+                if done:
+                    left_s = (monotonic() - began_s) * (blocks * len(lengths) / done - 1)
+                    step = with_time_left(step, left_s)
+                progress(step)
                 work = Work(name, max(1.0, length_s * units_per_s))
                 graph = _graph(work, length_s, workers)
                 count = len(graph) // workers
@@ -89,7 +98,6 @@ def measure(
                 if length_s == LENGTHS_S[-1]:
                     one_s = side_by_side_s(pools["processes"], work, count, 1)
                     ceilings.append(workers * one_s / ceiling_s)
-                progress()
     return points, median(ceilings)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from time import monotonic
+from time import monotonic, process_time
 
 from bench.workloads.kernels import Work
 from executors import Attempt, Backend, Graph, Task, run
@@ -41,6 +41,23 @@ def wall_s(graph: Graph, pool: Backend) -> float:
     started_s = monotonic()
     run(graph, pool, keep="none").raise_for_failures()
     return monotonic() - started_s
+
+
+def task_times(graph: Graph, pool: Backend) -> tuple[dict[str, float], float]:
+    """The times of the tasks, and their share of a CPU in a run in this thread.
+
+    Args:
+        pool: the sequential backend.
+
+    Raises:
+        RunFailed: a task failed.
+    """
+    began_s, began_cpu_s = monotonic(), process_time()
+    report = run(graph, pool, keep="none")
+    report.raise_for_failures()
+    took_s = monotonic() - began_s
+    cpu = min(1.0, (process_time() - began_cpu_s) / took_s)
+    return {name: record.duration_s for name, record in report.tasks.items()}, cpu
 
 
 def loops(pool: Backend, work: Work, count: int, number: int) -> list[Attempt]:

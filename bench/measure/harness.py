@@ -12,21 +12,25 @@ Cases that the results of an interrupted run already have are not measured again
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from time import monotonic
+from typing import Any
 
 from bench import BenchError
 from bench.analysis.summary import is_precise
 from bench.machine.ceiling import side_by_side_s
 from bench.machine.counters import SystemCounters
 from bench.machine.sampler import Sample, Sampler
-from bench.machine.timing import warm_up
-from bench.measure.prepared import CEILING_S, PreparedPlan
+from bench.machine.timing import wall_s, warm_up
+from bench.measure.prepared import CEILING_S, CEILINGS, PreparedPlan
 from bench.predict.simulation import simulated
-from bench.results.case import BASELINE, Case
+from bench.results.case import BASELINE, Case, PoolKey
 from bench.results.store import CeilingSample, Measurement, Results, ResultsWriter
+from bench.workloads.duration import with_time_left
+from bench.workloads.kernels import SizedKernel
+from bench.workloads.own_graphs import OWN_TASKS
 from executors import Backend, Graph, Observer, RunReport, load_backend, run
 from executors.backends import backend_class
 
@@ -37,7 +41,7 @@ def measure(
     prepared: PreparedPlan,
     writer: ResultsWriter,
     observers: Sequence[Observer] = (),
-    progress: Callable[[Case], object] = lambda case: None,
+    progress: Callable[[str], object] = lambda step: None,
     before: Results | None = None,
 ) -> str:
     """Measures every case of every block and appends each to the results.
@@ -45,7 +49,7 @@ def measure(
     Each pool is started again in each block, because its start varies too, and warmed up.
 
     Args:
-        progress: called after each case.
+        progress: called before each case with what comes next and how long the rest takes.
         before: the results of the run to continue.
 
     Returns:
@@ -71,7 +75,7 @@ class _Measuring:
         writer: ResultsWriter,
         sampler: Sampler,
         observers: Sequence[Observer],
-        progress: Callable[[Case], object],
+        progress: Callable[[str], object],
         before: Results | None,
     ) -> None:
         self._prepared = prepared
@@ -81,24 +85,30 @@ class _Measuring:
         self._progress = progress
         self._measurements = list(before.measurements) if before else []
         self._measured = {(run.case, run.block) for run in self._measurements}
-        ceilings = before.ceilings if before else ()
         self._spent_s = sum(pool.wall_s for pool in before.interference) if before else 0.0
+        ceilings = before.ceilings if before else ()
         self._ceilings_measured = {(loop.kernel, loop.workers, loop.block) for loop in ceilings}
+        self._forecast = prepared.forecast(before)
+        self._done: set[Hashable] = set()  # parts of this block
 
     def blocks(self) -> str:
         """Measures block after block, until there is a reason to stop."""
         plan = self._prepared.plan
-        began_s = monotonic() - self._spent_s
+        self._began_s = monotonic() - self._spent_s
         longest_s = 0.0
-        for block in range(plan.blocks):
-            start_s = monotonic()
+        for self._block in range(plan.blocks):
+            block, start_s = self._block, monotonic()
             if block and self._is_precise():
                 return PRECISION
-            if plan.budget_s and start_s - began_s + longest_s > plan.budget_s:
+            if plan.budget_s and start_s - self._began_s + longest_s > plan.budget_s:
                 return BUDGET
-            self._ceilings(block)
-            for (backend, workers), cases in plan.block(block):
-                self._pool(backend, workers, block, cases)
+            self._done = set()
+            with self._timed(CEILINGS, self._missing_ceilings(block)) as missing:
+                self._ceilings(block, missing)
+            for pool, cases in plan.block(block):
+                unmeasured = [case for case in cases if (case, block) not in self._measured]
+                with self._timed(pool, unmeasured) as missing:
+                    self._pool(pool, block, missing)
             longest_s = max(longest_s, monotonic() - start_s)
         return COMPLETE
 
@@ -106,30 +116,49 @@ class _Measuring:
         wanted = self._prepared.plan.options.precision
         return wanted is not None and is_precise(self._measurements, wanted)
 
-    def _ceilings(self, block: int) -> None:
-        wanted = [
+    @contextmanager
+    def _timed(self, part: Hashable, missing: list[Any]) -> Iterator[list[Any]]:
+        """Lets the forecast know how long a part took, if anything of it was missing."""
+        self._part_began_s = monotonic()
+        yield missing
+        self._done.add(part)
+        if missing:
+            self._forecast.add(part, monotonic() - self._part_began_s)
+
+    def _tell(self, step: str) -> None:
+        """Notifies of the next step, and of how long the rest takes."""
+        now_s = monotonic()
+        left_s = self._forecast.left_s(self._block, self._done, now_s - self._part_began_s)
+        budget_s = self._prepared.plan.budget_s
+        if budget_s is not None:
+            left_s = min(left_s, max(0.0, budget_s - (now_s - self._began_s)))
+        run = f"run {self._block + 1} of {self._prepared.blocks}"
+        self._progress(with_time_left(f"{step}, {run}", left_s))
+
+    def _missing_ceilings(self, block: int) -> list[tuple[SizedKernel, int]]:
+        return [
             (kernel, count)
             for kernel, counts in self._prepared.plan.ceilings
             for count in counts
             if (kernel.text, count, block) not in self._ceilings_measured
         ]
-        if not wanted:
+
+    def _ceilings(self, block: int, missing: list[tuple[SizedKernel, int]]) -> None:
+        if not missing:
             return
-        works = {kernel.text: self._prepared.actions[kernel.text] for kernel, _ in wanted}
-        with load_backend("processes", max(count for _, count in wanted)) as pool:
+        works = {kernel.text: self._prepared.actions[kernel.text] for kernel, _ in missing}
+        with load_backend("processes", max(count for _, count in missing)) as pool:
             warm_up(pool, set(works.values()))
-            for kernel, count in wanted:
+            for kernel, count in missing:
+                self._tell(f"{kernel.text}: {count} independent processes")
                 work = works[kernel.text]
                 times = max(1, round(CEILING_S / kernel.length_s))
                 one_s, all_s = (side_by_side_s(pool, work, times, side) for side in (1, count))
                 self._writer.append(CeilingSample(kernel.text, count, block, one_s, all_s))
 
-    def _pool(self, backend: str, workers: int, block: int, cases: list[Case]) -> None:
-        """Measures the cases of one pool, except those that are measured already."""
-        missing = [case for case in cases if (case, block) not in self._measured]
-        for case in cases:
-            if case not in missing:
-                self._progress(case)
+    def _pool(self, key: PoolKey, block: int, missing: list[Case]) -> None:
+        """Measures the missing cases of one pool."""
+        backend, workers = key
         if not missing:
             return
         if not backend_class(backend).runs_tasks:
@@ -137,12 +166,15 @@ class _Measuring:
                 graph = self._prepared.graphs[case.shape, case.kernel]
                 self._keep(simulated(case, graph, self._alone(case, block)))
             return
+        actions = self._prepared.actions
         with self._watched(backend, workers, block), load_backend(backend, workers) as pool:
-            warm_up(pool, {self._prepared.actions[case.kernel] for case in missing})
+            warm_up(pool, {actions[case.kernel] for case in missing if case.kernel in actions})
             for case in missing:
+                self._tell(str(case))
                 graph = self._prepared.graphs[case.shape, case.kernel]
+                first_s = wall_s(graph, pool) if case.kernel == OWN_TASKS else None
                 timed_run = timed(graph, pool, self._sampler, self._observers)
-                self._keep(_measurement(case, block, pool.start_s, graph, *timed_run))
+                self._keep(_measurement(case, block, (pool.start_s, first_s), graph, *timed_run))
 
     def _alone(self, case: Case, block: int) -> Measurement:
         """The sequential run of the same graph in the same block, measured earlier."""
@@ -152,7 +184,6 @@ class _Measuring:
     def _keep(self, measurement: Measurement) -> None:
         self._writer.append(measurement)
         self._measurements.append(measurement)
-        self._progress(measurement.case)
 
     @contextmanager
     def _watched(self, backend: str, workers: int, block: int) -> Iterator[None]:
@@ -198,12 +229,13 @@ def timed(
 def _measurement(
     case: Case,
     block: int,
-    pool_start_s: float,
+    start_s_and_first_s: tuple[float, float | None],
     graph: Graph,
     start_s: float,
     report: RunReport,
     sample: Sample,
 ) -> Measurement:
+    pool_start_s, first_s = start_s_and_first_s
     times_s = {name: record.duration_s for name, record in report.tasks.items()}
     busy = [(round(at_s - start_s, 6), cores) for at_s, cores in sample.busy if at_s >= start_s]
     return Measurement(
@@ -217,4 +249,5 @@ def _measurement(
         cpu_s=sample.cpu_s,
         busy=busy,
         memory_bytes=sample.memory_bytes,
+        first_s=first_s,
     )

@@ -5,19 +5,20 @@ from __future__ import annotations
 import random
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any, get_type_hints
 
 from bench import BenchError
-from bench.predict.worker_counts import measured_counts, parsed_counts
+from bench.predict.worker_counts import measured_counts, own_counts, parsed_counts
 from bench.results.case import BASELINE, Case, PoolKey
 from bench.results.schema import check_fields
 from bench.workloads.duration import seconds
 from bench.workloads.kernels import SizedKernel
 from bench.workloads.kernels import sized as sized_kernel
+from bench.workloads.own_graphs import OWN_TASKS, OwnGraph, load_graph
 from bench.workloads.shapes import SizedShape
 from bench.workloads.shapes import sized as sized_shape
 from bench.workloads.workflows import read_workflows
@@ -34,9 +35,10 @@ class RunOptions:
 
     Attributes:
         shapes: comma-separated specs, such as `fan-in:width=8,diamond`; None means these two
-            shapes, or none if there is a workflow.
+            shapes, or none if there is a workflow or a graph.
         kernel: likewise, such as `sleep:20ms,noop`. A workflow gives the lengths of its tasks.
         workflow: files in WfFormat, or folders of them.
+        graph: functions that return graphs of one's own, as module:function.
         scale: factor for recorded times; None scales each workflow to 1 s of work.
         backends: names; None means all that are available here. The baseline is always added.
         max_workers: whole numbers; None means powers of two up to the CPU count and, for kernels
@@ -52,6 +54,7 @@ class RunOptions:
     shapes: str | None = None
     kernel: str = "sleep,python-cpu,native-cpu"
     workflow: tuple[str, ...] = ()
+    graph: tuple[str, ...] = ()
     scale: float | None = None
     backends: str | None = None
     max_workers: str | None = None
@@ -74,7 +77,9 @@ class RunOptions:
             check_fields(known, {name: hints[name] for name in known}, "the options in the results")
         except TypeError as error:
             raise BenchError(str(error)) from None
-        return cls(**{**known, "workflow": tuple(known.get("workflow", ()))})
+        for name in ("workflow", "graph"):
+            known[name] = tuple(known.get(name, ()))
+        return cls(**known)
 
     @property
     def command(self) -> str:
@@ -97,6 +102,7 @@ class Plan:
 
     Attributes:
         blocks: the largest number of blocks; `budget_s` or `precision` may end the run earlier.
+        graphs: those of one's own.
     """
 
     options: RunOptions
@@ -106,6 +112,7 @@ class Plan:
     blocks: int
     cpus: int
     budget_s: float | None
+    graphs: tuple[OwnGraph, ...] = ()
 
     def block(self, number: int) -> Iterator[tuple[PoolKey, list[Case]]]:
         """The pools of one block in their order, each with its cases in their order."""
@@ -121,7 +128,9 @@ class Plan:
     @property
     def ceilings(self) -> list[tuple[SizedKernel, list[int]]]:
         """The kernels whose ceiling is measured, and the numbers of processes."""
-        measured = [case for case in self.cases if not case.is_simulated]
+        measured = [
+            case for case in self.cases if not case.is_simulated and case.kernel != OWN_TASKS
+        ]
         counts = sorted({min(case.workers, self.cpus) for case in measured} - {1})
         busy = [kernel for kernel in self.kernels if kernel.length_s and not kernel.kind.waits]
         return [(kernel, counts) for kernel in busy] if counts else []
@@ -140,17 +149,23 @@ def plan(options: RunOptions, cpus: int) -> Plan:
     """
     shapes = _shapes(options)
     kernels = _kernels(options, shapes)
+    graphs = tuple(load_graph(spec) for spec in dict.fromkeys(options.graph))
     names = _backends(options.backends)
     counts = None if options.max_workers is None else parsed_counts(options.max_workers)
-    cases = [
-        Case(shape.text, kernel.text, backend, workers)
+    subjects = [
+        (shape.text, kernel.text, counts or measured_counts(cpus, kernel.kind.waits))
         for shape in shapes
         for kernel in kernels
         if kernel.fits(shape.lengths_s)
+    ]
+    subjects += [
+        (own.name, OWN_TASKS, counts or own_counts(cpus, own.graph.width)) for own in graphs
+    ]
+    cases = [
+        Case(shape, kernel, backend, workers)
+        for shape, kernel, numbers in subjects
         for backend in names
-        for workers in (
-            [1] if backend == BASELINE else counts or measured_counts(cpus, kernel.kind.waits)
-        )
+        for workers in ([1] if backend == BASELINE else numbers)
     ]
     for backend, workers in {case.pool for case in cases}:
         load_backend(backend, workers)  # refused now rather than in the middle
@@ -161,21 +176,29 @@ def plan(options: RunOptions, cpus: int) -> Plan:
         raise BenchError(f"--precision must be between 0 and 1, not {options.precision:g}")
     is_open = budget_s is not None or options.precision is not None
     blocks = options.blocks or (MOST_BLOCKS if is_open else BLOCKS)
-    return Plan(options, shapes, kernels, tuple(dict.fromkeys(cases)), blocks, cpus, budget_s)
+    unique = tuple(dict.fromkeys(cases))
+    return Plan(options, shapes, kernels, unique, blocks, cpus, budget_s, graphs)
 
 
-def check_same(options: RunOptions, given: Mapping[str, Any]) -> None:
-    """Checks that the options given now are those of the run to continue.
+STOPPING = ("blocks", "budget", "precision")  # these only say when a run ends
+
+
+def continued(options: RunOptions, given: Mapping[str, Any]) -> RunOptions:
+    """The options of a run to continue; what is given now on when to end replaces all of that.
 
     Raises:
-        BenchError: names the first option that differs.
+        BenchError: another option differs; names the first one.
     """
     for name, before in asdict(options).items():
-        if name in given and given[name] != before:
+        if name in given and name not in STOPPING and given[name] != before:
             raise BenchError(
                 f"the run to continue has --{name.replace('_', '-')} {before}, not {given[name]};"
                 " leave the option out, or start another run"
             )
+    if not set(STOPPING) & set(given):
+        return options
+    ends: dict[str, Any] = {name: given.get(name) for name in STOPPING}
+    return replace(options, **ends)
 
 
 def _shapes(options: RunOptions) -> tuple[SizedShape, ...]:
@@ -185,8 +208,8 @@ def _shapes(options: RunOptions) -> tuple[SizedShape, ...]:
         raise BenchError("--scale is for recorded workflows; name one with --workflow")
     specs = options.shapes
     if specs is None:
-        specs = "" if options.workflow else SHAPES
-    is_wanted = specs or not options.workflow
+        specs = "" if options.workflow or options.graph else SHAPES
+    is_wanted = specs or not (options.workflow or options.graph)
     shapes = [sized_shape(spec) for spec in (_items("shapes", specs) if is_wanted else ())]
     if "" in options.workflow:
         raise BenchError("--workflow is empty; name a file or a folder")
@@ -216,10 +239,11 @@ def _kernels(options: RunOptions, shapes: Sequence[SizedShape]) -> tuple[SizedKe
 
 
 def _items(option: str, text: str) -> list[str]:
-    items = list(dict.fromkeys(item.strip() for item in text.split(",") if item.strip()))
-    if not items:
-        raise BenchError(f"--{option} is empty; see: bench list")
-    return items
+    items = [item.strip() for item in text.split(",")]
+    if "" in items:
+        what = "has an empty item" if any(items) else "is empty"
+        raise BenchError(f"--{option} {what}: {text!r}; see: bench list")
+    return list(dict.fromkeys(items))
 
 
 def _backends(text: str | None) -> list[str]:

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from time import time
 from typing import Any
 
 from bench.machine.facts import describe_machine, describe_versions
+from bench.measure.forecast import Forecast
 from bench.measure.plan import Plan
+from bench.measure.trial import Trial, check_source, tried
 from bench.results.case import Case
 from bench.results.store import Results
 from bench.workloads.kernels import KERNELS, SizedKernel, Work, calibrate
+from bench.workloads.own_graphs import OWN_TASKS
 from bench.workloads.shapes import SizedShape
 from executors import Graph, Task
 from executors.backends import backend_class
 
 POOL_S = 0.2  # starting, warming up and ending a pool, for the estimate
+TASK_S = 2e-5  # a scheduler's time per task
 SIMULATED_S = 2e-5  # per task
 CASE_S = 0.01  # per case, beside its run
 CEILING_S = 0.1  # length of a loop
+CEILINGS = "ceilings"  # the part of a block in which they are measured
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +33,14 @@ class PreparedPlan:
 
     Attributes:
         graphs: by shape and kernel.
-        actions: the calibrated work of a task, by kernel.
+        actions: the calibrated work of a task, by kernel; those of one's own graphs have none.
+        trials: of one's own graphs, by name.
     """
 
     plan: Plan
     graphs: Mapping[tuple[str, str], Graph]
     actions: Mapping[str, Work]
+    trials: Mapping[str, Trial] = field(default_factory=dict)
 
     @property
     def header(self) -> dict[str, Any]:
@@ -47,8 +54,11 @@ class PreparedPlan:
             "cpus": plan.cpus,
             "config": {
                 "command": plan.options.command,
-                "shapes": [shape.text for shape in plan.shapes],
-                "kernels": [kernel.text for kernel in plan.kernels],
+                "shapes": [*(shape.text for shape in plan.shapes), *self.trials],
+                "kernels": [
+                    *(kernel.text for kernel in plan.kernels),
+                    *([OWN_TASKS] if self.trials else []),
+                ],
                 "backends": list(dict.fromkeys(case.backend for case in plan.cases)),
                 "max_workers": sorted({case.workers for case in plan.cases}),
                 "blocks": plan.blocks,
@@ -56,46 +66,86 @@ class PreparedPlan:
                 "options": asdict(plan.options),
             },
             "shapes": {
-                shape.text: {
-                    "tasks": len(graph),
-                    "edges": graph.edges,
-                    "depth": graph.depth,
-                    "width": graph.width,
-                    "average_parallelism": round(graph.average_parallelism, 3),
-                    "work_s": None if shape.lengths_s is None else graph.work_s(),
-                    "span_s": None if shape.lengths_s is None else graph.span_s(),
-                }
-                for shape in plan.shapes
-                for graph in [sizes[shape.text]]
+                **{
+                    shape.text: _sizes(sizes[shape.text], shape.lengths_s is not None)
+                    for shape in plan.shapes
+                },
+                **{
+                    name: {
+                        **_sizes(sizes[name], False),
+                        "work_s": trial.work_s,
+                        "span_s": trial.span_s,
+                    }
+                    for name, trial in self.trials.items()
+                },
             },
             "kernels": {
-                kernel.text: {"length_s": kernel.length_s, **asdict(self.actions[kernel.text])}
-                for kernel in plan.kernels
+                **{
+                    kernel.text: {"length_s": kernel.length_s, **asdict(self.actions[kernel.text])}
+                    for kernel in plan.kernels
+                },
+                **({OWN_TASKS: {"kernel": OWN_TASKS, "units": 0}} if self.trials else {}),
             },
+            "graphs": {name: asdict(trial) for name, trial in self.trials.items()},
             "machine": machine,
             "versions": describe_versions(),
         }
 
     def expected_s(self, case: Case) -> float:
-        """Estimated time of a case in one block, with its share of its pool."""
+        """Estimated time of a case in one block, with its share of its pool.
+
+        A run takes as long as work and span allow on the CPUs and under the interpreter lock.
+        """
         graph = self.graphs[case.shape, case.kernel]
         if not backend_class(case.backend).runs_tasks:
             return SIMULATED_S * len(graph)
-        waits = KERNELS[self.actions[case.kernel].kernel].waits
-        at_once = case.workers if waits else min(case.workers, self.plan.cpus)
         cases_of_pool = sum(case.pool == other.pool for other in self.plan.cases)
-        run_s = max(graph.work_s() / at_once, graph.span_s())
         start_s = CASE_S if case.is_baseline else POOL_S
-        return run_s + CASE_S + start_s / cases_of_pool
+        beside_s = CASE_S + start_s / cases_of_pool + TASK_S * len(graph)
+        if case.kernel == OWN_TASKS:
+            if case.shape not in self.trials:
+                return beside_s  # it was not tried, so nothing is known
+            return 2 * self.trials[case.shape].run_s(case, self.plan.cpus) + beside_s
+        kernel = KERNELS[self.actions[case.kernel].kernel]
+        shares = [1 / case.workers, kernel.cpu / self.plan.cpus]
+        if case.is_baseline or backend_class(case.backend).shares_interpreter:
+            shares.append(kernel.gil)
+        run_s = max(graph.work_s() * max(shares), graph.span_s())
+        warm_up_s = sum(action == case.kernel for action in self.actions) * self._length_s(case)
+        return run_s + warm_up_s + beside_s
+
+    def _length_s(self, case: Case) -> float:
+        return max(kernel.length_s for kernel in self.plan.kernels if kernel.text == case.kernel)
+
+    @property
+    def parts_s(self) -> dict[Hashable, float]:
+        """Estimated time of each part of a block: the ceilings, and each pool."""
+        seconds: dict[Hashable, float] = {CEILINGS: 0.0}
+        if self.plan.ceilings:
+            seconds[CEILINGS] = POOL_S
+        for kernel, counts in self.plan.ceilings:
+            seconds[CEILINGS] += 2 * len(counts) * max(CEILING_S, kernel.length_s)
+        for case in self.plan.cases:
+            seconds[case.pool] = seconds.get(case.pool, 0.0) + self.expected_s(case)
+        return seconds
 
     @property
     def block_s(self) -> float:
         """Estimated time of a block."""
-        ceilings_s = sum(
-            POOL_S + 2 * len(counts) * max(CEILING_S, kernel.length_s)
-            for kernel, counts in self.plan.ceilings
-        )
-        return ceilings_s + sum(self.expected_s(case) for case in self.plan.cases)
+        return sum(self.parts_s.values())
+
+    def forecast(self, before: Results | None = None) -> Forecast:
+        """How long the run takes, also judging by what an interrupted run has measured."""
+        known_s: dict[Hashable, list[float]] = {}
+        for pool in before.interference if before else ():
+            known_s.setdefault((pool.backend, pool.workers), []).append(pool.wall_s)
+        by_block: dict[int, float] = {}
+        for sample in before.ceilings if before else ():
+            by_block.setdefault(sample.block, POOL_S)
+            by_block[sample.block] += sample.one_s + sample.all_s
+        if by_block:
+            known_s[CEILINGS] = list(by_block.values())
+        return Forecast(self.parts_s, self.blocks, known_s)
 
     @property
     def blocks(self) -> int:
@@ -105,12 +155,26 @@ class PreparedPlan:
         return max(1, min(self.plan.blocks, int(self.plan.budget_s / self.block_s)))
 
 
-def prepare(plan: Plan, before: Results | None = None) -> PreparedPlan:
-    """Calibrates the kernels and builds the graphs; takes a moment.
+def prepare(
+    plan: Plan,
+    before: Results | None = None,
+    try_graphs: bool = True,
+    progress: Callable[[str], object] = lambda step: None,
+) -> PreparedPlan:
+    """Calibrates the kernels and builds the graphs; runs those of one's own once per backend.
+
+    Cases on a backend on which a graph fails are left out of the plan.
 
     Args:
-        before: the run to continue, whose calibration is used.
+        before: the run to continue, whose calibration and trials are used.
+        try_graphs: otherwise, nothing of one's own runs.
+        progress: called with what comes next.
+
+    Raises:
+        BenchError: code of the run to continue has changed.
+        RunFailed: a task of a graph failed on the sequential backend.
     """
+    progress("calibrating the kernels")
     if before is None:
         actions = {kernel.text: calibrate(kernel) for kernel in plan.kernels}
     else:
@@ -125,7 +189,33 @@ def prepare(plan: Plan, before: Results | None = None) -> PreparedPlan:
         for kernel in plan.kernels
         if kernel.fits(shape.lengths_s)
     }
-    return PreparedPlan(plan, graphs, actions)
+    graphs |= {(own.name, OWN_TASKS): own.graph for own in plan.graphs}
+    trials = {}
+    for own in plan.graphs if try_graphs else ():
+        if before is None:
+            cases = [case for case in plan.cases if case.shape == own.name]
+            trials[own.name] = tried(own, cases, plan.cpus, progress)
+        else:
+            trials[own.name] = Trial.of(before.header["graphs"][own.name])
+            check_source(own, trials[own.name])
+    possible = tuple(
+        case
+        for case in plan.cases
+        if case.shape not in trials or case.backend not in trials[case.shape].left_out
+    )
+    return PreparedPlan(replace(plan, cases=possible), graphs, actions, trials)
+
+
+def _sizes(graph: Graph, has_lengths: bool) -> dict[str, Any]:
+    return {
+        "tasks": len(graph),
+        "edges": graph.edges,
+        "depth": graph.depth,
+        "width": graph.width,
+        "average_parallelism": round(graph.average_parallelism, 3),
+        "work_s": graph.work_s() if has_lengths else None,
+        "span_s": graph.span_s() if has_lengths else None,
+    }
 
 
 def graph_of(shape: SizedShape, kernel: SizedKernel, work: Work) -> Graph:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import Self
@@ -12,7 +11,7 @@ from typing import Self
 import psutil
 
 from bench import BenchError
-from bench.machine.timing import wall_s, warm_up
+from bench.machine.timing import task_times, wall_s, warm_up
 from bench.predict.prediction import (
     LEAST_CPU,
     ROUNDS,
@@ -29,7 +28,8 @@ from bench.predict.prediction import (
 from bench.predict.worker_counts import MOST_WAITING
 from bench.results.case import BASELINE, PoolKey
 from bench.workloads.kernels import SizedKernel, Work, calibrate, sized
-from executors import Backend, Graph, Task, load_backend, run, usable_cpus
+from bench.workloads.own_graphs import named
+from executors import Backend, Graph, Task, load_backend, usable_cpus
 from executors.backends import backend_class, backend_names
 from executors.backends.simulated import Overheads
 from executors.contention import Demand, Machine
@@ -52,12 +52,17 @@ class Profiler:
         BenchError: there is no backend to choose from.
     """
 
-    def __init__(self, backends: Sequence[str] | None = None) -> None:
+    def __init__(
+        self,
+        backends: Sequence[str] | None = None,
+        progress: Callable[[str], object] = lambda step: None,
+    ) -> None:
         self.cpus = usable_cpus()
         names = backend_names() if backends is None else list(backends)
         self.names = [name for name in names if name != BASELINE and _is_usable(name)]
         if not self.names:
             raise BenchError("there is no backend to choose from; name threads or processes")
+        self._progress = progress
         self._stack = ExitStack()
         self._pools: dict[PoolKey, Backend] = {}
         self.overheads: dict[str, Overheads] = {}
@@ -67,6 +72,7 @@ class Profiler:
     def __enter__(self) -> Self:
         try:
             for backend in [BASELINE, *self.names]:
+                self._progress(f"measuring what {backend} adds to a task")
                 before_bytes = _children_bytes()
                 pool = self.pool(backend, self.cpus)
                 self.worker_bytes[backend] = (_children_bytes() - before_bytes) / self.cpus
@@ -105,7 +111,10 @@ class Profiler:
             for pool in (separate, shared):
                 if pool is not None:
                     warm_up(pool, [work])
-            rounds = [measure_round(work, kernel.length_s, separate, shared) for _ in range(ROUNDS)]
+            rounds = []
+            for number in range(1, ROUNDS + 1):
+                self._progress(f"{kernel.text}: measuring its tasks, round {number} of {ROUNDS}")
+                rounds.append(measure_round(work, kernel.length_s, separate, shared))
             self.set_profile(kernel, rounds)
         return [
             TaskModel(
@@ -136,8 +145,11 @@ class Profiler:
             for of in (interquartile_mean, min, max)
         ]
 
-    def task_models_of(self, graph: Graph) -> list[TaskModel]:
+    def task_models_of(self, graph: Graph, name: str = "graph") -> list[TaskModel]:
         """The models of a graph about which nothing is known: runs it a few times.
+
+        Args:
+            name: of the graph, for the progress.
 
         Raises:
             BenchError: the graph has no tasks.
@@ -147,10 +159,13 @@ class Profiler:
             raise BenchError("there is nothing to recommend for a graph without tasks")
         native = sized("native-cpu:5ms")
         machines = self.task_models(native, calibrate(native))[0].machines
-        self.run_s(graph, BASELINE, 1)  # warms up
+        self._progress(f"{name}: sequential, warming up")
+        with named(name):
+            self.run_s(graph, BASELINE, 1)
         models = []
-        for _ in range(OWN_ROUNDS):
-            times_s, cpu = _alone(graph, self.pool(BASELINE, 1))
+        for number in range(1, OWN_ROUNDS + 1):
+            self._progress(f"{name}: measuring its tasks, round {number} of {OWN_ROUNDS}")
+            times_s, cpu = task_times(graph, self.pool(BASELINE, 1))
             gil, own = 0.0, dict(machines)
             shared = [name for name in self.names if backend_class(name).shares_interpreter]
             if shared and cpu >= LEAST_CPU and self.cpus > 1:
@@ -193,16 +208,6 @@ def _as_long_as_planned(factor: float, cpu: float, gil: float, task: Task) -> De
 
 def _measured(times_s: Mapping[str, float], cpu: float, gil: float, task: Task) -> Demand:
     return Demand(times_s[task.name], cpu, gil)
-
-
-def _alone(graph: Graph, pool: Backend) -> tuple[dict[str, float], float]:
-    """The times of the tasks, one after the other, and their share of a CPU."""
-    began_s, began_cpu_s = time.monotonic(), time.process_time()
-    report = run(graph, pool, keep="none")
-    report.raise_for_failures()
-    took_s = time.monotonic() - began_s
-    cpu = min(1.0, (time.process_time() - began_cpu_s) / took_s)
-    return {name: record.duration_s for name, record in report.tasks.items()}, cpu
 
 
 def _children_bytes() -> int:

@@ -20,8 +20,9 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import median
 from time import monotonic
 
@@ -33,19 +34,24 @@ from bench.machine.facts import describe_machine
 from bench.machine.noise import UNUSABLE, Verdict, judge_machine
 from bench.predict.prediction import TaskModel, simulated_s
 from bench.predict.profiler import Profiler
-from bench.predict.worker_counts import predicted_counts
+from bench.predict.worker_counts import predicted_counts, with_bends
 from bench.recommend.decision import decide, next_to_run
 from bench.recommend.recommendation import Candidate, Recommendation, median_and_range
 from bench.results.case import BASELINE
+from bench.workloads.duration import with_time_left
+from bench.workloads.own_graphs import explained
 from executors import Graph, RunFailed
 from executors.backends.base import checked_workers
 
-MORE_BLOCKS = 4  # if the first ones leave more regret than SURE
+MORE_BLOCKS = 4  # if the first ones leave more regret than SURE, again and again
+MOST_BLOCKS = 25
 SURE = 0.1
+UNDECIDED_S = 10.0  # for more runs if nothing is picked yet, without a budget
 SWEEP_RUNS = 14  # of each candidate: seven blocks, and a warm-up in each
 SWEEP_PART = 0.25  # of the time of a sweep: being surer is not worth more
 COMPUTES = 0.9  # of a task's time on a core: then more workers than cores do not help
 ROOM = 0.8  # share of the free memory that idle workers may need
+SIMULATED_TASKS = 50_000  # to find worker counts from which on a few more do not help
 MOST_TASKS = 10_000  # of a graph whose predictions get a range
 
 
@@ -56,6 +62,8 @@ def recommend(
     max_workers: Sequence[int] | None = None,
     verify: bool = True,
     name: str = "graph",
+    budget_s: float | None = None,
+    progress: Callable[[str], object] = lambda step: None,
 ) -> Recommendation:
     """The backend and the number of workers for a graph of your own, on this machine.
 
@@ -68,6 +76,9 @@ def recommend(
         max_workers: numbers to choose from; None means powers of two up to twice the CPU
             count or, for tasks that wait, more.
         verify: measure the candidates; otherwise the result rests on predictions alone.
+        budget_s: go on measuring for up to this time where the runs do not decide yet; None means
+            10 s, or a quarter of the time of a sweep if that is longer.
+        progress: called with what comes next, for example `print`.
 
     Raises:
         BenchError: the graph is empty, or there is no backend to choose from.
@@ -76,49 +87,86 @@ def recommend(
     """
     for workers in max_workers or ():
         checked_workers(workers)
-    with Profiler(backends) as profiler:
-        advisor = Advisor(profiler)
-        return advisor.recommend(name, graph, profiler.task_models_of(graph), max_workers, verify)
+    with Profiler(backends, progress=progress) as profiler:
+        advisor = Advisor(profiler, progress=progress)
+        models = profiler.task_models_of(graph, name)
+        return advisor.recommend(blank_for(name), graph, models, max_workers, verify, budget_s)
+
+
+def blank_for(graph: str, kernel: str = "", activity: str = "") -> Recommendation:
+    """A recommendation in which only the subject is known.
+
+    Args:
+        graph: its name.
+        kernel: what its tasks do, if all do the same.
+        activity: that in words.
+    """
+    return Recommendation(
+        graph=graph,
+        kernel=kernel,
+        activity=activity,
+        pick=None,
+        runner_up=None,
+        candidates=(),
+        span_s=0.0,
+        work_s=0.0,
+        parallelism=1.0,
+        regret=None,
+        reason="",
+        verdict=Verdict(),
+    )
 
 
 class Advisor:
     """Recommends for one graph after the other."""
 
-    def __init__(self, profiler: Profiler, seed: int = 0) -> None:
+    def __init__(
+        self,
+        profiler: Profiler,
+        seed: int = 0,
+        progress: Callable[[str], object] = lambda step: None,
+    ) -> None:
         self._profiler = profiler
+        self._progress = progress
         self._shuffle = random.Random(seed).shuffle
         self._machine: dict[str, object] = describe_machine()
         self._before = SystemCounters()
 
     def recommend(
         self,
-        name: str,
+        subject: Recommendation,
         graph: Graph,
         models: Sequence[TaskModel],
         max_workers: Sequence[int] | None = None,
         verify: bool = True,
+        budget_s: float | None = None,
     ) -> Recommendation:
         """Predicts, verifies and picks.
 
         Args:
+            subject: says what the graph is called; see `blank_for`.
             models: of its tasks; each gives one prediction.
+            budget_s: for more runs where the first ones do not decide; see `recommend`.
         """
         models = models if len(graph) <= MOST_TASKS else models[:1]
-        advice = self._predicted(name, graph, models, max_workers)
-        if verify and advice.parallelism >= 1 + INDIFFERENCE:
-            while batch := next_to_run(advice):
-                advice = self._with_runs(graph, advice, batch, MIN_SAMPLES)
+        advice = self._predicted(subject, graph, models, max_workers)
+        runs = verify and advice.parallelism >= 1 + INDIFFERENCE
+        while runs and (batch := next_to_run(advice)):
+            advice = self._with_runs(graph, advice, batch, MIN_SAMPLES)
         advice = self._decided(advice, graph, models[0])
-        if (advice.regret or 0.0) > SURE and self._is_worthwhile(advice):
+        while self._is_worthwhile(advice, budget_s):
             advice = self._with_runs(graph, advice, advice.measured, MORE_BLOCKS)
             advice = self._decided(advice, graph, models[0])
+        if runs and advice.pick is None and not advice.sequential.wall_s:
+            advice = self._with_runs(graph, advice, [advice.sequential], MIN_SAMPLES)
+            advice = self._decided(advice, graph, models[0])  # now with a bound of the speedup
         self._before = SystemCounters()
         self._machine = {**self._machine, "others_running": None}  # was before the first graph
         return advice
 
     def _predicted(
         self,
-        name: str,
+        subject: Recommendation,
         graph: Graph,
         models: Sequence[TaskModel],
         max_workers: Sequence[int] | None,
@@ -130,17 +178,12 @@ class Advisor:
         work_s = median(graph.work_s(times) for times in times_s)
         span_s = median(graph.span_s(times) for times in times_s)
         candidates, left_out = self.predict(graph, models, max_workers)
-        return Recommendation(
-            name=name,
-            pick=None,
-            runner_up=None,
+        return replace(
+            subject,
             candidates=tuple(candidates),
             span_s=span_s,
             work_s=work_s,
             parallelism=work_s / span_s if span_s else graph.average_parallelism,
-            regret=None,
-            reason="",
-            verdict=Verdict(),
             left_out=tuple(left_out),
         )
 
@@ -157,7 +200,14 @@ class Advisor:
         counts = max_workers or predicted_counts(self._profiler.cpus, graph.width, waits)
         candidates, left_out = [], []
         for backend in (BASELINE, *self._profiler.names):
-            for workers in [1] if backend == BASELINE else counts:
+            own_counts = [1] if backend == BASELINE else counts
+            if backend != BASELINE and max_workers is None:
+                own_counts = with_bends(
+                    counts,
+                    partial(self._simulated_s, graph, backend, models[0]),
+                    SIMULATED_TASKS // len(graph),
+                )
+            for workers in own_counts:
                 memory_bytes = workers * self._profiler.worker_bytes[backend]
                 if workers > 1 and memory_bytes > room_bytes:
                     left_out.append(
@@ -180,21 +230,32 @@ class Advisor:
         workers: int,
         memory_bytes: float,
     ) -> Candidate:
-        overheads = self._profiler.overheads[backend]
-        makespans_s = [
-            simulated_s(graph, workers, model.demand, model.machines[backend], overheads)
-            for model in models
-        ]
+        makespans_s = [self._simulated_s(graph, backend, model, workers) for model in models]
         start_s = self._profiler.pool(backend, self._profiler.cpus).start_s
         predicted = median_and_range(makespans_s)
         return Candidate(backend, workers, predicted, start_s=start_s, memory_bytes=memory_bytes)
 
-    def _is_worthwhile(self, advice: Recommendation) -> bool:
-        """A sweep would answer as well, so more runs must take only a small part of its time."""
+    def _simulated_s(self, graph: Graph, backend: str, model: TaskModel, workers: int) -> float:
+        overheads = self._profiler.overheads[backend]
+        return simulated_s(graph, workers, model.demand, model.machines[backend], overheads)
+
+    def _is_worthwhile(self, advice: Recommendation, budget_s: float | None) -> bool:
+        """Whether a few more runs may decide, or make surer, and there is time for them.
+
+        Without a budget, being surer must take only a small part of a sweep's time, because a sweep
+        answers as well.
+        """
+        if advice.verdict.level == UNUSABLE or (advice.regret or 0.0) <= SURE:
+            return False
+        if len(advice.measured[0].wall_s) >= MOST_BLOCKS:
+            return False
         more_s = MORE_BLOCKS * sum(candidate.seconds for candidate in advice.measured)
         spent_s = monotonic() - self._before.at_s + more_s
-        sweep_s = SWEEP_RUNS * sum(candidate.seconds for candidate in advice.candidates)
-        return advice.verdict.level != UNUSABLE and spent_s <= SWEEP_PART * sweep_s
+        allowed_s = budget_s
+        if allowed_s is None:
+            sweep_s = SWEEP_RUNS * sum(candidate.seconds for candidate in advice.candidates)
+            allowed_s = max(SWEEP_PART * sweep_s, UNDECIDED_S if advice.pick is None else 0.0)
+        return spent_s <= allowed_s
 
     def _decided(self, advice: Recommendation, graph: Graph, model: TaskModel) -> Recommendation:
         meanwhile = SystemCounters().since(self._before, "", 1, 0)
@@ -219,12 +280,16 @@ class Advisor:
                 order = [candidate for candidate in order if not candidate.wall_s]
             self._shuffle(order)
             for candidate in order:
+                run = "warming up" if block < first else f"run {block + 1} of {first + blocks}"
+                block_s = sum(other.seconds for other in batch)
+                left_s = (first + blocks - max(block, first)) * block_s
+                self._progress(with_time_left(f"{advice.name}: {candidate}, {run}", left_s))
                 try:
                     took_s = self._profiler.run_s(graph, candidate.backend, candidate.workers)
                 except RunFailed as error:
                     if candidate.is_baseline:
                         raise
-                    failed[candidate.backend] = str(error)
+                    failed[candidate.backend] = explained(error)
                     continue
                 if block >= first:
                     walls[candidate][block] = took_s

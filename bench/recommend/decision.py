@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from statistics import median
 
+from bench.analysis.answer import floored
 from bench.analysis.estimates import (
     INDIFFERENCE,
+    LARGEST_REGRET,
     MIN_SAMPLES,
     Estimate,
     median_ratio_of_pairs,
@@ -24,7 +27,6 @@ from executors.backends.simulated import Overheads
 
 MARGIN = 0.15  # by how much predictions may be wrong, as a share of the best one
 SEQUENTIAL_MARGIN = 0.35  # likewise, for sequential beside a prediction
-LARGEST_REGRET = 0.2  # above it, nothing is recommended
 MUCH_BYTES = 1e9  # enough memory to be mentioned
 MOSTLY = 0.5  # share of the tasks' time
 
@@ -93,9 +95,6 @@ def decide(
     """Picks among the measured candidates or, if none was measured, among the predicted ones."""
     if recommendation.parallelism < 1 + INDIFFERENCE:  # certain without measuring
         return _picked(recommendation.sequential, recommendation, graph, model, costs)
-    if recommendation.verdict.level == UNUSABLE:
-        reason = f"The machine is too noisy. {recommendation.verdict}"
-        return replace(recommendation, pick=None, reason=reason)
     pick = _pick_of(recommendation)
     others = [candidate for candidate in recommendation.measured if candidate is not pick]
     regret = max((max(0.0, _slowdown(pick, other) - 1) for other in others), default=None)
@@ -105,19 +104,58 @@ def decide(
         if candidate.backend != pick.backend and candidate.can_gain
     ]
     runner_up = min(rivals, key=lambda rival: rival.seconds, default=None)
-    recommendation = replace(recommendation, runner_up=runner_up, regret=regret)
+    recommendation = replace(recommendation, runner_up=runner_up, regret=regret, guess=None)
+    if recommendation.verdict.level == UNUSABLE:
+        return _undecided(
+            pick, recommendation, f"The machine is too noisy. {recommendation.verdict}"
+        )
     if regret is not None and regret > LARGEST_REGRET:
-        other = max(others, key=lambda other: _slowdown(pick, other))
-        return replace(
-            recommendation,
-            pick=None,
-            runner_up=other,
-            reason=(
-                f"{pick} and {other} cannot be told apart: their runs differ too much."
-                " Stop other programs, or use longer tasks, and try again."
-            ),
+        return _undecided(
+            pick,
+            replace(recommendation, runner_up=max(others, key=partial(_slowdown, pick))),
+            "Stop other programs, or use longer tasks, and try again.",
         )
     return _picked(pick, recommendation, graph, model, costs)
+
+
+def _undecided(guess: Candidate, recommendation: Recommendation, advice: str) -> Recommendation:
+    """No pick, but what is sure all the same: a speedup that all contenders reach."""
+    contenders = [
+        guess,
+        *(
+            other
+            for other in recommendation.measured
+            if other is not guess and _slowdown(other, guess, low_end=True) < 1
+        ),
+    ]
+    recommendation = replace(recommendation, pick=None, guess=guess)
+    bounds = [recommendation.at_least(contender) for contender in contenders]
+    bound = min((bound for bound in bounds if bound is not None), default=None)
+    sentences = []
+    if bound is not None and bound >= 1 + INDIFFERENCE and None not in bounds:
+        sentences.append(
+            f"{_subject(contenders)} at least {floored(bound)} times as fast as sequential."
+        )
+    if len(contenders) > 1:
+        names = " and ".join(_names(contenders))
+        sentences.append(f"The runs differ too much to choose between {names}.")
+    sentences += [f"Best guess: {guess}.", advice]
+    return replace(recommendation, reason=" ".join(sentences))
+
+
+def _subject(contenders: Sequence[Candidate]) -> str:
+    """What reaches a speedup: 4 workers are, or threads with 4 workers are."""
+    counts = {contender.workers for contender in contenders}
+    if len(contenders) > 1 and len(counts) == 1:
+        return f"{counts.pop()} workers are"
+    return f"{' and '.join(map(str, contenders))} {'are' if len(contenders) > 1 else 'is'}"
+
+
+def _names(contenders: Sequence[Candidate]) -> list[str]:
+    """Backends alone if their numbers of workers are the same."""
+    if len({contender.workers for contender in contenders}) == 1:
+        return [contender.backend for contender in contenders]
+    return [str(contender) for contender in contenders]
 
 
 def _pick_of(recommendation: Recommendation) -> Candidate:

@@ -13,10 +13,10 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING
 
-from bench.analysis.estimates import INDIFFERENCE
+from bench.analysis.estimates import INDIFFERENCE, Estimate
 from bench.machine.noise import Verdict
 from bench.predict.prediction import simulated_s
-from bench.predict.worker_counts import predicted_counts
+from bench.predict.worker_counts import predicted_counts, with_bends
 from bench.recommend.recommendation import Candidate, Recommendation, median_and_range
 from bench.results.case import BASELINE
 from executors import Graph, Task, usable_cpus
@@ -85,7 +85,7 @@ def recommend_from_runs(
     helps = pick.workers > ZENML_WORKERS if is_dynamic else not pick.is_baseline
     command = f"bench zenml install --max-workers {pick.workers} --activate"
     return Recommendation(
-        name=f"pipeline {name}, from {len(runs)} recorded run{'s' * (len(runs) > 1)}",
+        graph=f"pipeline {name}, from {len(runs)} recorded run{'s' * (len(runs) > 1)}",
         pick=pick,
         runner_up=None,
         candidates=candidates,
@@ -120,7 +120,6 @@ def _predicted(
         between_s: the time between two steps.
     """
     cpus = usable_cpus()
-    counts = max_workers or predicted_counts(cpus, graph.width, steps == "wait")
     machine = Machine(Machine.ideal(cpus).cores, (1.0, 1.0))
     zenml_s = max(between_s, ZENML_S)
 
@@ -128,14 +127,21 @@ def _predicted(
         own_s = run_s.get(task.name, 0.0) + between_s - zenml_s
         return Demand(max(0.0, own_s), *SHARES[steps])
 
-    def predicted(backend: str, workers: int) -> Candidate:
+    def predicted_s(workers: int) -> Estimate:
         costs = Overheads(task_s=zenml_s)
         makespans_s = [
             simulated_s(graph, workers, partial(demand, run_s), machine, costs) for run_s in times_s
         ]
-        return Candidate(backend, workers, median_and_range(makespans_s))
+        return median_and_range(makespans_s)
 
-    return (predicted(BASELINE, 1), *(predicted("threads", workers) for workers in counts))
+    counts = max_workers or with_bends(
+        predicted_counts(cpus, graph.width, steps == "wait"),
+        lambda workers: predicted_s(workers).value,
+    )
+    return (
+        Candidate(BASELINE, 1, predicted_s(1)),
+        *(Candidate("threads", workers, predicted_s(workers)) for workers in counts),
+    )
 
 
 def _reasons(

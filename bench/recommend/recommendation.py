@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
-from bench.analysis.estimates import Estimate
+from bench.analysis.answer import Answer
+from bench.analysis.estimates import Estimate, ratio_of_medians
 from bench.machine.noise import Verdict
 from bench.results.case import BASELINE
 
@@ -71,8 +72,11 @@ class Recommendation:
     """What to run a graph on.
 
     Attributes:
-        name: of the graph.
+        graph: its name.
+        kernel: what its tasks do; empty for a graph of one's own.
+        activity: the same in words.
         pick: None if it cannot tell.
+        guess: what is probably best if it cannot tell; else None.
         runner_up: the best candidate of another backend, or None.
         candidates: all predicted ones, by backend and workers.
         span_s: the critical path, which no number of workers can beat.
@@ -87,7 +91,7 @@ class Recommendation:
         command: the command that puts the pick to use, or None.
     """
 
-    name: str
+    graph: str
     pick: Candidate | None
     runner_up: Candidate | None
     candidates: tuple[Candidate, ...]
@@ -100,6 +104,47 @@ class Recommendation:
     bound_s: float | None = None
     left_out: tuple[str, ...] = ()
     command: str | None = None
+    guess: Candidate | None = None
+    kernel: str = ""
+    activity: str = ""
+
+    @property
+    def name(self) -> str:
+        """The graph and what its tasks do."""
+        return f"{self.graph}, {self.kernel}" if self.kernel else self.graph
+
+    @property
+    def answer(self) -> Answer | None:
+        """In short; None if nothing can be said."""
+        candidate = self.pick or self.guess
+        if candidate is None:
+            return None
+        return Answer(
+            self.graph,
+            self.kernel,
+            self.activity or self.graph,
+            candidate.backend,
+            candidate.workers,
+            self._speedup_of(candidate),
+            is_sure=self.pick is not None,
+            at_least=self.at_least(candidate),
+        )
+
+    def _speedup_of(self, candidate: Candidate) -> Estimate | None:
+        if candidate.wall_s and self.sequential.wall_s:
+            return ratio_of_medians(self.sequential.wall_s, candidate.wall_s)
+        if not candidate.seconds:
+            return None
+        return Estimate(self.sequential.seconds / candidate.seconds, None, None)
+
+    def at_least(self, candidate: Candidate) -> float | None:
+        """A speedup over sequential that is surely reached; None if one of them did not run.
+
+        The fastest sequential run over the slowest one of the candidate.
+        """
+        if not candidate.wall_s or not self.sequential.wall_s:
+            return None
+        return min(self.sequential.wall_s) / max(candidate.wall_s)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.pick or 'cannot tell'}. {self.reason}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from bench.workloads.own_graphs import OWN_TASKS
 from executors.backends import SEQUENTIAL, SIMULATED
 
 BASELINE = SEQUENTIAL  # the backend whose runs are the yardstick of all others
@@ -21,7 +22,13 @@ class Case:
     workers: int
 
     def __str__(self) -> str:
-        return f"{self.shape}, {self.kernel}, {self.backend} with {self.workers}"
+        graph = self.shape if self.kernel == OWN_TASKS else f"{self.shape}, {self.kernel}"
+        return f"{graph}, {self.where}"
+
+    @property
+    def where(self) -> str:
+        """The backend and its workers, of which sequential always has one."""
+        return self.backend if self.is_baseline else f"{self.backend} with {self.workers}"
 
     @property
     def pool(self) -> PoolKey:

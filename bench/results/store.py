@@ -7,6 +7,7 @@
     {"ceiling": ...}                               a CeilingSample
     {"interference": ...}                          an Interference ("window" in schema 2)
     {"end": ...}                                   why nothing more was measured
+    {"extended": ...}                              since then the run ends later: new options
 
 Each line is appended whole, flushed and fsynced. So whatever happens to a run, the lines before are
 intact, and `ResultsWriter.resume` continues after them. Figures and pages are drawn from this file
@@ -48,6 +49,8 @@ class Measurement:
         cpu_s: CPU time of all processes of the tree during the run.
         busy: pairs of seconds since the start and the mean of busy cores since the previous pair.
         memory_bytes: largest sum of resident sizes (shared pages count in each process).
+        first_s: for a graph of one's own, the time of the first run on this pool; else None,
+            because a pool is warmed up with tasks of its own.
     """
 
     shape: str
@@ -63,6 +66,12 @@ class Measurement:
     cpu_s: float
     busy: list[tuple[float, float]]
     memory_bytes: int
+    first_s: float | None = None
+
+    @property
+    def cold_s(self) -> float:
+        """The first run and the start of the pool."""
+        return self.start_s + (self.wall_s if self.first_s is None else self.first_s)
 
     @property
     def case(self) -> Case:
@@ -201,6 +210,10 @@ class ResultsWriter:
         """Writes one line; it is on the disk when this returns."""
         self._append({KINDS[type(sample)]: asdict(sample)})
 
+    def extend(self, options: Mapping[str, Any]) -> None:
+        """Writes that a run goes on until other options end it: blocks, budget, precision."""
+        self._append({"extended": dict(options)})
+
     def end(self, reason: str) -> None:
         """Writes why nothing more is measured."""
         self._append({"end": reason})
@@ -235,6 +248,8 @@ KINDS: dict[type, str] = {
 _CLASSES: dict[str, type] = {kind: sample for sample, kind in KINDS.items()}
 _OLD_KINDS = {"window": "interference"}  # of schema 2
 _HINTS = {kind: get_type_hints(sample) for kind, sample in _CLASSES.items()}
+_ADDED: dict[str, dict[str, Any]] = {"run": {"first_s": None}}  # older files lack them
+_STOPPING = {"blocks": int, "budget": str | None, "precision": float | None}
 _POSITIVE = ("workers", "wall_s", "one_s", "all_s")
 _SIGNED = ("foreign_s",)  # may be a little below 0
 
@@ -265,21 +280,27 @@ def read_results(path: Path) -> Results:
             " remove it and start again"
         )
     header = _header(path, _parsed(path, 1, lines[0].removeprefix(BYTE_ORDER_MARK)))
-    samples: dict[str, list[Any]] = {kind: [] for kind in (*_CLASSES, "end")}
+    samples: dict[str, list[Any]] = {kind: [] for kind in _CLASSES}
     measured = set()
+    end = None
     for number, line in enumerate(lines[1:], 2):
         kind, sample = _sample(path, number, _parsed(path, number, line))
+        if kind == "end":
+            end = sample
+        elif kind == "extended":
+            header, end = _extended(header, sample), None
+        else:
+            samples[kind].append(sample)
         if kind == "run":
             if (key := (sample.case, sample.block)) in measured:
                 raise BenchError(f"{path}, line {number}: repeats block {sample.block} of {key[0]}")
             measured.add(key)
-        samples[kind].append(sample)
     return Results(
         header,
         measurements=tuple(samples["run"]),
         ceilings=tuple(samples["ceiling"]),
         interference=tuple(samples["interference"]),
-        end=samples["end"][-1] if samples["end"] else None,
+        end=end,
         warnings=warnings,
         sound_bytes=len(text.encode()) - len(rest.encode()),
     )
@@ -296,6 +317,18 @@ def _header(path: Path, header: dict[str, Any]) -> dict[str, Any]:
     except TypeError as error:
         raise BenchError(f"{path}, line 1: {error}") from None
     return header
+
+
+def _extended(header: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The header as if the run had been started with these options."""
+    config = header["config"]
+    blocks = options.get("blocks") or config["blocks"]
+    cases = header["planned"] // max(1, config["blocks"])
+    return {
+        **header,
+        "planned": blocks * cases,
+        "config": {**config, "blocks": blocks, "options": {**config["options"], **options}},
+    }
 
 
 def _parsed(path: Path, number: int, line: str) -> dict[str, Any]:
@@ -317,9 +350,16 @@ def _sample(path: Path, number: int, line: dict[str, Any]) -> tuple[str, Any]:
     try:
         if kind == "end" and isinstance(content, str):
             return kind, content
+        if kind == "extended":
+            check_keys(content, {}, "the extension")
+            check_fields(content, {name: _STOPPING[name] for name in content}, "the extension")
+            return kind, content
         if kind not in _CLASSES:
-            raise ValueError(f"must be one of {', '.join(_CLASSES)} and end, not {kind[:40]!r}")
+            raise ValueError(
+                f"must be one of {', '.join(_CLASSES)} end and extended, not {kind[:40]!r}"
+            )
         check_keys(content, {}, f"the {kind}")
+        content = {**_ADDED.get(kind, {}), **content}
         check_fields(content, _HINTS[kind], f"the {kind}")
         for name in _HINTS[kind]:
             _check_range(name, content[name])

@@ -16,10 +16,13 @@ from statistics import median
 
 from bench import BenchError
 from bench.workloads.duration import seconds, typed
+from bench.workloads.registry import Registry
+from executors.spelling import instead
 
 DEFAULT_LENGTH_S = 0.02
 MIN_SAMPLE_S = 0.005  # a calibration sample lasts at least this long
 SAMPLES = 5
+COMPUTES = 0.9  # share of the time on a CPU from which more workers than CPUs do not help
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,16 +32,26 @@ class Kernel:
     Attributes:
         name: as on the command line.
         summary: one line.
+        activity: what its tasks are called in a sentence.
         work: does a number of units.
-        waits: whether it leaves its CPU idle, so that more workers than CPUs can help.
+        cpu: the share of its time in which it keeps a CPU busy; below 0.9, more workers than CPUs
+            can help.
+        gil: the share of its time in which it holds the interpreter lock.
         unit_s: the length of a unit if it is known beforehand, else None.
     """
 
     name: str
     summary: str
+    activity: str
     work: Callable[[float], object]
-    waits: bool = False
+    cpu: float = 1.0
+    gil: float = 0.0
     unit_s: float | None = None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it leaves its CPU idle, so that more workers than CPUs can help."""
+        return self.cpu < COMPUTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +100,7 @@ def sized(spec: str) -> SizedKernel:
     """
     name, _, text = spec.partition(":")
     if name not in KERNELS:
-        raise BenchError(f"unknown kernel {name!r}; known kernels: {', '.join(KERNELS)}")
+        raise BenchError(f"unknown kernel {name!r}; {instead(name, KERNELS, 'known kernels')}")
     if name == "noop":
         if text:
             raise BenchError(f"kernel 'noop' does nothing, so it has no length ({text!r})")
@@ -176,14 +189,34 @@ MIXED_PART_S = 3e-6  # waiting per unit
 MIXED_PYTHON = 1
 MIXED_NATIVE = 12
 
-KERNELS = {
-    kernel.name: kernel
-    for kernel in (
-        Kernel("noop", "does nothing, so only the scheduler takes time", _noop),
-        Kernel("sleep", "waits, as for a network or a disk", time.sleep, waits=True, unit_s=1.0),
-        Kernel("python-cpu", "Python code: holds the GIL", _python_cpu),
-        Kernel("native-cpu", "C code: releases the GIL", _native_cpu),
-        Kernel("memory", "moves memory, releases the GIL", _memory),
-        Kernel("mixed", "one third each of waiting, Python code and C code", _mixed, waits=True),
-    )
-}
+
+def _accepted(name: str, kernel: object) -> Kernel:
+    if not isinstance(kernel, Kernel) or kernel.name != name:
+        raise TypeError(f"must be a Kernel with the name {name!r}")
+    return kernel
+
+
+KERNELS = Registry("bench.kernels", "kernel", _accepted)
+for _kernel in (
+    Kernel("noop", "does nothing, so only the scheduler takes time", "Empty tasks", _noop),
+    Kernel(
+        "sleep",
+        "waits, as for a network or a disk",
+        "Waiting tasks",
+        time.sleep,
+        cpu=0.0,
+        unit_s=1.0,
+    ),
+    Kernel("python-cpu", "Python code: holds the GIL", "Python code", _python_cpu, gil=1.0),
+    Kernel("native-cpu", "C code: releases the GIL", "C code", _native_cpu),
+    Kernel("memory", "moves memory, releases the GIL", "Copies in memory", _memory),
+    Kernel(
+        "mixed",
+        "one third each of waiting, Python code and C code",
+        "Mixed tasks",
+        _mixed,
+        cpu=2 / 3,
+        gil=1 / 3,
+    ),
+):
+    KERNELS[_kernel.name] = _kernel

@@ -12,8 +12,11 @@ import math
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from bench import BenchError
+from bench.workloads.registry import Registry
+from executors.spelling import instead
 
 Tasks = Iterator[tuple[str, tuple[str, ...]]]
 
@@ -53,17 +56,27 @@ class SizedShape:
     lengths_s: dict[str, float] | None = None
 
 
-SHAPES: dict[str, Shape] = {}
+def _accepted(name: str, build: Any) -> Shape:
+    if not inspect.isgeneratorfunction(build):
+        raise TypeError("must be a generator function that yields names with their needs")
+    return _shape_of(name, build)
+
+
+def _shape_of(name: str, build: Callable[..., Tasks]) -> Shape:
+    parameters = inspect.signature(build).parameters.values()
+    defaults = {parameter.name: parameter.default for parameter in parameters}
+    summary = (inspect.getdoc(build) or "").partition("\n")[0]  # empty with python -OO
+    return Shape(name, summary, build, defaults)
+
+
+SHAPES = Registry("bench.shapes", "shape", _accepted)
 
 
 def shape(name: str) -> Callable[[Callable[..., Tasks]], Callable[..., Tasks]]:
     """Registers a shape; the first line of the docstring is its summary."""
 
     def register(build: Callable[..., Tasks]) -> Callable[..., Tasks]:
-        parameters = inspect.signature(build).parameters.values()
-        defaults = {parameter.name: parameter.default for parameter in parameters}
-        summary = (inspect.getdoc(build) or "").partition("\n")[0]  # empty with python -OO
-        SHAPES[name] = Shape(name, summary, build, defaults)
+        SHAPES[name] = _shape_of(name, build)
         return build
 
     return register
@@ -77,14 +90,14 @@ def sized(spec: str) -> SizedShape:
     """
     name, *settings = spec.split(":")
     if name not in SHAPES:
-        raise BenchError(f"unknown shape {name!r}; known shapes: {', '.join(SHAPES)}")
+        raise BenchError(f"unknown shape {name!r}; {instead(name, SHAPES, 'known shapes')}")
     family = SHAPES[name]
     sizes = dict(family.defaults)
     for setting in settings:
         key, _, text = setting.partition("=")
         if key not in sizes:
-            known = ", ".join(family.defaults)
-            raise BenchError(f"shape {name!r} has no parameter {key!r}; its parameters: {known}")
+            known = instead(key, family.defaults, "its parameters")
+            raise BenchError(f"shape {name!r} has no parameter {key!r}; {known}")
         sizes[key] = _size(name, key, text, family.defaults[key])
     shown = [f"{key}={value}" for key, value in sizes.items() if value != family.defaults[key]]
     needs: dict[str, tuple[str, ...]] = {}

@@ -17,6 +17,7 @@ from typing import Any
 from executors.backends.base import Backend
 from executors.core.records import describe
 from executors.errors import BackendError
+from executors.spelling import instead
 
 logger = logging.getLogger("executors")
 
@@ -54,7 +55,7 @@ def backend_class(name: str) -> type[Backend]:
             raise BackendError(f"backend {name!r} ({point.value}) is not a subclass of Backend")
         return backend
     known = [*backend_names(), SIMULATED]
-    raise BackendError(f"unknown backend {name!r}; known backends: {', '.join(known)}")
+    raise BackendError(f"unknown backend {name!r}; {instead(name, known, 'known backends')}")
 
 
 def _entry_points() -> list[EntryPoint]:
@@ -93,8 +94,8 @@ def load_backend(name: str, workers: int | None = None, **options: Any) -> Backe
     known = inspect.signature(backend).parameters
     for option in options:
         if option not in known:
-            takes = ", ".join(known) or "none"
-            raise BackendError(f"backend {name!r} has no option {option!r}; its options: {takes}")
+            takes = instead(option, known, "its options")
+            raise BackendError(f"backend {name!r} has no option {option!r}; {takes}")
     return backend(workers, **options)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from bench.measure.prepared import graph_of
 from bench.predict.prediction import KernelProfile, TaskModel
 from bench.predict.profiler import Profiler
-from bench.recommend.advisor import Advisor
+from bench.recommend.advisor import Advisor, blank_for
 from bench.recommend.recommendation import Recommendation
 from bench.workloads.kernels import SizedKernel, Work, sized
 from bench.workloads.shapes import sized as sized_shape
@@ -34,6 +34,7 @@ class MadeUp(Profiler):
 
     def __init__(self, **walls: float) -> None:
         self.cpus = CPUS
+        self._progress = lambda step: None
         self.names = ["processes", "threads"]
         self.overheads = dict(COSTS)
         self.worker_bytes = {"sequential": 0.0, "processes": 50e6, "threads": 0.0}
@@ -68,4 +69,4 @@ def recommended(
     graph = graph_of(sized_shape(shape), wanted, work)
     profiler = profiler or MadeUp(**walls)
     models = profiler.task_models(wanted, work)
-    return Advisor(profiler).recommend(f"{shape}, {kernel}", graph, models, None, verify)
+    return Advisor(profiler).recommend(blank_for(shape, kernel), graph, models, None, verify)

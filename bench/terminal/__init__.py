@@ -1,0 +1,1 @@
+"""What all commands write to the terminal: text, answers and progress."""

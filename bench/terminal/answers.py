@@ -1,0 +1,59 @@
+"""The answer at the end of a command: a short table, and one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import click
+
+from bench.analysis.answer import Answer, sentence
+from bench.machine.noise import CLEAN, NOISY, UNUSABLE, Verdict
+from bench.terminal.output import GUESS, STAR, emphasised, first_column, wrapped
+
+COLOURS = {CLEAN: "green", NOISY: "yellow", UNUSABLE: "red"}
+
+
+def show_answers(answers: Sequence[Answer], verdict: Verdict, finding: str | None = None) -> None:
+    """Prints the picks, what they are in a sentence, and how quiet the machine was.
+
+    A machine that was not quiet comes first, because it makes the rest doubtful.
+
+    Args:
+        finding: replaces the sentence.
+    """
+    if not verdict.is_clean:
+        show_verdict(verdict)
+        click.echo()
+    if answers:
+        click.echo("\n".join(_table(answers)))
+        click.echo()
+    wrapped(finding or sentence(answers), bold=True)
+    if any(not answer.is_sure for answer in answers):
+        wrapped(f"{GUESS} marks a best guess: the runs do not decide.")
+    if verdict.is_clean:
+        click.echo()
+        show_verdict(verdict)
+
+
+def show_verdict(verdict: Verdict) -> None:
+    """Prints how quiet the machine was."""
+    wrapped(str(verdict), bold=not verdict.is_clean, colour=COLOURS[verdict.level])
+
+
+def _table(answers: Sequence[Answer]) -> list[str]:
+    """Less than 60 columns wide for the standard shapes."""
+    pad = first_column((answer.kernel for answer in answers if answer.kernel), 16)
+    pad_where = first_column((answer.where for answer in answers), 17)
+    lines = [f"  {pad('graph')}{pad_where('pick')} speedup  how sure"]
+    graph = None
+    for answer in answers:
+        if answer.kernel and answer.graph != graph:
+            lines.append(f"  {answer.graph}")
+        graph = answer.graph
+        speedup = "" if answer.speedup is None else f"{answer.speedup.value:.2f}"
+        name = answer.kernel or answer.graph
+        line = f"{pad(name)}{pad_where(answer.where)}{speedup:>8}  {answer.certainty}".rstrip()
+        lines.append(f"{STAR if answer.is_sure else GUESS} {line}")
+        if answer.is_sure:
+            lines[-1] = emphasised(lines[-1])
+    return lines

@@ -1,0 +1,85 @@
+"""Standard output and standard error, on a terminal and elsewhere."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack, contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TextIO
+
+import click
+
+WIDEST = 100  # columns of a paragraph
+STAR, GUESS, NOT_MEASURED = "*", "?", "~"  # marks of the pick, of a best guess, of a simulation
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is a terminal; one that was closed before the start is None."""
+    return stream is not None and stream.isatty()
+
+
+def wrapped(text: str, bold: bool = False, colour: str | None = None) -> None:
+    """Prints a paragraph as wide as the terminal."""
+    click.echo(emphasised(click.wrap_text(text, terminal_width()), bold, colour))
+
+
+def emphasised(text: str, bold: bool = True, colour: str | None = None) -> str:
+    """The text in bold or in colour if that is wanted here: on a terminal, without NO_COLOR."""
+    is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    if is_plain or not is_terminal(sys.stdout):
+        return text
+    return click.style(text, fg=colour, bold=bold or None)
+
+
+def terminal_width() -> int:
+    """Columns of a paragraph: those of the terminal, but no more than can be read easily."""
+    return min(WIDEST, shutil.get_terminal_size().columns)
+
+
+def complain(text: str) -> None:
+    """Prints one error on standard error."""
+    _to_stderr(f"Error: {text}")
+
+
+def warn(text: str) -> None:
+    """Prints one warning on standard error."""
+    _to_stderr(f"Warning: {text}")
+
+
+def note(text: str) -> None:
+    """Prints a sentence on standard error."""
+    _to_stderr(text)
+
+
+def _to_stderr(text: str) -> None:
+    """The first line is whole, so that it can be searched for; on a terminal, it wraps at words."""
+    first, line_end, rest = text.partition("\n")
+    if is_terminal(sys.stderr):
+        first = click.wrap_text(first, terminal_width())
+    click.echo(first + line_end + rest, err=True)
+
+
+def first_column(names: Iterable[str], least: int = 12) -> Callable[[str], str]:
+    """What fills a name up to the width of a table's first column: that of the longest name."""
+    width = max([least, *(len(name) + 1 for name in names)])
+    return lambda name: f"{name:<{width}}"
+
+
+@contextmanager
+def answer_alone(wanted: bool) -> Iterator[None]:
+    """Keeps standard output for JSON: what tasks and libraries print goes to standard error."""
+    if not wanted or sys.stdout is None:
+        yield
+        return
+    sys.stdout.flush()
+    with ExitStack() as stack:
+        nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+        stack.enter_context(redirect_stdout(sys.stderr or nowhere))
+        kept = os.dup(1)
+        stack.callback(os.close, kept)
+        stack.callback(os.dup2, kept, 1)
+        os.dup2(2 if sys.stderr else nowhere.fileno(), 1)  # the one that workers inherit
+        yield
