@@ -19,25 +19,22 @@ from bench.analysis.comparison import (
     Change,
     Comparison,
 )
-from bench.machine.noise import Verdict
-from reports.drawing import drawing
+from reports.drawing import FAINT, INK, drawing
 from reports.markdown import interval, table
-from reports.plots import MUTED, save
+from reports.plots import WIDTH_INCHES, save
 
 COLOURS = {
     SLOWER: "#D55E00",
     FASTER: "#0072B2",
     SAME: "#009E73",
-    INCONCLUSIVE: MUTED,
-    YARDSTICK: "#BBBBBB",
+    INCONCLUSIVE: INK,
+    YARDSTICK: FAINT,
 }
 MARKERS = {SLOWER: ">", FASTER: "<", SAME: "s", INCONCLUSIVE: "o", YARDSTICK: "D"}
 ROW_INCHES = 0.22
 
 
-def write_comparison(
-    comparison: Comparison, verdicts: tuple[Verdict, Verdict], folder: Path
-) -> Path:
+def write_comparison(comparison: Comparison, folder: Path) -> Path:
     """Draws the forest plot and writes the page; the same results give the same bytes.
 
     Returns:
@@ -49,14 +46,14 @@ def write_comparison(
     folder.mkdir(parents=True, exist_ok=True)
     _draw(comparison, folder / "compare")
     page = folder / "compare.md"
-    text = markdown(comparison, verdicts)
+    text = markdown(comparison)
     first, _, rest = text.partition("\n\n| ")
     figure = f"![{_alternative(comparison)}](compare.svg)"
     page.write_text(f"{first}\n\n{figure}\n\n| {rest}\n", encoding="utf-8")
     return page
 
 
-def markdown(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
+def markdown(comparison: Comparison) -> str:
     """The comparison as Markdown, without the figure."""
     rows = [
         [
@@ -73,6 +70,7 @@ def markdown(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
     if comparison.against == CLOCK:
         what = "wall time per unit of work"
     percent = 100 * comparison.threshold
+    verdicts = comparison.verdicts
     parts = [
         "# What changed",
         f"**{comparison.finding}**",
@@ -96,25 +94,35 @@ def _alternative(comparison: Comparison) -> str:
 
 
 def _draw(comparison: Comparison, path: Path) -> None:
-    """A row per case, with its interval; the band is the threshold."""
+    """A row per case, with its interval, below the name of its group; the band is the threshold."""
+    labels: list[str] = []
+    places: list[int] = []  # of the changes, from the top
+    headings: dict[int, str] = {}
+    for change in comparison.changes:
+        if change.case.subject not in headings.values():
+            headings[len(labels)] = change.case.subject
+            labels.append("")
+        places.append(len(labels))
+        labels.append(change.case.where)
     with drawing():
-        height = 1.6 + ROW_INCHES * len(comparison.changes)
-        figure = Figure(figsize=(7.5, height), layout="constrained")
+        height = 1.5 + ROW_INCHES * len(labels)
+        figure = Figure(figsize=(WIDTH_INCHES, height), layout="constrained")
         axes: Axes = figure.subplots()
-        axes.axvspan(
-            1 / (1 + comparison.threshold), 1 + comparison.threshold, color="#EEEEEE", zorder=0
-        )
-        axes.axvline(1, color=MUTED, linewidth=1)
-        for row, change in enumerate(comparison.changes):
-            _row(axes, row, change)
-        axes.set_yticks(
-            range(len(comparison.changes)), [str(change.case) for change in comparison.changes]
-        )
-        axes.set_ylim(len(comparison.changes) - 0.5, -0.5)
+        low, high = 1 / (1 + comparison.threshold), 1 + comparison.threshold
+        axes.axvspan(low, high, color=FAINT, alpha=0.2, linewidth=0, zorder=0)
+        axes.axvline(1, color=FAINT, linewidth=1)
+        for place, change in zip(places, comparison.changes, strict=True):
+            _row(axes, place, change)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.tick_params(axis="y", length=0)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
         axes.set_xscale("log")
         _ticks(axes, comparison)
+        for place, heading in headings.items():
+            text: dict[str, Any] = {"va": "center", "fontweight": "bold"}
+            axes.text(0.01, place, heading, transform=axes.get_yaxis_transform(), **text)
         axes.set_xlabel("new / old (log scale): slower to the right")
-        figure.suptitle("What changed", x=0.02, ha="left", fontweight="bold")
+        axes.set_title("What changed", loc="left", fontweight="bold")
         save(figure, [axes], path)
 
 

@@ -11,18 +11,18 @@ from matplotlib.ticker import NullLocator
 
 from bench.granularity.crossings import LENGTHS_S, LEVELS, Metg
 from bench.workloads.duration import nominal, shown
-from reports.drawing import drawing
-from reports.plots import MUTED, save, style_of
+from reports.drawing import FAINT, drawing
+from reports.plots import WIDTH_INCHES, save, style_of
 
 
 def draw_efficiency(outcome: Metg, path: Path) -> None:
     """Efficiency against task length as SVG and PNG, with METG marked; bands contain all blocks."""
     with drawing():
-        figure = Figure(figsize=(6.5, 4.0), layout="constrained")
+        figure = Figure(figsize=(WIDTH_INCHES, 3.8), layout="constrained")
         axes: Axes = figure.subplots()
         for level in LEVELS:
-            axes.axhline(level, color="#BBBBBB", linewidth=1, linestyle=":")
-        axes.axhline(1, color=MUTED, linewidth=1, label="ceiling")
+            axes.axhline(level, color=FAINT, linewidth=1, linestyle=":")
+        axes.axhline(1, color=FAINT, linewidth=1, label="ceiling")
         for name, curve in outcome.curves.items():
             colour, marker, dashes = style_of(name)
             lengths, middles, lows, highs = zip(*curve, strict=True)
@@ -52,14 +52,14 @@ def draw_efficiency(outcome: Metg, path: Path) -> None:
         axes.set_xlabel("length of a task (log scale)")
         axes.set_ylabel(f"share of what {outcome.workers} processes reach")
         title = f"METG of {outcome.kernel} on {outcome.workers} workers"
-        figure.suptitle(title, x=0.02, ha="left", fontweight="bold")
+        axes.set_title(title, loc="left", fontweight="bold")
         save(figure, [axes], path)
 
 
 def _mark(axes: Axes, length_s: float, level: float, colour: str, is_last: bool) -> None:
     """A circle with its length: on the right of the last one at a level, on the left of others."""
     axes.plot(
-        [length_s], [level], "o", color="white", markeredgecolor=colour, markersize=7, zorder=4
+        [length_s], [level], "o", color="none", markeredgecolor=colour, markersize=7, zorder=4
     )
     axes.annotate(
         length_of(length_s),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,9 +12,31 @@ from bench.analysis.summary import Group, Row, Summary, summarise
 from bench.results.store import FILE_NAME, Results
 from bench.workloads.duration import shown
 from reports.markdown import interval, table
-from reports.plots import SHORTEST_FOR_CPU_S, draw_cores_busy, draw_speedup
+from reports.plots import (
+    LEAST_BUSY,
+    SHORTEST_FOR_CPU_S,
+    draw_cores_busy,
+    draw_speedup,
+    rows_over_time,
+)
 
 PAGE_NAME = "report.md"
+STAR, GUESS = "★", "?"
+GLOSSARY = """## Glossary
+
+- **Baseline**: the sequential backend, which runs one task after the other in the calling thread.
+  Speedups are measured against it.
+- **Warm**: the workers are started and have run such tasks before. All speedups are warm unless
+  they are called cold.
+- **Cold**: including the start of the workers and, for a graph of your own, its first run on them.
+- **Bound of the graph**: the largest possible speedup on p workers, however fast the scheduler is:
+  tasks / max(ceil(tasks / p), depth) with equal tasks, and work / max(work / p, span) with others,
+  where work is the time of all tasks together and span that of the longest chain.
+- **Ceiling**: what the machine reaches without a scheduler: the combined speed of independent
+  processes in plain loops, one per core, over that of a single one. Measured in each block.
+- **Efficiency**: the speedup divided by the number of cores that the workers can use or, if tasks
+  wait, by the number of workers. "Of the ceiling" is the speedup divided by the ceiling.
+- **Cores busy**: CPU time divided by wall time. **Utilisation** is that divided by the workers."""
 SIMULATED_NOTE = (
     "Simulated rows were not measured: they are the time of list scheduling on as many cores as"
     " workers, with tasks as long as in the sequential run of the same block and no time for a"
@@ -41,22 +63,29 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
     parts = [_opening(summary)]
     for shape in dict.fromkeys(group.shape for group in groups):
         same = [group for group in groups if group.shape == shape]
-        slug = re.sub(r"[^a-z0-9]+", "-", shape)
-        draw_speedup(same, cpus, folder, f"speedup-{slug}")
-        draw_cores_busy(same, results, folder, f"cores-busy-{slug}")
-        parts.append(_shape(shape, slug, same, results.header["shapes"][shape], cpus))
-    parts += [_method(results, cpus), _machine(results), _reproduction(results)]
+        parts.append(_shape(shape, results.header["shapes"][shape]))
+        for group in same:
+            parts += _group(group, same, results, folder)
+    parts += [_method(results, cpus), _machine(results), _reproduction(results), GLOSSARY]
     page = folder / PAGE_NAME
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return page
 
 
 def _opening(summary: Summary) -> str:
-    lines = ["# Which executor, and how many workers?", f"**{summary.finding}**"]
+    """The answer; a machine that was not quiet comes first, because it makes the rest doubtful."""
+    lines = ["# Which executor, and how many workers?"]
+    if not summary.verdict.is_clean:
+        lines.append(f"**{summary.verdict}**")
+    lines.append(f"**{summary.finding}**")
     if summary.shortfall is not None:
         lines.append(summary.shortfall)
-    lines.append(str(summary.verdict))
+    if summary.verdict.is_clean:
+        lines.append(str(summary.verdict))
     lines.append(_recommendation(summary.groups))
+    if any(group.guess is not None for group in summary.groups):
+        lines.append(f"{GUESS} marks a best guess: the runs do not decide.")
+    lines.append("The terms are explained in the [glossary](#glossary).")
     return "\n\n".join(lines)
 
 
@@ -64,50 +93,58 @@ def _recommendation(groups: Sequence[Group]) -> str:
     """For each shape and kernel, the fewest workers reliably within 5 % of the fastest."""
     rows = []
     for group in groups:
-        pick = group.pick
+        best = group.guess or group.pick
         rival = group.rival
-        other = "" if rival is None else f"{_name(rival)}: {interval(rival.speedup)}"
-        rows.append([group.shape, group.kernel, _name(pick), interval(pick.speedup), other])
-    titles = [
-        "shape",
-        "tasks",
-        "pick",
-        "speedup (95 % interval)",
-        "best other backend",
-    ]
+        other = "" if rival is None else f"{rival.case.where}: {interval(rival.speedup)}"
+        where = f"{_mark(best, group)} {best.case.where}"
+        own = "own tasks" if group.is_own else group.kernel
+        rows.append([group.shape, own, where, interval(best.speedup), other])
+    titles = ["graph", "tasks", "pick", "speedup (95 % interval)", "best other backend"]
     return table(titles, rows)
 
 
-def _shape(shape: str, slug: str, groups: Sequence[Group], sizes: dict[str, Any], cpus: int) -> str:
-    parts = [
-        f"## {shape}",
-        f"{sizes['tasks']} tasks, {sizes['edges']} edges, depth {sizes['depth']},"
-        f" width {sizes['width']}, average parallelism {sizes['average_parallelism']:g}.",
-        f"![{_speedup_text(groups)}](speedup-{slug}.svg)",
-    ]
-    titles = [
-        "backend",
-        "workers",
-        "median time",
-        "speedup, warm (95 % interval)",
-        "cold",
-        "efficiency",
-        "of the ceiling",
-        "cores busy",
-        "utilisation",
-    ]
-    for group in groups:
-        parts.append(f"### {shape}, {group.kernel}")
-        parts.append(_bound(group))
-        if group.ceilings:
-            parts.append(_ceilings(group))
-        parts.append(table(titles, [_cells(row) for row in group.rows], right_from=1))
-        if any(row.case.is_simulated for row in group.rows):
-            parts.append(SIMULATED_NOTE)
-        parts += _fits(group)
-    parts.append(f"### {shape}, cores busy over time")
-    parts.append(f"![{_busy_text(groups, cpus)}](cores-busy-{slug}.svg)")
-    return "\n\n".join(parts)
+def _mark(row: Row, group: Group) -> str:
+    """The star of the pick, or the question mark of a best guess."""
+    if row is not (group.guess or group.pick):
+        return ""
+    return STAR if group.guess is None else GUESS
+
+
+def _shape(shape: str, sizes: dict[str, Any]) -> str:
+    return (
+        f"## {shape}\n\n{sizes['tasks']} tasks, {sizes['edges']} edges, depth {sizes['depth']},"
+        f" width {sizes['width']}, average parallelism {sizes['average_parallelism']:g}."
+    )
+
+
+def _group(group: Group, same: Sequence[Group], results: Results, folder: Path) -> Iterator[str]:
+    """The section of a shape and kernel; draws its figures.
+
+    Args:
+        same: the groups of the same shape, whose figures have the same scale.
+    """
+    cpus = int(results.header["cpus"])
+    slug = re.sub(r"[^a-z0-9]+", "-", group.name.lower()).strip("-")
+    draw_speedup(group, same, cpus, folder / f"speedup-{slug}")
+    yield f"### {group.shape}, {group.kernel}"
+    yield _bound(group)
+    if group.ceilings:
+        yield _ceilings(group)
+    yield f"![{_speedup_text(group)}](speedup-{slug}.svg)"
+    titles = ["backend", "workers", "median time", "speedup (95 % interval)", "cores busy"]
+    yield table(titles, [_cells(row, group) for row in group.rows], right_from=1)
+    if any(row.case.is_simulated for row in group.rows):
+        yield SIMULATED_NOTE
+    titles = ["backend", "workers", "cold speedup", "efficiency", "of the ceiling", "utilisation"]
+    rows = [_details(row) for row in group.rows if not row.case.is_simulated]
+    yield table(titles, rows, right_from=1)
+    yield from _fits(group)
+    over_time = rows_over_time(group, cpus)
+    if over_time:
+        draw_cores_busy(group, results, folder / f"cores-busy-{slug}")
+        yield f"![{_busy_text(group, over_time)}](cores-busy-{slug}.svg)"
+    elif max(row.cores_busy for row in group.rows) < LEAST_BUSY:
+        yield f"The tasks wait: fewer than {LEAST_BUSY:g} cores are busy."
 
 
 def _bound(group: Group) -> str:
@@ -119,19 +156,30 @@ def _bound(group: Group) -> str:
     return f"{longest}, so with equal tasks the speedup is {most}"
 
 
-def _cells(row: Row) -> list[str]:
-    is_long = row.median_s >= SHORTEST_FOR_CPU_S
+def _cells(row: Row, group: Group) -> list[str]:
+    name = f"*{row.case.backend}, not measured*" if row.case.is_simulated else row.case.backend
     return [
-        f"*{row.case.backend}, not measured*" if row.case.is_simulated else row.case.backend,
+        f"{_mark(row, group)} {name}".strip(),
         str(row.case.workers),
         shown(row.median_s),
-        interval(row.speedup),
-        f"{row.cold.value:.2f}",
+        "1.00" if row.case.is_baseline else interval(row.speedup),
+        _unless_short(row, f"{row.cores_busy:.2f}"),
+    ]
+
+
+def _details(row: Row) -> list[str]:
+    return [
+        row.case.backend,
+        str(row.case.workers),
+        "1.00" if row.case.is_baseline else interval(row.cold),
         f"{100 * row.efficiency:.0f} %",
         "" if row.of_ceiling is None else f"{100 * row.of_ceiling:.0f} %",
-        f"{row.cores_busy:.2f}" if is_long else "too short",
-        f"{100 * row.utilisation:.0f} %" if is_long else "too short",
+        _unless_short(row, f"{100 * row.utilisation:.0f} %"),
     ]
+
+
+def _unless_short(row: Row, text: str) -> str:
+    return text if row.median_s >= SHORTEST_FOR_CPU_S else "too short"
 
 
 def _ceilings(group: Group) -> str:
@@ -157,28 +205,17 @@ def _fits(group: Group) -> list[str]:
     return ["\n".join([lead, "", *lines])]
 
 
-def _speedup_text(groups: Sequence[Group]) -> str:
+def _speedup_text(group: Group) -> str:
     """Alternative text: what the figure shows, for readers who cannot see it."""
-    best = "; ".join(
-        f"{group.kernel}: the pick is {_name(group.pick)}, {group.pick.speedup.value:.2f} times"
-        for group in groups
-    )
-    return f"Speedup of {groups[0].shape} against max_workers. {best}."
+    best = group.guess or group.pick
+    what = "pick" if group.guess is None else "best guess"
+    found = f"the {what} is {best.case.where}, {best.speedup.value:.2f} times as fast as sequential"
+    return f"Speedup of {group.name} against max_workers: {found}."
 
 
-def _busy_text(groups: Sequence[Group], cpus: int) -> str:
-    means = {
-        group.kernel: ", ".join(
-            f"{row.cores_busy:.2f} on {_name(row)}"
-            for row in group.rows
-            if (row.case.workers == cpus or row.case.is_baseline)
-            and row.median_s >= SHORTEST_FOR_CPU_S
-        )
-        for group in groups
-    }
-    rows = "; ".join(f"{kernel}: {busy}" for kernel, busy in means.items() if busy)
-    lead = f"Cores busy over the time of a run of {groups[0].shape}"
-    return f"{lead}, without runs that are too short." + (f" On average, {rows}." if rows else "")
+def _busy_text(group: Group, rows: Sequence[Row]) -> str:
+    means = ", ".join(f"{row.cores_busy:.2f} on {row.case.where}" for row in rows)
+    return f"Cores busy over the time of a run of {group.name}; on average, {means}."
 
 
 def _method(results: Results, cpus: int) -> str:
@@ -186,21 +223,13 @@ def _method(results: Results, cpus: int) -> str:
     return f"""## How it was measured
 
 - The speedup is the median wall time of the sequential backend divided by that of the case, with
-  workers that are started and warm. The band is its 95 % bootstrap interval, and a dot is one run.
+  workers that are started and warm. The bar is its 95 % bootstrap interval, and a dot is one run.
 - The star marks the pick: the case with the fewest workers that is reliably within 5 % of the
   fastest, or else the fastest. If no case is reliably faster than sequential, sequential is picked.
 - {_blocks(results)}; each block has every case once, in random order (seed {config["seed"]}).
-- The bound of the graph is the largest possible speedup on p workers: tasks / max(ceil(tasks / p),
-  depth) with equal tasks, and work / max(work / p, span) with recorded times, where the span is the
-  length of the critical path. The grey vertical bar is at the CPU count, {cpus}.
+- The grey vertical bar of a figure is at the CPU count, {cpus}.
 - Cores busy and utilisation come from the CPU clocks of the whole process tree, which another
-  process reads. Utilisation is CPU time / (workers x wall time). Runs of less than 20 ms are too
-  short for both.
-- The cold speedup includes the start of the pool; threads start when they are first needed.
-- Efficiency is the warm speedup divided by the number of cores that the workers can use or, if
-  tasks wait, by the number of workers. "Of the ceiling" is the warm speedup divided by the ceiling:
-  the combined speed of independent processes on as many cores, in plain loops without a scheduler,
-  measured in each block.
+  process reads. Runs of less than 20 ms are too short for both.
 - Amdahl (1967) and USL (Gunther 1993) are fitted by least squares with parameters >= 0."""
 
 
@@ -254,9 +283,3 @@ $ {results.header["config"]["command"]}
 ```
 
 Every sample is in `{FILE_NAME}`; `bench report` draws this page from it again."""
-
-
-def _name(row: Row) -> str:
-    if row.case.is_baseline:
-        return row.case.backend
-    return f"{row.case.backend} with {row.case.workers}"

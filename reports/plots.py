@@ -1,7 +1,7 @@
-"""Figures: speedup against max_workers, and cores busy over time.
+"""Figures of a run: speedup against max_workers, and cores busy over time.
 
-Small multiples, one panel per kernel. The same results give the same bytes: no dates, a fixed salt
-for the ids in SVG, and no state of pyplot.
+A figure per shape and kernel, as wide as a phone. The same results give the same bytes: no dates, a
+fixed salt for the ids in SVG, and no state of pyplot.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from bench.analysis.estimates import Floats
 from bench.analysis.summary import Group, Row
 from bench.results.case import BASELINE
 from bench.results.store import Measurement, Results
-from reports.drawing import drawing
+from reports.drawing import FAINT, INK, drawing
 
 # Okabe and Ito's palette, which colour-blind readers can distinguish; dashes and markers help, too.
 STYLES = {
     "threads": ("#0072B2", "o", "-"),
     "processes": ("#D55E00", "s", "--"),
-    BASELINE: ("#444444", "D", "-"),
+    BASELINE: (INK, "D", "-"),
     "simulated": ("#009E73", "", ":"),
 }
 MORE_STYLES = [
@@ -36,59 +36,102 @@ MORE_STYLES = [
     ("#56B4E9", "P", "-"),
     ("#E69F00", "X", "--"),
 ]
-MUTED = "#777777"
 BINS = 20  # in a curve over time
 MIN_BIN_S = 0.01
 SHORTEST_FOR_CPU_S = 0.02  # the system accounts CPU time in steps of a few milliseconds
-PANEL_INCHES = (3.4, 3.0)
-MIN_WIDTH = 5.0
-LEGEND_INCHES = 1.55  # width of an entry
+LEAST_BUSY = 0.1  # cores; tasks that keep fewer busy wait
+WIDTH_INCHES = 5.0
+PANEL_INCHES = 3.0  # height
+LEGEND_INCHES = 1.6  # width of an entry
+DODGE = 1.04  # factor between the positions of two backends, so that their bars stay apart
+STAR: dict[str, Any] = {"markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
+QUESTION: dict[str, Any] = {"marker": "$?$", "markersize": 12, "markeredgewidth": 0.5}
 
 
-def draw_speedup(groups: Sequence[Group], cpus: int, folder: Path, name: str) -> None:
-    """Speedup against max_workers for the kernels of one shape, as SVG and PNG.
+def draw_speedup(group: Group, like: Sequence[Group], cpus: int, path: Path) -> None:
+    """Speedup against max_workers of one shape and kernel, as SVG and PNG.
 
-    Each panel has the median and its 95 % band, every sample as a dot, the ideal line, the bound
-    of the graph itself, the CPU count, and a star at the pick.
+    It has each median with its 95 % interval, every sample as a dot, the ideal line, the bound of
+    the graph itself, the CPU count, and a star at the pick or a question mark at the best guess.
+
+    Args:
+        like: groups whose figures have the same scale.
     """
     with drawing():
-        figure, panels = panels_of(len(groups))
-        for axes, group in zip(panels, groups, strict=True):
-            _speedup_panel(axes, group, cpus)
-        panels[0].set_ylabel("speedup over sequential (log scale)")
-        figure.suptitle(f"Speedup of {groups[0].shape}", x=0.02, ha="left", fontweight="bold")
-        save(figure, panels, folder / name)
+        figure, (axes,) = panels_of(1)
+        _speedup_panel(axes, group, cpus)
+        _same_scale(axes, like)
+        axes.set_title(f"Speedup of {group.name}", loc="left", fontweight="bold")
+        save(figure, [axes], path)
 
 
 def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
-    counts = sorted({row.case.workers for row in group.rows} | {1})
-    axes.plot(counts, counts, color=MUTED, linestyle=":", linewidth=1, label="ideal")
-    steps = range(16 * math.ceil(math.log2(counts[-1])))
-    finely = sorted({*counts, *(min(counts[-1], round(2 ** (step / 16))) for step in steps)})
+    counts = _counts(group)
+    axes.plot(counts, counts, color=FAINT, linestyle=":", linewidth=1, label="ideal")
+    finely = _finely(counts)
     bound = [group.bound(workers) for workers in finely]
-    axes.plot(finely, bound, color=MUTED, linewidth=1, label="bound of the graph")
-    axes.axvline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
-    for backend, rows in _by_backend(group.rows).items():
-        _curve(axes, group, rows, backend)
+    axes.plot(finely, bound, color=FAINT, linewidth=1, label="bound of the graph")
+    axes.axvline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
+    axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (6, 3)), label=BASELINE)
+    others = {name: rows for name, rows in _by_backend(group.rows).items() if name != BASELINE}
+    middle = (len(others) - 1) / 2
+    shifts = {name: DODGE ** (number - middle) for number, name in enumerate(others)}
+    for name, rows in others.items():
+        _curve(axes, group, rows, shifts[name])
     if len(group.measured) > 1:  # else there was nothing to pick from
-        star: dict[str, Any] = {"markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
-        at = [group.pick.case.workers], [group.pick.speedup.value]
-        axes.plot(*at, marker="*", linestyle="none", zorder=5, label="pick", alpha=0.9, **star)
-    axes.set_title(group.kernel, loc="left")
+        row = group.guess or group.pick
+        place = row.case.workers * shifts.get(row.case.backend, 1.0)
+        mark_answer(axes, place, row.speedup.value, is_sure=group.guess is None)
     axes.set_xlabel("max_workers (log scale)")
+    axes.set_ylabel("speedup over sequential (log scale)")
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, unless_crowded(counts))
-    lows = [row.speedup.low or row.speedup.value for row in group.rows]
-    highs = [row.speedup.high or row.speedup.value for row in group.rows]
-    low, high = 0.8 * min(1, *lows), 1.25 * max(*highs, *bound)
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def mark_answer(
+    axes: Axes, workers: float, value: float, is_sure: bool, zorder: float = 1.5
+) -> None:
+    """A star at the pick, or a question mark at the best guess; behind the measurements."""
+    if is_sure:
+        axes.plot(workers, value, marker="*", linestyle="none", zorder=zorder, label="pick", **STAR)
+    else:
+        style = {**STAR, "markersize": 12, "markeredgewidth": 0.5}
+        axes.plot(
+            workers,
+            value,
+            marker="$?$",
+            linestyle="none",
+            zorder=zorder,
+            label="best guess",
+            **style,
+        )
+
+
+def _counts(group: Group) -> list[int]:
+    return sorted({row.case.workers for row in group.rows} | {1})
+
+
+def _finely(counts: Sequence[int]) -> list[int]:
+    """The counts, and enough between them for the steps of a bound."""
+    steps = range(16 * math.ceil(math.log2(counts[-1])))
+    return sorted({*counts, *(min(counts[-1], round(2 ** (step / 16))) for step in steps)})
+
+
+def _same_scale(axes: Axes, groups: Sequence[Group]) -> None:
+    """A logarithmic scale that all of these groups fit into."""
+    rows = [row for group in groups for row in group.rows]
+    lows = [min(row.speedup.low or row.speedup.value, row.speedup.value) for row in rows]
+    highs = [row.speedup.high or row.speedup.value for row in rows]
+    bounds = [group.bound(max(_counts(group))) for group in groups]
+    low, high = 0.8 * min(1, *lows), 1.25 * max(*highs, *bounds)
     axes.set_yscale("log", base=2)
     octaves = [2.0**power for power in range(-12, 14)]
     ticks = octaves if high / low > 12 else sorted([*octaves, *(1.5 * tick for tick in octaves)])
     ticks = [tick for tick in ticks if low <= tick <= high]
     axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_ylim(low, high)
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_minor_locator(NullLocator())
+    axes.yaxis.set_minor_locator(NullLocator())
 
 
 def unless_crowded(counts: Sequence[int]) -> list[str]:
@@ -102,29 +145,30 @@ def unless_crowded(counts: Sequence[int]) -> list[str]:
     return labels
 
 
-def _curve(axes: Axes, group: Group, rows: Sequence[Row], backend: str) -> None:
-    colour, marker, dashes = style_of(backend)
-    workers = [row.case.workers for row in rows]
+def _curve(axes: Axes, group: Group, rows: Sequence[Row], shift: float) -> None:
+    """The medians of a backend with their intervals, and all runs as dots.
+
+    Args:
+        shift: factor of the horizontal position, so that backends do not hide one another.
+    """
+    colour, marker, dashes = style_of(rows[0].case.backend)
+    workers = [row.case.workers * shift for row in rows]
+    label = rows[0].case.backend
+    if rows[0].case.is_simulated:
+        label += ", not measured"
     values = [row.speedup.value for row in rows]
-    label = f"{backend}, not measured" if rows[0].case.is_simulated else backend
-    axes.plot(
-        workers, values, color=colour, marker=marker, markersize=5, linestyle=dashes, label=label
-    )
-    if all(row.speedup.has_interval for row in rows):
-        lows = [row.speedup.low for row in rows]
-        highs = [row.speedup.high for row in rows]
-        if len(rows) > 1:
-            axes.fill_between(workers, lows, highs, color=colour, alpha=0.2, linewidth=0)  # type: ignore[arg-type]
-        else:
-            axes.vlines(workers, lows, highs, color=colour, alpha=0.4, linewidth=4)  # type: ignore[arg-type]
-    baseline_s = next(row.median_s for row in group.rows if row.case.backend == BASELINE)
-    for row in rows:
+    style: dict[str, Any] = {"color": colour, "markersize": 5, "linewidth": 1.2}
+    axes.plot(workers, values, marker=marker, linestyle=dashes, label=label, **style)
+    baseline_s = next(row.median_s for row in group.rows if row.case.is_baseline)
+    for place, row in zip(workers, rows, strict=True):
+        if row.speedup.low is not None and row.speedup.high is not None:
+            axes.vlines(place, row.speedup.low, row.speedup.high, color=colour, linewidth=2)
         dots = [baseline_s / wall_s for wall_s in row.wall_s]
-        axes.plot([row.case.workers] * len(dots), dots, ".", color=colour, alpha=0.45, markersize=4)
+        axes.plot([place] * len(dots), dots, ".", color=colour, alpha=0.4, markersize=4)
 
 
-def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, name: str) -> None:
-    """Cores busy over the time of a run for the kernels of one shape, as SVG and PNG.
+def draw_cores_busy(group: Group, results: Results, path: Path) -> None:
+    """Cores busy over the time of a run of one shape and kernel, as SVG and PNG.
 
     A curve is the mean of all runs of a case, stretched to their median length: the samples of a
     single run are too coarse, because the system accounts CPU time in steps of a few milliseconds.
@@ -132,27 +176,30 @@ def draw_cores_busy(groups: Sequence[Group], results: Results, folder: Path, nam
     """
     cpus = int(results.header["cpus"])
     with drawing():
-        figure, panels = panels_of(len(groups))
-        for axes, group in zip(panels, groups, strict=True):
-            axes.axhline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
-            for rows in _by_backend(group.rows).values():
-                row = min(rows, key=lambda row: (abs(row.case.workers - cpus), row.case.workers))
-                runs = [run for run in results.measurements if run.case == row.case]
-                _busy_curve(axes, row, runs)
-            axes.set_title(group.kernel, loc="left")
-            axes.set_xlabel("ms since the start")
-            axes.set_xlim(left=0)
-            axes.set_ylim(0, cpus + 0.6)
-        panels[0].set_ylabel("cores busy")
-        title = f"Cores busy in {groups[0].shape}"
-        figure.suptitle(title, x=0.02, ha="left", fontweight="bold")
-        save(figure, panels, folder / name)
+        figure, (axes,) = panels_of(1)
+        axes.axhline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
+        for row in rows_over_time(group, cpus):
+            _busy_curve(axes, row, [run for run in results.measurements if run.case == row.case])
+        axes.set_title(f"Cores busy in {group.name}", loc="left", fontweight="bold")
+        axes.set_xlabel("ms since the start")
+        axes.set_ylabel("cores busy")
+        axes.set_xlim(left=0)
+        axes.set_ylim(0, cpus + 0.6)
+        save(figure, [axes], path)
+
+
+def rows_over_time(group: Group, cpus: int) -> list[Row]:
+    """For each backend, the case that is drawn over time, if it lasts long enough and computes."""
+    rows = [
+        min(own, key=lambda row: (abs(row.case.workers - cpus), row.case.workers))
+        for own in _by_backend(group.rows).values()
+    ]
+    if max(row.cores_busy for row in rows) < LEAST_BUSY:
+        return []
+    return [row for row in rows if row.median_s >= SHORTEST_FOR_CPU_S]
 
 
 def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement]) -> None:
-    if row.median_s < SHORTEST_FOR_CPU_S:
-        axes.text(0.5, 0.9, "runs are too short", transform=axes.transAxes, ha="center")
-        return
     bins = int(min(BINS, max(1, row.median_s / MIN_BIN_S)))
     edges = np.linspace(0, 1, bins + 1)
     used_s = [_cpu_until(run, edges * run.wall_s) / run.wall_s for run in measurements]
@@ -193,17 +240,15 @@ def style_of(backend: str) -> tuple[str, str, str]:
     return STYLES.get(backend) or MORE_STYLES[sum(backend.encode()) % len(MORE_STYLES)]
 
 
-def panels_of(count: int) -> tuple[Figure, list[Axes]]:
-    """Panels in rows of three, with room for a title above and a legend below."""
-    columns = min(3, count)
-    rows = -(-count // columns)
-    width = max(MIN_WIDTH, PANEL_INCHES[0] * columns + 0.4)
-    figure = Figure(figsize=(width, PANEL_INCHES[1] * rows + 0.9), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    panels: list[Axes] = list(grid.flat)
-    for unused in panels[count:]:
-        unused.set_visible(False)
-    return figure, panels[:count]
+def panels_of(count: int, inches: float = PANEL_INCHES) -> tuple[Figure, list[Axes]]:
+    """Panels below one another, with room for a legend.
+
+    Args:
+        inches: height of a panel.
+    """
+    figure = Figure(figsize=(WIDTH_INCHES, inches * count + 0.7), layout="constrained")
+    grid = figure.subplots(count, 1, squeeze=False)
+    return figure, list(grid.flat)
 
 
 def save(

@@ -9,48 +9,41 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
 
 from bench.recommend.recommendation import Candidate, Recommendation
-from bench.workloads.duration import shown
-from reports.drawing import drawing
-from reports.plots import MUTED, panels_of, save, style_of, unless_crowded
+from bench.workloads.duration import nominal
+from reports.drawing import FAINT, drawing
+from reports.plots import mark_answer, panels_of, save, style_of, unless_crowded
 
 MOST_PANELS = 12
-LEAST_TICKS = 3
+LEAST_TICKS = 4
 
 
 def draw_recommendations(advice: Sequence[Recommendation], cpus: int, path: Path) -> None:
     """A panel for each of the first twelve, as SVG and PNG: time against max_workers.
 
     Lines and bands are predictions with their ranges; filled markers are measurements with the
-    range of their runs. The star is the pick, the grey line the critical path.
+    range of their runs. The star is the pick, a question mark the best guess where there is none,
+    the grey line the critical path.
     """
     with drawing():
-        figure, panels = panels_of(min(len(advice), MOST_PANELS))
+        figure, panels = panels_of(min(len(advice), MOST_PANELS), 2.6)
         for axes, recommendation in zip(panels, advice, strict=False):
             _panel(axes, recommendation, cpus)
-        figure.suptitle("Predicted and measured time", x=0.02, ha="left", fontweight="bold")
         save(figure, panels, path, legend_inches=2.2)
 
 
 def _panel(axes: Axes, advice: Recommendation, cpus: int) -> None:
-    axes.axvline(cpus, color="#BBBBBB", linewidth=5, alpha=0.5, zorder=0, label="CPUs")
+    axes.axvline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
     if advice.span_s:
-        axes.axhline(advice.span_s, color=MUTED, linewidth=1, label="critical path")
+        axes.axhline(advice.span_s, color=FAINT, linewidth=1, label="critical path")
     for backend in dict.fromkeys(candidate.backend for candidate in advice.candidates):
         own = [candidate for candidate in advice.candidates if candidate.backend == backend]
         _curve(axes, own, backend)
-    if advice.pick is not None:
-        axes.plot(
-            [advice.pick.workers],
-            [advice.pick.seconds],
-            marker="*",
-            linestyle="none",
-            markersize=17,
-            color="#F0E442",
-            markeredgecolor="black",
-            zorder=1,  # behind the measurements
-            label="pick",
-        )
-    axes.set_title(advice.name, loc="left", fontsize=8)
+    if (best := advice.pick or advice.guess) is not None:
+        mark_answer(axes, best.workers, best.seconds, is_sure=advice.pick is not None, zorder=1)
+    title = f"{advice.name}: {advice.pick or 'cannot tell'}"
+    title += "" if advice.measured else ", predicted"
+    axes.set_title(title, loc="left", fontsize=8, fontweight="bold")
+    axes.set_ylabel("time of a run (log scale)")
     counts = sorted({candidate.workers for candidate in advice.candidates})
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, unless_crowded(counts))
@@ -70,7 +63,7 @@ def _panel(axes: Axes, advice: Recommendation, cpus: int) -> None:
         if len(ticks) < LEAST_TICKS:
             steps = [digit * 10.0**power for power in range(-6, 6) for digit in digits]
             ticks = [step for step in steps if low <= step <= high]
-    axes.set_yticks(ticks, [shown(tick) for tick in ticks])
+    axes.set_yticks(ticks, [nominal(float(f"{tick:.3g}")) for tick in ticks])
     axes.set_ylim(low, high)
     axes.xaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())

@@ -3,7 +3,8 @@
 For each case, the time over that of its run's own sequential baseline is compared: a machine that
 was slower throughout one of the runs slows down both, and so does a kernel that was calibrated a
 little longer. The baselines are then the yardstick: their times are shown, not judged. Against the
-clock, times per unit of work are compared.
+clock, times per unit of work are compared. Graphs of one's own are, unless something else is asked
+for: a change in their code changes the baseline as well.
 
 The ratio's 95 % interval is an independent bootstrap of the ratio of the medians (see
 `estimates.py`). With threshold t a case is::
@@ -11,7 +12,7 @@ The ratio's 95 % interval is an independent bootstrap of the ratio of the median
     slower        the interval lies above 1, and the ratio above 1 + t
     faster        the interval lies below 1, and the ratio below 1 / (1 + t)
     same          the interval lies between 1 / (1 + t) and 1 + t
-    inconclusive  anything else
+    inconclusive  anything else, and everything if one of the runs is unusable
 """
 
 from __future__ import annotations
@@ -21,25 +22,20 @@ from dataclasses import dataclass
 
 from bench import BenchError
 from bench.analysis.estimates import Estimate, ratio
+from bench.analysis.steadiness import judge
 from bench.analysis.summary import walls_of
 from bench.machine.facts import SAME_MACHINE
+from bench.machine.noise import UNUSABLE, Verdict
 from bench.results.case import Case
 from bench.results.store import Results
+from bench.workloads.own_graphs import OWN_TASKS
 
 FASTER, SLOWER, SAME, INCONCLUSIVE = "faster", "slower", "same", "inconclusive"
 YARDSTICK = "yardstick"
 RATIO, CLOCK = "baseline", "clock"  # compared: ratios to the baseline, or times
 THRESHOLD = 0.05
 
-OPTIONS = (
-    "shapes",
-    "kernel",
-    "workflow",
-    "scale",
-    "backends",
-    "max_workers",
-    "blas_threads",
-)
+OPTIONS = ("workflow", "scale", "blas_threads")  # what cases of the same name depend on
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +43,15 @@ class Change:
     """A case in both files.
 
     Attributes:
+        old_s, new_s: the wall times of its runs.
+        against: what the ratio is of, "baseline" or "clock".
         ratio: new over old, above 1 is slower; with its interval if there are enough samples.
     """
 
     case: Case
+    old_s: tuple[float, ...]
+    new_s: tuple[float, ...]
+    against: str
     ratio: Estimate
     verdict: str
 
@@ -60,13 +61,13 @@ class Comparison:
     """Two results files, case by case.
 
     Attributes:
-        against: "baseline" or "clock".
+        verdicts: on the machine, during the old and the new run.
         differences: why the files are not comparable, if the comparison was forced.
         only_old, only_new: cases that the other file lacks.
     """
 
-    against: str
     threshold: float
+    verdicts: tuple[Verdict, Verdict]
     changes: tuple[Change, ...]
     only_old: tuple[Case, ...]
     only_new: tuple[Case, ...]
@@ -76,6 +77,26 @@ class Comparison:
         return [change for change in self.changes if change.verdict == verdict]
 
     @property
+    def against(self) -> str:
+        """What the ratios are of: "baseline", "clock", or "baseline and clock"."""
+        return " and ".join(sorted({change.against for change in self.changes}))
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether neither run was unusable."""
+        return all(verdict.level != UNUSABLE for verdict in self.verdicts)
+
+    @property
+    def judged(self) -> list[Change]:
+        """All but the yardsticks."""
+        return [change for change in self.changes if change.verdict != YARDSTICK]
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether anything can be said of at least one case."""
+        return any(change.verdict != INCONCLUSIVE for change in self.judged)
+
+    @property
     def finding(self) -> str:
         """One sentence."""
         counts = [
@@ -83,15 +104,20 @@ class Comparison:
             for verdict in (SLOWER, FASTER, SAME, INCONCLUSIVE)
             if self.of(verdict)
         ]
-        judged = len(self.changes) - len(self.of(YARDSTICK))
-        return f"Of {judged} cases: " + (", ".join(counts) or "nothing to compare") + "."
+        if not self.judged:
+            return "Both files have only sequential runs, so there is nothing to compare."
+        if not self.is_usable:
+            runs = zip(("old", "new"), self.verdicts, strict=True)
+            which = " and the ".join(name for name, one in runs if one.level == UNUSABLE)
+            return f"Cannot tell: the {which} run is unusable, so every case is inconclusive."
+        return f"Of {len(self.judged)} case{'s' * (len(self.judged) > 1)}: {', '.join(counts)}."
 
 
 def compare(
     old: Results,
     new: Results,
     threshold: float = THRESHOLD,
-    against: str = RATIO,
+    against: str | None = None,
     force: bool = False,
 ) -> Comparison:
     """Compares two results files.
@@ -99,7 +125,7 @@ def compare(
     Args:
         threshold: smallest relative change that counts.
         against: "baseline": times over those of each run's own sequential baseline; "clock": times
-            per unit of work.
+            per unit of work; None: clock for graphs of one's own, baseline for others.
         force: compare even if machines or configurations differ.
 
     Raises:
@@ -107,26 +133,31 @@ def compare(
     """
     if not 0 < threshold < 1:
         raise BenchError(f"--threshold must be between 0 and 1, not {threshold:g}")
+    before, after = walls_of(old.measurements), walls_of(new.measurements)
+    common = [case for case in before if case in after]
+    if not common:
+        raise BenchError("no case is in both files, so there is nothing to compare")
     differences = tuple(_differences(old, new))
     if differences and not force:
         raise BenchError(
             f"these runs are not comparable: {'; '.join(differences)};"
             " to compare them anyway, use --force"
         )
-    before, after = walls_of(old.measurements), walls_of(new.measurements)
-    common = [case for case in before if case in after]
-    if not common:
-        raise BenchError("no case is in both files, so there is nothing to compare")
     common.sort(key=lambda case: (case.shape, case.kernel, not case.is_baseline, str(case)))
+    verdicts = judge(old), judge(new)
+    is_usable = all(verdict.level != UNUSABLE for verdict in verdicts)
     changes = []
     for case in common:
-        change = _ratio(case, before, after, against, _units(old, case) / _units(new, case))
-        is_yardstick = against == RATIO and case.is_baseline
-        verdict = YARDSTICK if is_yardstick else verdict_on(change, threshold)
-        changes.append(Change(case, change, verdict))
+        own_against = against or (CLOCK if case.kernel == OWN_TASKS else RATIO)
+        ratio = _ratio(case, before, after, own_against, _units(old, case) / _units(new, case))
+        verdict = verdict_on(ratio, threshold) if is_usable else INCONCLUSIVE
+        if own_against == RATIO and case.is_baseline:
+            verdict = YARDSTICK
+        walls = tuple(before[case]), tuple(after[case])
+        changes.append(Change(case, *walls, own_against, ratio, verdict))
     return Comparison(
-        against,
         threshold,
+        verdicts,
         tuple(changes),
         tuple(case for case in before if case not in after),
         tuple(case for case in after if case not in before),
@@ -179,7 +210,7 @@ def _differences(old: Results, new: Results) -> list[str]:
             differences.append(f"{name} was {before} and is {after}")
     before, after = (results.header["config"]["options"] for results in (old, new))
     for name in OPTIONS:
-        if before.get(name) != after.get(name):
+        if (before.get(name) or None) != (after.get(name) or None):
             option = name.replace("_", "-")
             differences.append(
                 f"--{option} was {_shown(before.get(name))}, now {_shown(after.get(name))}"

@@ -68,7 +68,7 @@ class Group:
             the fastest; the baseline if no case is reliably faster.
         guess: if the runs do not decide, the fewest workers within 5 % of the fastest case by
             their medians; else None.
-        rival: the fastest case of another backend that may be picked, or None.
+        rival: the fastest case of another backend that may be picked instead, or None.
         ceilings: joint speed of independent processes over that of one, by their number.
         fits: curves through the times of each backend, for captions.
     """
@@ -234,10 +234,12 @@ def _group(
     pick = _pick(rows)
     eligible = [row for row in rows if row.can_be_picked]
     is_sure = is_usable and _is_decided(pick, eligible)
+    guess = None if is_sure else _guess(eligible)
+    best = guess or pick
     rivals = [
         row
         for row in eligible
-        if row.case.backend != pick.case.backend and not row.case.is_baseline
+        if row.case.backend != best.case.backend and not row.case.is_baseline
     ]
     sizes = results.header["shapes"][shape]
     return Group(
@@ -249,7 +251,7 @@ def _group(
         parallelism=sizes["work_s"] / sizes["span_s"] if sizes.get("span_s") else None,
         rows=tuple(rows),
         pick=pick,
-        guess=None if is_sure else _guess(eligible),
+        guess=guess,
         rival=min(rivals, key=lambda row: row.median_s, default=None),
         ceilings=ceilings,
         fits=_fits(rows),

@@ -266,20 +266,25 @@ def report(results: Path, output: Path | None, form: str, quiet: bool) -> None:
 )
 @click.option(
     "--against",
-    default="baseline",
-    show_default=True,
     type=click.Choice(["baseline", "clock"]),
     help="compare times divided by the sequential time of the same run (baseline), or times per"
-    " unit of work (clock)",
+    " unit of work (clock); default: baseline, but clock for your own graphs",
+)
+@click.option(
+    "--fail-on",
+    metavar="REASONS",
+    help="exit with a code other than 0 on regression, inconclusive, unusable (comma-separated), or"
+    " never; default: a regression, or nothing could be decided",
 )
 @click.option("--force", is_flag=True, help="compare even if the machines or configurations differ")
 @output_format("text", "json", "markdown")
 @_output("also write a page, JSON and a forest plot into this folder")
+@click.option("-q", "--quiet", is_flag=True, help="print one sentence only")
 def compare(**values: Any) -> None:
     """Compare two runs case by case: faster, slower, the same, or inconclusive.
 
     OLD and NEW are results.jsonl files, or folders that contain one. The exit code is 3 if a case
-    got slower.
+    got slower, and 4 if nothing can be said; see --fail-on.
     """
     from bench.commands.compare import compare as compare_
 

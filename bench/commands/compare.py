@@ -4,104 +4,168 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import click
 
-from bench.analysis.comparison import CLOCK, SLOWER, Change, Comparison
+from bench import BenchError
+from bench.analysis.comparison import (
+    FASTER,
+    INCONCLUSIVE,
+    SAME,
+    SLOWER,
+    YARDSTICK,
+    Change,
+    Comparison,
+)
 from bench.analysis.comparison import compare as compare_
-from bench.analysis.steadiness import judge
-from bench.commands.exit_codes import REGRESSION
-from bench.machine.noise import Verdict
+from bench.commands.exit_codes import REGRESSION, UNSURE
+from bench.machine.noise import UNUSABLE
 from bench.results.store import read_results
-from bench.terminal.output import first_column, warn, wrapped
+from bench.terminal.answers import show_verdict
+from bench.terminal.output import emphasised, first_column, warn, wrapped
+from executors.spelling import instead
 from reports.comparison import markdown, write_comparison
+
+REGRESSED, NEVER = "regression", "never"
+FAILURES = (REGRESSED, INCONCLUSIVE, UNUSABLE)  # what --fail-on takes
+COLOURS = {SLOWER: "red", FASTER: "green"}
+WHAT = {
+    "baseline": "time relative to sequential",
+    "clock": "time per unit of work",
+    "baseline and clock": "time relative to sequential, or the time itself for graphs of your own",
+}
 
 
 def compare(
     old: Path,
     new: Path,
     threshold: float,
-    against: str,
+    against: str | None,
     force: bool,
+    fail_on: str | None,
     form: str,
     output: Path | None,
+    quiet: bool,
 ) -> int:
-    """Compares and prints; the exit code is 3 if a case got slower.
+    """Compares and prints.
 
     Args:
         old, new: results files, or the folders that they are in.
+        fail_on: what gives an exit code other than 0, of FAILURES; None means a regression (3), or
+            that nothing can be said (4).
         form: text, json or markdown.
         output: the folder for page, JSON and forest plot, if they are wanted.
+        quiet: print one sentence only.
     """
+    reasons = None if fail_on is None else _reasons(fail_on)
     runs = read_results(old), read_results(new)
     for run in runs:
         for text in run.warnings:
             warn(text)
     comparison = compare_(*runs, threshold, against, force)
-    verdicts = judge(runs[0]), judge(runs[1])
     if output is not None:
-        write_comparison(comparison, verdicts, output)
-        content = _json(comparison, verdicts) + "\n"
-        (output / "compare.json").write_text(content, encoding="utf-8")
+        write_comparison(comparison, output)
+        (output / "compare.json").write_text(_json(comparison) + "\n", encoding="utf-8")
     if form == "json":
-        click.echo(_json(comparison, verdicts))
+        click.echo(_json(comparison))
     elif form == "markdown":
-        click.echo(markdown(comparison, verdicts))
+        click.echo(markdown(comparison))
+    elif quiet:
+        wrapped(comparison.finding)
     else:
-        _show(comparison, verdicts)
+        _show(comparison)
         if output is not None:
             click.echo(f"\nReport: {output / 'compare.md'}")
-    return REGRESSION if comparison.of(SLOWER) else 0
+    return _exit_code(comparison, reasons)
 
 
-def _show(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> None:
+def _reasons(text: str) -> set[str]:
+    reasons = {item.strip() for item in text.split(",")}
+    for reason in sorted(reasons - {*FAILURES, NEVER}):
+        known = instead(reason, [*FAILURES, NEVER], "known reasons")
+        raise BenchError(f"--fail-on: unknown reason {reason!r}; {known}")
+    if NEVER in reasons and len(reasons) > 1:
+        raise BenchError(f"--fail-on {NEVER} cannot be combined with {text!r}")
+    return reasons
+
+
+def _exit_code(comparison: Comparison, reasons: set[str] | None) -> int:
+    """3 for a regression, 4 if what should have been decided is not."""
+    if comparison.of(SLOWER) and (reasons is None or REGRESSED in reasons):
+        return REGRESSION
+    if reasons is None:
+        is_open = bool(comparison.judged) and not comparison.is_decided
+    else:
+        is_open = INCONCLUSIVE in reasons and bool(comparison.of(INCONCLUSIVE))
+        is_open |= UNUSABLE in reasons and not comparison.is_usable
+    return UNSURE if is_open else 0
+
+
+def _show(comparison: Comparison) -> None:
     for difference in comparison.differences:
         wrapped(f"Warning: {difference}")
-    is_clock = comparison.against == CLOCK
-    what = "time per unit of work" if is_clock else "time relative to sequential"
-    wrapped(f"Ratio new / old of the {what}, with its 95 % interval; above 1 is slower")
+    wrapped(
+        f"Ratio new / old of the {WHAT[comparison.against]}, with its 95 % interval; above 1 is"
+        " slower"
+    )
     pad = first_column((change.case.backend for change in comparison.changes), 11)
     click.echo(f"  {pad('backend')}workers  ratio  95 % interval  verdict")
     group = None
     for change in comparison.changes:
-        if (change.case.shape, change.case.kernel) != group:
-            group = change.case.shape, change.case.kernel
-            click.echo(f"\n{group[0]}, {group[1]}")
+        if change.case.subject != group:
+            group = change.case.subject
+            click.echo(f"\n{group}")
         click.echo(_line(change, pad(change.case.backend)))
     for name, cases in (("OLD", comparison.only_old), ("NEW", comparison.only_new)):
         for case in cases:
             click.echo(f"only in {name}: {case}")
-    click.echo()
-    wrapped(comparison.finding)
-    for name, verdict in zip(("OLD", "NEW"), verdicts, strict=True):
+    names = list(zip(("OLD", "NEW"), comparison.verdicts, strict=True))
+    noisy = [(name, verdict) for name, verdict in names if not verdict.is_clean]
+    for name, verdict in noisy:  # first: they make the rest doubtful
         click.echo()
-        wrapped(f"{name}: {verdict}")
+        show_verdict(verdict, name)
+    click.echo()
+    wrapped(comparison.finding, bold=True)
+    for name, verdict in names:
+        if verdict.is_clean:
+            click.echo()
+            show_verdict(verdict, name)
 
 
 def _line(change: Change, backend: str) -> str:
     ratio = change.ratio
     interval = "too few blocks" if ratio.low is None else f"{ratio.low:.2f} to {ratio.high:.2f}"
-    return (
+    line = (
         f"  {backend}{change.case.workers:>7} {ratio.value:>6.2f}  {interval:<14} {change.verdict}"
     )
+    return emphasised(line, change.verdict == SLOWER, COLOURS.get(change.verdict))
 
 
-def _json(comparison: Comparison, verdicts: tuple[Verdict, Verdict]) -> str:
+def _json(comparison: Comparison) -> str:
     content: dict[str, Any] = {
         "against": comparison.against,
         "threshold": comparison.threshold,
         "finding": comparison.finding,
         "noise": {
-            name: verdict.as_json() for name, verdict in zip(("old", "new"), verdicts, strict=True)
+            name: verdict.as_json()
+            for name, verdict in zip(("old", "new"), comparison.verdicts, strict=True)
         },
         "differences": comparison.differences,
+        "counts": {
+            verdict: len(comparison.of(verdict))
+            for verdict in (SLOWER, FASTER, SAME, INCONCLUSIVE, YARDSTICK)
+        },
         "cases": [
             {
                 "shape": change.case.shape,
                 "kernel": change.case.kernel,
                 "backend": change.case.backend,
                 "workers": change.case.workers,
+                "against": change.against,
+                "old": {"runs": len(change.old_s), "median_s": median(change.old_s)},
+                "new": {"runs": len(change.new_s), "median_s": median(change.new_s)},
                 "ratio": change.ratio.value,
                 "low": change.ratio.low,
                 "high": change.ratio.high,

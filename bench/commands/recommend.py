@@ -253,9 +253,9 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
             f"Runner-up, the best of another backend: {runner_up}"
             f" ({_seconds(runner_up)}; {slower:.2f} times as long)."
         )
-    if pick not in (None, advice.sequential):
-        baseline = advice.sequential
-        yield f"{advice.speedup:.2f} times as fast as sequential ({_seconds(baseline)})."
+    if pick is not None and pick is not advice.sequential:
+        how = "measured" if advice.sequential.wall_s and pick.wall_s else "predicted"
+        yield f"{advice.speedup:.2f} times as fast as sequential, {how}."
     if advice.regret is not None and pick is not None:
         if advice.regret >= 0.005:
             yield f"At most {100 * advice.regret:.0f} % slower than any other measured candidate."

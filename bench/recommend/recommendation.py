@@ -131,11 +131,16 @@ class Recommendation:
         )
 
     def _speedup_of(self, candidate: Candidate) -> Estimate | None:
-        if candidate.wall_s and self.sequential.wall_s:
-            return ratio_of_medians(self.sequential.wall_s, candidate.wall_s)
-        if not candidate.seconds:
+        """Of the measured times or, if one of them is missing, of both predicted ones.
+
+        A ratio of a predicted and a measured time would also have the error of the prediction.
+        """
+        alone = self.sequential
+        if candidate.wall_s and alone.wall_s:
+            return ratio_of_medians(alone.wall_s, candidate.wall_s)
+        if candidate.predicted is None or alone.predicted is None or not candidate.predicted.value:
             return None
-        return Estimate(self.sequential.seconds / candidate.seconds, None, None)
+        return Estimate(alone.predicted.value / candidate.predicted.value, None, None)
 
     def at_least(self, candidate: Candidate) -> float | None:
         """A speedup over sequential that is surely reached; None if one of them did not run.
@@ -161,6 +166,5 @@ class Recommendation:
     @property
     def speedup(self) -> float:
         """The pick's speedup over sequential."""
-        if self.pick is None or not self.pick.seconds:
-            return 1.0
-        return self.sequential.seconds / self.pick.seconds
+        speedup = None if self.pick is None else self._speedup_of(self.pick)
+        return 1.0 if speedup is None else speedup.value

@@ -22,8 +22,12 @@ class Case:
     workers: int
 
     def __str__(self) -> str:
-        graph = self.shape if self.kernel == OWN_TASKS else f"{self.shape}, {self.kernel}"
-        return f"{graph}, {self.where}"
+        return f"{self.subject}, {self.where}"
+
+    @property
+    def subject(self) -> str:
+        """What is run: the shape and what its tasks do, or a graph of one's own."""
+        return self.shape if self.kernel == OWN_TASKS else f"{self.shape}, {self.kernel}"
 
     @property
     def where(self) -> str:

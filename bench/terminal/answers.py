@@ -35,9 +35,10 @@ def show_answers(answers: Sequence[Answer], verdict: Verdict, finding: str | Non
         show_verdict(verdict)
 
 
-def show_verdict(verdict: Verdict) -> None:
-    """Prints how quiet the machine was."""
-    wrapped(str(verdict), bold=not verdict.is_clean, colour=COLOURS[verdict.level])
+def show_verdict(verdict: Verdict, name: str = "") -> None:
+    """Prints how quiet the machine was, during the run of that name."""
+    text = f"{name}: {verdict}" if name else str(verdict)
+    wrapped(text, bold=not verdict.is_clean, colour=COLOURS[verdict.level])
 
 
 def _table(answers: Sequence[Answer]) -> list[str]:
