@@ -28,6 +28,7 @@ from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder
 from bench.terminal.output import (
     answer_alone,
     complain,
+    counted,
     first_column,
     is_terminal,
     note,
@@ -159,7 +160,7 @@ def _is_wanted(prepared: PreparedPlan, forecast: Forecast, done: int, settings: 
         return True
     left_s = (forecast.blocks - done) * forecast.block_s
     cases = prepared.plan.cases
-    count = f"{len(cases)} cases x {prepared.blocks} block{'s' * (prepared.blocks > 1)}"
+    count = f"{counted(len(cases), 'case')} x {counted(prepared.blocks, 'block')}"
     rest = f", {done} of them done" if done else ""
     click.echo(f"{count}{rest}: about {estimated(left_s)}.", err=True)
     if left_s < LONG_S:
@@ -248,12 +249,11 @@ def _show_plan(prepared: PreparedPlan, form: str) -> int:
         numbers = ", ".join(map(str, counts))
         click.echo(f"ceiling of {kernel.text}: {numbers} independent processes")
     most = "" if planned.options.precision is None else " at most"
-    blocks = f"{prepared.blocks} block{'s' * (prepared.blocks > 1)}{most}"
+    blocks = f"{counted(prepared.blocks, 'block')}{most}"
     total = estimated(prepared.blocks * prepared.block_s)
     beside = " beside your own graphs" if planned.graphs else ""
-    click.echo(
-        f"{len(planned.cases)} cases, {blocks}: about {total}{beside}. Nothing was measured."
-    )
+    cases = counted(len(planned.cases), "case")
+    click.echo(f"{cases}, {blocks}: about {total}{beside}. Nothing was measured.")
     if planned.budget_s is not None and prepared.block_s > planned.budget_s:
         warn(f"a block takes about {estimated(prepared.block_s)}, longer than the budget.")
     return 0

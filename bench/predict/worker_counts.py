@@ -79,6 +79,8 @@ def parsed_counts(text: str) -> list[int]:
     Raises:
         BenchError: one of them is not a whole number of at least 1, there are none, or too many.
     """
+    if not text.strip(", "):
+        raise BenchError("--max-workers is empty; give numbers like 1,2,4")
     counts: set[int] = set()
     for item in text.split(","):
         first, _, last = item.partition("-")

@@ -39,6 +39,11 @@ def terminal_width() -> int:
     return min(WIDEST, shutil.get_terminal_size().columns)
 
 
+def counted(number: int, noun: str) -> str:
+    """For example 1 block, or 7 blocks."""
+    return f"{number} {noun}{'s' * (number != 1)}"
+
+
 def complain(text: str) -> None:
     """Prints one error on standard error."""
     _to_stderr(f"Error: {text}")

@@ -51,7 +51,7 @@ class Registry(MutableMapping[str, Thing], Generic[Thing]):
         return iter(dict.fromkeys([*self._things, *self._others()]))
 
     def __len__(self) -> int:
-        return len(list(self))
+        return sum(1 for _ in self)
 
     def _load(self, point: EntryPoint) -> Thing:
         try:

@@ -24,13 +24,11 @@ def test_a_backend_has_the_same_style_in_every_figure_and_none_is_without() -> N
     assert style_of("dask") == style_of("dask")
 
 
-@pytest.mark.parametrize(("count", "shape"), [(1, (1, 1)), (3, (1, 3)), (4, (2, 3))])
-def test_panels_stand_in_rows_of_three(count: int, shape: tuple[int, int]) -> None:
+@pytest.mark.parametrize("count", [1, 3])
+def test_panels_stand_below_one_another(count: int) -> None:
     figure, panels = panels_of(count)
-    assert len(panels) == count
-    rows, columns = shape
-    assert len(figure.axes) == rows * columns
-    assert sum(axes.get_visible() for axes in figure.axes) == count
+    assert len(panels) == len(figure.axes) == count
+    assert figure.get_figwidth() == 5.0
 
 
 def test_cpu_time_between_samples_is_in_proportion() -> None:
@@ -56,5 +54,4 @@ def test_a_figure_is_laid_out_once_for_both_formats(
     save(figure, panels, tmp_path / "figure")
     assert drawn == [".svg", ".png"]
     assert "a line" in (tmp_path / "figure.svg").read_text()
-    low, high = panels[0].get_position().x1, panels[1].get_position().x0
-    assert low < high
+    assert panels[1].get_position().y1 < panels[0].get_position().y0

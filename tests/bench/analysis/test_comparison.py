@@ -15,6 +15,7 @@ from bench.analysis.comparison import compare, verdict_on
 from bench.analysis.estimates import Estimate, ratio
 from bench.cli import main
 from bench.results.store import read_results
+from bench.workloads.own_graphs import OWN_TASKS
 from tests.bench.results.written import TYPICAL, write
 
 
@@ -47,6 +48,109 @@ def test_what_got_slower_is_found_and_the_exit_code_tells(old: Path, tmp_path: P
     back = command(new, old)
     assert back.exit_code == 0
     assert "3 faster" in back.output
+
+
+def unusable(folder: Path, factor: float = 1.0) -> Path:
+    path = slower_threads(folder, factor)
+    text = path.read_text().replace('"others_running": 0.0', '"others_running": 9.0')
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "slower", "same", "undecided", "disturbed"),
+    [
+        ((), 3, 0, 4, 4),
+        (("--fail-on", "regression"), 3, 0, 0, 0),
+        (("--fail-on", "inconclusive"), 0, 0, 4, 4),
+        (("--fail-on", "unusable"), 0, 0, 0, 4),
+        (("--fail-on", "regression,inconclusive,unusable"), 3, 0, 4, 4),
+        (("--fail-on", "never"), 0, 0, 0, 0),
+    ],
+)
+def test_the_gate_fails_on_what_was_asked_for(
+    fail_on: tuple[str, ...],
+    slower: int,
+    same: int,
+    undecided: int,
+    disturbed: int,
+    old: Path,
+    tmp_path: Path,
+) -> None:
+    few = write(tmp_path / "few", TYPICAL, blocks=3)
+    for new, code in (
+        (slower_threads(tmp_path / "slower", 1.2), slower),
+        (old, same),
+        (few, undecided),  # no intervals: nothing can be said
+        (unusable(tmp_path / "unusable", 1.2), disturbed),
+    ):
+        assert command(old, new, *fail_on, "-q").exit_code == code, new
+
+
+def test_nothing_is_called_faster_or_slower_on_unusable_data(old: Path, tmp_path: Path) -> None:
+    content = json.loads(command(old, unusable(tmp_path / "u", 0.5), "--format", "json").output)
+    assert (
+        content["finding"] == "Cannot tell: the new run is unusable, so every case is inconclusive."
+    )
+    assert content["counts"]["inconclusive"] == 8
+    assert content["counts"]["faster"] == content["counts"]["slower"] == 0
+
+
+def test_json_has_times_counts_and_intervals(old: Path) -> None:
+    (first, *_) = json.loads(command(old, old, "--format", "json").output)["cases"]
+    assert first["old"] == first["new"] == {"runs": 10, "median_s": pytest.approx(0.2, rel=0.02)}
+    assert first["low"] <= first["ratio"] == 1.0 <= first["high"]
+
+
+def test_quiet_prints_one_sentence(old: Path) -> None:
+    assert command(old, old, "-q").output == "Of 8 cases: 8 same.\n"
+
+
+@pytest.mark.parametrize(
+    ("reasons", "says"),
+    [("regresion", "did you mean 'regression'?"), ("never,unusable", "cannot be combined")],
+)
+def test_unknown_reasons_to_fail_are_refused(old: Path, reasons: str, says: str) -> None:
+    result = command(old, old, "--fail-on", reasons)
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_graphs_of_ones_own_are_compared_by_the_clock(tmp_path: Path) -> None:
+    """A change in their code changes the baseline as well, so ratios to it would hide it."""
+    times = {
+        ("etl:make", OWN_TASKS, "sequential", 1): 1.0,
+        ("etl:make", OWN_TASKS, "threads", 2): 0.5,
+        **TYPICAL,
+    }
+    slower = {case: wall_s * (1.2 if case[1] == OWN_TASKS else 1) for case, wall_s in times.items()}
+    before = write(tmp_path / "before", times, blocks=10)
+    after = write(tmp_path / "after", slower, blocks=10, seed=2)
+    comparison = compare(read_results(before), read_results(after))
+    assert {str(change.case) for change in comparison.of("slower")} == {
+        "etl:make, sequential",
+        "etl:make, threads with 2",
+    }
+    assert comparison.against == "baseline and clock"
+    ratios = compare(read_results(before), read_results(after), against="baseline")
+    assert not ratios.of("slower")
+
+
+def test_force_is_offered_only_where_it_helps(old: Path, tmp_path: Path) -> None:
+    other = write(tmp_path / "other", {("ring", "noop", "sequential", 1): 1.0})
+    other.write_text(other.read_text().replace('"cpu": "a | b"', '"cpu": "another"'))
+    result = command(old, other)
+    assert "no case is in both files" in result.output
+    assert "--force" not in result.output
+
+
+def test_runs_of_other_cases_are_comparable_where_they_overlap(old: Path, tmp_path: Path) -> None:
+    chain = {case: wall_s for case, wall_s in TYPICAL.items() if case[0] == "chain"}
+    new = write(tmp_path / "new", chain, blocks=10)
+    new.write_text(new.read_text().replace('"options": {}', '"options": {"shapes": "chain"}'))
+    result = command(old, new)
+    assert result.exit_code == 0
+    assert "only in OLD: fan-in, sleep:20ms, threads with 2" in result.output
 
 
 def test_a_machine_that_drifted_between_the_runs_is_no_change(old: Path, tmp_path: Path) -> None:
@@ -128,7 +232,8 @@ def test_json_markdown_and_the_forest_plot_say_the_same(old: Path, tmp_path: Pat
     assert "![Forest plot" in page
     assert set(text.splitlines()) <= set(page.splitlines())
     svg = (tmp_path / "out" / "compare.svg").read_text()
-    assert "fan-in, sleep:20ms, threads with 2" in svg
+    assert "fan-in, sleep:20ms<" in svg
+    assert svg.count("threads with 2<") == 3  # once in each group that has it
     assert (tmp_path / "out" / "compare.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.analysis.answer import Answer, floored, sentence
 from bench.analysis.estimates import ratio_of_medians
-from bench.analysis.summary import Group, finding, summarise
+from bench.analysis.summary import Group, summarise
 from bench.results.store import read_results
 from tests.bench.results.written import TYPICAL, write
 
@@ -84,20 +85,22 @@ def test_a_pick_is_not_compared_with_what_cannot_be_picked(tmp_path: Path) -> No
     assert group.pick.case.workers == 2
 
 
-def test_nothing_is_said_of_a_kernel_that_one_of_its_shapes_contradicts(tmp_path: Path) -> None:
+def test_each_graph_of_a_kernel_has_an_answer_of_its_own(tmp_path: Path) -> None:
     """A chain surely gains nothing; of the fan-in, too noisy, nobody knows."""
     times = {
         ("chain", "noop", "sequential", 1): 1.0,
         ("chain", "noop", "threads", 2): 1.0,
     }
     sure = groups_of(write(tmp_path / "a", times, noise=0.002))
-    assert "do not get faster" in finding(sure, 2)
+    assert sentence([group.answer for group in sure]) == "Empty tasks: sequential."
     noisy = {
         ("fan-in", "noop", "sequential", 1): 1.0,
         ("fan-in", "noop", "threads", 2): 0.9,
     }
     unsure = groups_of(write(tmp_path / "b", noisy, noise=0.5))
-    assert "could not be shown to get faster" in finding([*sure, *unsure], 2)
+    answers = [group.answer for group in (*sure, *unsure)]
+    assert [answer.is_sure for answer in answers] == [True, False]
+    assert sentence(answers).startswith("Empty tasks: sequential for chain, probably ")
 
 
 def test_the_bound_is_what_equal_tasks_allow(tmp_path: Path) -> None:
@@ -118,7 +121,9 @@ def test_no_winner_is_named_where_none_can_be_shown(tmp_path: Path) -> None:
     assert pair.speedup.low is not None
     assert pair.speedup.low < 1 < pair.speedup.value
     assert group.pick.case.backend == "sequential"
-    assert "could not be shown to get faster" in finding([group], 2)
+    assert group.guess is pair
+    assert sentence([group.answer]) == "Empty tasks: probably 2 threads."
+    assert group.answer.certainty == "best guess"
 
 
 def test_a_pool_of_one_worker_is_never_picked(tmp_path: Path) -> None:
@@ -133,27 +138,57 @@ def test_a_pool_of_one_worker_is_never_picked(tmp_path: Path) -> None:
 
 def test_a_baseline_alone_is_nothing_to_compare(tmp_path: Path) -> None:
     times = {("fan-in", "noop", "sequential", 1): 1.0}
-    assert "nothing to compare" in finding(groups_of(write(tmp_path, times)), 2)
+    summary = summarise(read_results(write(tmp_path, times)))
+    assert summary.answers == ()
+    assert summary.finding == "All runs are sequential, so there is nothing to compare."
 
 
 def test_the_finding_names_the_pick_of_each_kernel(tmp_path: Path) -> None:
-    groups = groups_of(write(tmp_path, TYPICAL, noise=0.001))
-    said = finding(groups, 2)
-    assert said.startswith(
-        "On 2 CPUs, sleep:20ms tasks run fastest on threads with 8 workers: 4.39"
+    summary = summarise(read_results(write(tmp_path, TYPICAL, noise=0.001)))
+    assert summary.finding == (
+        "Waiting tasks: 8 threads for fan-in, sequential for chain."
+        " Python code: 2 processes for fan-in, sequential for chain."
     )
-    assert "python-cpu:20ms tasks run fastest on processes with 2 workers: 1.6" in said
-    assert "in fan-in, and processes with 8 take at most 5 % longer" in said
-    assert said.count(".") > 0
-    assert said.endswith(".")
+    assert [answer.certainty for answer in summary.answers][2:] == ["", ""]
 
 
-def test_the_finding_says_when_nothing_is_gained_or_known(tmp_path: Path) -> None:
-    chain = {case: wall_s for case, wall_s in TYPICAL.items() if case[0] == "chain"}
-    said = finding(groups_of(write(tmp_path, chain, blocks=3)), 1)
-    assert "On 1 CPU, sleep:20ms tasks do not get faster with more workers" in said
-    assert "fewer than 5 blocks" in said
-    assert "Nothing can be said yet" in finding([], 2)
+def test_with_few_blocks_nothing_is_decided_but_a_bound_is_known(tmp_path: Path) -> None:
+    summary = summarise(read_results(write(tmp_path, TYPICAL, blocks=3, noise=0.001)))
+    first, *_ = summary.answers
+    assert (first.where, first.is_sure) == ("threads with 8", False)
+    assert first.certainty.startswith("at least 4.3")
+    assert summary.finding.startswith("Waiting tasks: probably 8 threads for fan-in")
+    assert "Nothing can be said yet" in sentence([])
+
+
+def test_what_runs_on_an_unusable_machine_is_never_sure(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL, noise=0.001)
+    quiet, disturbed = '"others_running": 0.0', '"others_running": 9.0'
+    assert quiet in path.read_text()
+    path.write_text(path.read_text().replace(quiet, disturbed))
+    summary = summarise(read_results(path))
+    assert summary.verdict.level == "unusable"
+    assert not any(answer.is_sure for answer in summary.answers)
+    assert all(group.guess is not None for group in summary.groups)
+
+
+def test_a_lower_bound_is_never_rounded_up() -> None:
+    assert floored(1.8756) == "1.87"
+    assert floored(1.999) == "1.99"
+
+
+def test_a_sentence_names_the_graphs_only_where_they_differ() -> None:
+    def answer(graph: str, backend: str, workers: int, is_sure: bool = True) -> Answer:
+        return Answer(graph, "k", "Python code", backend, workers, None, is_sure)
+
+    same = [answer("a", "threads", 4), answer("b", "threads", 4)]
+    assert sentence(same) == "Python code: 4 threads."
+    different = [*same, answer("c", "dask", 2), answer("d", "sequential", 1, is_sure=False)]
+    assert sentence(different) == (
+        "Python code: 4 threads for a and b, dask with 2 for c, probably sequential for d."
+    )
+    many = [answer(str(workers), "threads", workers) for workers in range(2, 8)]
+    assert sentence(many) == "Python code: 2 threads for 2; it depends on the graph."
 
 
 def test_cases_without_their_baseline_are_left_out(tmp_path: Path) -> None:

@@ -82,7 +82,9 @@ def test_the_numbers_of_a_report_are_those_of_its_file(tmp_path: Path) -> None:
     baseline = group["cases"][0]
     assert baseline["median_s"] == pytest.approx(0.18, rel=0.01)
     assert baseline["speedup"] == {"value": 1.0, "low": 1.0, "high": 1.0}
-    assert content["finding"].startswith("On ")
+    assert content["finding"].startswith(
+        "Waiting tasks: 8 threads for fan-in, sequential for chain."
+    )
 
 
 def test_recommend_understands_its_former_option(tmp_path: Path) -> None:

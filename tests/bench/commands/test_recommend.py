@@ -95,10 +95,10 @@ def test_what_is_finished_is_written_when_it_is_interrupted(
 ) -> None:
     whole = Advisor.recommend
 
-    def once(advisor: Advisor, name: str, *others: Any) -> Recommendation:
-        if name.startswith("chain:length=3"):
+    def once(advisor: Advisor, subject: Recommendation, *others: Any) -> Recommendation:
+        if subject.graph == "chain:length=3":
             raise KeyboardInterrupt
-        return whole(advisor, name, *others)
+        return whole(advisor, subject, *others)
 
     monkeypatch.setattr(Advisor, "recommend", once)
     shapes = ["--shapes", "chain:length=2,chain:length=3", "--kernel", "noop"]
@@ -164,7 +164,7 @@ def test_a_graph_from_a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         ("my_error:make", "cannot import my_error (ZeroDivisionError: division by zero)"),
         ("my_naps:fails", "fails() failed (KeyError: 'a')"),
         ("my_naps:exits", "exits() failed (SystemExit: 0)"),
-        ("my_naps:empty", "nothing to recommend for a graph without tasks"),
+        ("my_naps:empty", "empty() returned a graph without tasks"),
         ("my_naps:wrong", "wrong() must return a Graph, not int"),
     ):
         result = command("--graph", spec)
@@ -177,7 +177,7 @@ def test_what_was_measured_before_is_enough(tmp_path: Path) -> None:
     assert result.exit_code == 0
     assert "fan-in, sleep:20ms: threads with 8 workers" in result.output
     assert "chain, sleep:20ms: sequential" in result.output
-    assert "On threads with 8 workers: 4.39 times as fast as sequential" in result.output
+    assert "Threads with 8 workers: 4.39 times as fast as sequential" in result.output
 
 
 def test_results_without_runs_are_no_answer(tmp_path: Path) -> None:

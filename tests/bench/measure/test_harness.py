@@ -12,7 +12,6 @@ from bench.analysis.summary import summarise
 from bench.measure.harness import measure
 from bench.measure.plan import Plan, RunOptions, plan
 from bench.measure.prepared import prepare
-from bench.results.case import Case
 from bench.results.store import ResultsWriter, read_results
 from executors import Graph, Observer, RunFailed
 
@@ -27,13 +26,14 @@ def test_a_plan_is_measured_case_by_case(tmp_path: Path) -> None:
         shapes="fan-in:width=3,chain:length=2", kernel="noop,sleep:2ms", max_workers="2"
     )
     prepared = prepare(planned)
-    progress: list[Case] = []
+    progress: list[str] = []
     with ResultsWriter.create(tmp_path, prepared.header) as writer:
         measure(prepared, writer, progress=progress.append)
     results = read_results(tmp_path)
     assert results.is_complete
     expected = [case for block in range(2) for _, own in planned.block(block) for case in own]
-    assert [measured.case for measured in results.measurements] == expected == progress
+    assert [measured.case for measured in results.measurements] == expected
+    assert [step.partition(", run ")[0] for step in progress] == list(map(str, expected))
     for measured in results.measurements:
         assert 0 < measured.span_s <= measured.work_s
         assert 0 < measured.makespan_s <= measured.wall_s

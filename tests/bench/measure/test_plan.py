@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from bench import BenchError
-from bench.measure.plan import Plan, RunOptions, check_same, plan
+from bench.measure.plan import Plan, RunOptions, continued, plan
 from bench.results.case import Case
 from executors import BackendError
 
@@ -81,9 +82,16 @@ def test_ceilings_are_measured_for_kernels_that_need_cpus() -> None:
 
 def test_options_of_a_resumed_run_must_be_the_same() -> None:
     options = planned_for().options
-    check_same(options, {"blocks": 3, "kernel": "noop,sleep:1ms"})
-    with pytest.raises(BenchError, match="has --blocks 3, not 4; leave the option out"):
-        check_same(options, {"blocks": 4})
+    assert continued(options, {"kernel": "noop,sleep:1ms"}) is options
+    with pytest.raises(BenchError, match="has --seed 0, not 4; leave the option out"):
+        continued(options, {"seed": 4})
+
+
+def test_what_ends_a_run_may_change_when_it_is_resumed() -> None:
+    """One of them replaces all: more blocks would be useless within a budget that is spent."""
+    options = planned_for(budget="2s").options
+    assert continued(options, {"blocks": 15}) == replace(options, blocks=15, budget=None)
+    assert continued(options, {"precision": 0.1}).blocks is None
 
 
 @pytest.mark.parametrize(

@@ -128,7 +128,7 @@ def test_calibration_and_options_are_those_of_the_run(cut: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--blocks", "6"], "has --blocks 5, not 6; leave the option out"),
+        (["--seed", "6"], "has --seed 0, not 6; leave the option out"),
         (["--shapes", "chain"], "has --shapes fan-in:width=2, not chain"),
         (["-o", "elsewhere"], "leave out -o"),
         (["--dry-run"], "leave out --resume"),

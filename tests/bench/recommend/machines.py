@@ -62,6 +62,7 @@ def recommended(
     kernel: str,
     verify: bool = False,
     profiler: MadeUp | None = None,
+    budget_s: float | None = None,
     **walls: float,
 ) -> Recommendation:
     wanted = sized(kernel)
@@ -69,4 +70,6 @@ def recommended(
     graph = graph_of(sized_shape(shape), wanted, work)
     profiler = profiler or MadeUp(**walls)
     models = profiler.task_models(wanted, work)
-    return Advisor(profiler).recommend(blank_for(shape, kernel), graph, models, None, verify)
+    return Advisor(profiler).recommend(
+        blank_for(shape, kernel), graph, models, None, verify, budget_s
+    )

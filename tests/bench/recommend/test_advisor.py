@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from random import Random
 from time import monotonic
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +13,7 @@ import pytest
 import bench.recommend.advisor
 from bench.machine.noise import Verdict
 from bench.predict.prediction import TaskModel
-from bench.recommend.advisor import Advisor
+from bench.recommend.advisor import Advisor, blank_for
 from executors import Graph, RunFailed, Task, load_backend
 from executors.contention import Demand, Machine
 from tests.bench.recommend.machines import COSTS, CPUS, MadeUp, recommended
@@ -42,11 +43,11 @@ def quiet(monkeypatch: pytest.MonkeyPatch) -> float:
             "4 cores are 3.80 times as",
         ),
         ("fan-in:width=32", "sleep:20ms", ("threads", 32), "wait for 100 % of their time"),
-        ("diamond", "sleep:20ms", ("threads", 2), "The critical path, 60 ms, is nearly reached"),
+        ("diamond", "sleep:20ms", ("threads", 2), "The critical path, 60.0 ms, is nearly reached"),
         ("chain", "sleep:20ms", ("sequential", 1), "Each task waits for the one before"),
         ("chain", "native-cpu:20ms", ("sequential", 1), "Each task waits for the one before"),
-        ("fan-in:width=32", "noop", ("sequential", 1), "The tasks are too short (0 us on"),
-        ("fan-in:width=32", "native-cpu:2us", ("sequential", 1), "too short (2 us on average)"),
+        ("fan-in:width=32", "noop", ("sequential", 1), "The tasks are too short (0 s on"),
+        ("fan-in:width=32", "native-cpu:2us", ("sequential", 1), "too short (2.00 us on average)"),
     ],
 )
 def test_the_pick_and_its_reason(
@@ -101,7 +102,7 @@ def test_workers_on_which_a_task_would_time_out_are_left_out() -> None:
         "threads": Machine(Machine.ideal(CPUS).cores, (1.0, 1.0))
     }
     model = TaskModel(lambda task: Demand(1.0, 1.0, 1.0), machines)
-    advice = Advisor(MadeUp()).recommend("x", graph, [model], [4], verify=False)
+    advice = Advisor(MadeUp()).recommend(blank_for("x"), graph, [model], [4], verify=False)
     assert advice.pick is not None
     assert advice.pick.backend == "processes"
     assert advice.left_out == ("On threads with 4 workers a task would overrun its timeout_s.",)
@@ -139,13 +140,14 @@ def test_a_start_that_costs_more_than_a_run_gains_is_mentioned() -> None:
     assert "Starting" not in recommended("fan-in:width=64", "python-cpu:20ms").reason
 
 
-@pytest.mark.parametrize(("spent_s", "blocks"), [(2.0, 9), (20.0, 5)])
+@pytest.mark.parametrize(("spent_s", "blocks"), [(2.0, 13), (20.0, 5)])
 def test_more_blocks_are_run_where_the_first_ones_do_not_tell(
     monkeypatch: pytest.MonkeyPatch, quiet: float, spent_s: float, blocks: int
 ) -> None:
-    """The first five blocks disagree wildly, the four after them do not.
+    """The first five blocks disagree wildly, those after them do not.
 
-    A quarter of a sweep is about 12 s here: after more than that, a sweep answers as well.
+    A quarter of a sweep is about 12 s here: after more than that, a sweep answers as well. Then the
+    sequential backend is run, to be able to say how much faster the others surely are.
     """
     began_s = quiet
     walls = {"threads": [0.2, 0.4, 0.2, 0.4, 0.2], "processes": [0.4, 0.2, 0.4, 0.2, 0.4]}
@@ -156,15 +158,38 @@ def test_more_blocks_are_run_where_the_first_ones_do_not_tell(
         number = runs.count(backend)
         if number == 1:  # it warms up
             return 9.0
+        if backend == "sequential":
+            return 0.65
         return walls[backend][number - 2] if number < 7 else {"threads": 0.3}.get(backend, 0.33)
 
     monkeypatch.setattr(MadeUp, "run_s", run_s)
     monkeypatch.setattr(bench.recommend.advisor, "monotonic", lambda: began_s + spent_s)
     advice = recommended("fan-in:width=32", "native-cpu:20ms", True)
-    tried = [one for one in advice.candidates if one.wall_s]
-    assert {one.backend: len(one.wall_s) for one in tried} == dict.fromkeys(walls, blocks)
-    assert {one.blocks for one in tried} == {tuple(range(blocks))}
-    assert len(runs) == 2 * (1 + blocks)
+    tried = {one.backend: one.blocks for one in advice.candidates if one.wall_s}
+    assert tried["threads"] == tried["processes"] == tuple(range(blocks))
+    if blocks == 5:
+        assert advice.pick is None
+        assert tried["sequential"] == tuple(range(5, 10))
+        assert "4 workers are at least 1.62 times as fast as sequential" in advice.reason
+    else:
+        assert advice.pick is not None
+        assert "sequential" not in tried
+
+
+@pytest.mark.usefixtures("quiet")
+def test_a_budget_is_spent_on_what_is_not_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two backends that differ at random: no number of runs decides, and the budget ends it."""
+    chance = Random(1)
+    monkeypatch.setattr(MadeUp, "run_s", lambda *_: chance.uniform(0.2, 0.4))
+    profiler = MadeUp()
+    runs = {}
+    for budget_s in (0.0, 1e9):
+        advice = recommended(
+            "fan-in:width=32", "native-cpu:20ms", True, profiler, budget_s=budget_s
+        )
+        runs[budget_s] = max(len(one.wall_s) for one in advice.candidates)
+    assert runs[0.0] == 5
+    assert runs[1e9] > 5
 
 
 def test_simulating_is_what_recommend_predicts_with(monkeypatch: pytest.MonkeyPatch) -> None:
