@@ -1,4 +1,4 @@
-"""Checks and builds: `nox` runs lint, typecheck and tests; `nox -l` lists the rest."""
+"""Checks and builds: `nox` runs lint, typecheck and all tests; `nox -l` lists the rest."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import nox
 
 PROJECT = nox.project.load_toml("pyproject.toml")
 
-nox.options.sessions = ["lint", "typecheck", "tests"]
+nox.options.sessions = ["lint", "typecheck", "tests", "oldest_cloudpickle"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "uv|venv"  # uv installs in seconds what takes pip a minute
 os.environ.setdefault("UV_COMPILE_BYTECODE", "1")  # as pip does; else many test processes each do
@@ -76,6 +76,14 @@ def tests(session: nox.Session) -> None:
     if session.python == PYTHONS[0]:
         parts = []
     _test(session, *(session.posargs or parts))
+
+
+@nox.session
+def oldest_cloudpickle(session: nox.Session) -> None:
+    """The tests of pickling with the oldest cloudpickle allowed; the others have the newest."""
+    (bound,) = (one for one in PROJECT["project"]["dependencies"] if "cloudpickle" in one)
+    session.install(".", *group("tests"), bound.replace(">=", "==") + ".*")
+    session.run("python", "-m", "pytest", "-n", "2", "tests/executors/pickling")
 
 
 @nox.session(python=PYTHONS)

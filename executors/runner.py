@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any
 
+from executors.backends import load_backend
 from executors.backends.base import Backend, act
 from executors.core.graph import Graph
 from executors.core.policy import FAIL_FAST, FailurePolicy
@@ -22,8 +23,9 @@ CANCEL_POLL_S = 0.05  # how often a run checks `cancel`: an Event cannot wake an
 
 def run(
     graph: Graph,
-    backend: Backend,
+    backend: Backend | str,
     *,
+    workers: int | None = None,
     policy: FailurePolicy = FAIL_FAST,
     observers: Collection[Observer] = (),
     keep: str | Collection[str] = "sinks",
@@ -37,8 +39,9 @@ def run(
 
     Args:
         graph: what to run.
-        backend: where to run it. One that has not been entered is started for this run and stopped
-            after it.
+        backend: where to run it, or the name of a backend. One that has not been entered is started
+            for this run and stopped after it.
+        workers: how many tasks may run at once, if `backend` is a name; see `load_backend`.
         policy: what a failure does to the rest: FAIL_FAST, STOP_ON_FAILURE, CONTINUE_ON_FAILURE.
         observers: notified of what happens.
         keep: values for the report: "sinks" (of the tasks that nothing needs), "all", "none", or
@@ -49,15 +52,22 @@ def run(
         KeyboardInterrupt: after SIGINT, with the report as its attribute `report`.
         SystemExit: after SIGTERM, with code 143 and the report as its attribute `report`.
         GraphError: `graph` is not a Graph, or `keep` names an unknown task.
-        ArgumentError: `policy` is not a policy, one of `observers` not an Observer, or `cancel` not
-            an event.
-        BackendError: `backend` is not a Backend or is driving another run, or its workers cannot
-            start.
+        ArgumentError: `workers` is given for a Backend, which has its own; `policy` is not a
+            policy, one of `observers` not an Observer, or `cancel` not an event.
+        BackendError: `backend` is not a Backend, no backend has this name, it is driving another
+            run, or its workers cannot start.
     """
     if not isinstance(graph, Graph):
         raise GraphError(f"run needs a Graph, not {graph!r}")
+    if isinstance(backend, str):
+        backend = load_backend(backend, workers)
+    elif workers is not None:
+        raise ArgumentError(
+            "workers is for a backend's name, as in run(graph, 'threads', workers=4);"
+            " a Backend has its own number of workers"
+        )
     if not isinstance(backend, Backend):
-        raise BackendError(f"run needs a Backend, such as load_backend('threads'), not {backend!r}")
+        raise BackendError(f"run needs a Backend or its name, such as 'threads', not {backend!r}")
     _check(policy, observers, cancel)
     with ExitStack() as stack:
         stack.enter_context(backend.reserved())

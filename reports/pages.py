@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,7 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
     for shape in dict.fromkeys(group.shape for group in groups):
         same = [group for group in groups if group.shape == shape]
         parts.append(_shape(shape, results.header["shapes"][shape]))
+        parts += _own(results.header.get("graphs", {}).get(shape, {}))
         for group in same:
             parts += _group(group, same, results, folder)
     parts += [_method(results, cpus), _machine(results), _reproduction(results), GLOSSARY]
@@ -115,6 +116,14 @@ def _shape(shape: str, sizes: dict[str, Any]) -> str:
         f"## {shape}\n\n{sizes['tasks']} tasks, {sizes['edges']} edges, depth {sizes['depth']},"
         f" width {sizes['width']}, average parallelism {sizes['average_parallelism']:g}."
     )
+
+
+def _own(trial: Mapping[str, Any]) -> Iterator[str]:
+    """What the first runs of a graph of one's own showed."""
+    for remark in trial.get("remarks", {}).values():
+        yield f"Beware: {remark}"
+    for backend, reason in trial.get("left_out", {}).items():
+        yield f"It does not run on {backend}, which is left out: {reason.partition(chr(10))[0]}"
 
 
 def _group(group: Group, same: Sequence[Group], results: Results, folder: Path) -> Iterator[str]:

@@ -22,7 +22,7 @@ MOST_MODULES = 10  # of a folder
 
 # From the bottom to the top; a module belongs to the longest name that it starts with.
 LAYERS: list[set[str]] = [
-    {"executors.errors", "executors.imports", "executors.spelling"},
+    {"executors.errors", "executors.imports", "executors.spelling", "executors.durations"},
     {"executors.core", "executors.contention", "executors.cpus", "executors.gate"},
     {"executors.pickling"},
     {"executors.backends.base", "executors.observers"},

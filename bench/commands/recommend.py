@@ -265,6 +265,8 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
     if advice.bound_s is not None:
         limits += f"; predicted lower bound with {pick}: {shown(advice.bound_s)}"
     yield f"{limits}."
+    for remark in advice.remarks:
+        yield f"Beware: {remark}"
     for sentence in advice.left_out:
         yield f"Left out: {sentence}"
 

@@ -146,6 +146,8 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
 
 def _warn_of_left_out(prepared: PreparedPlan) -> None:
     for name, trial in prepared.trials.items():
+        for remark in trial.remarks.values():
+            note(f"{name}: {remark}")
         for backend, reason in trial.left_out.items():
             warn(f"{name} does not run on {backend}, which is left out: {reason}")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from time import monotonic, process_time
 
 from bench.workloads.kernels import Work
-from executors import Attempt, Backend, Graph, Task, run
+from executors import Attempt, Backend, Graph, RunReport, Task, run
 
 WARM_UP_S = 0.002  # length of a warm-up task
 
@@ -38,9 +38,15 @@ def wall_s(graph: Graph, pool: Backend) -> float:
     Raises:
         RunFailed: a task failed.
     """
+    return timed_run(graph, pool)[0]
+
+
+def timed_run(graph: Graph, pool: Backend) -> tuple[float, RunReport]:
+    """The same with the report."""
     started_s = monotonic()
-    run(graph, pool, keep="none").raise_for_failures()
-    return monotonic() - started_s
+    report = run(graph, pool, keep="none")
+    report.raise_for_failures()
+    return monotonic() - started_s, report
 
 
 def task_times(graph: Graph, pool: Backend) -> tuple[dict[str, float], float]:

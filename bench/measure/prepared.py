@@ -105,7 +105,7 @@ class PreparedPlan:
         if case.kernel == OWN_TASKS:
             if case.shape not in self.trials:
                 return beside_s  # it was not tried, so nothing is known
-            return 2 * self.trials[case.shape].run_s(case, self.plan.cpus) + beside_s
+            return self.trials[case.shape].both_s(case, self.plan.cpus) + beside_s
         kernel = KERNELS[self.actions[case.kernel].kernel]
         shares = [1 / case.workers, kernel.cpu / self.plan.cpus]
         if case.is_baseline or backend_class(case.backend).shares_interpreter:
@@ -161,7 +161,7 @@ def prepare(
     try_graphs: bool = True,
     progress: Callable[[str], object] = lambda step: None,
 ) -> PreparedPlan:
-    """Calibrates the kernels and builds the graphs; runs those of one's own once per backend.
+    """Calibrates the kernels and builds the graphs; runs those of one's own on each backend.
 
     Cases on a backend on which a graph fails are left out of the plan.
 

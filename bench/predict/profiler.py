@@ -11,7 +11,7 @@ from typing import Self
 import psutil
 
 from bench import BenchError
-from bench.machine.timing import task_times, wall_s, warm_up
+from bench.machine.timing import task_times, timed_run, warm_up
 from bench.predict.prediction import (
     LEAST_CPU,
     ROUNDS,
@@ -33,6 +33,7 @@ from executors import Backend, Graph, Task, load_backend, usable_cpus
 from executors.backends import backend_class, backend_names
 from executors.backends.simulated import Overheads
 from executors.contention import Demand, Machine
+from executors.core.summary import remarks
 
 OWN_ROUNDS = 3  # of a graph about which nothing is known
 CONTESTED = 1.5  # cores that tasks must want together to show whether they need the lock
@@ -46,6 +47,7 @@ class Profiler:
         cpus: number of usable CPUs.
         names: the backends to choose from, without the baseline.
         overheads: by backend.
+        remarks: sentences on what made runs slow.
         worker_bytes: memory of a worker that has done nothing, by backend.
 
     Raises:
@@ -67,6 +69,7 @@ class Profiler:
         self._pools: dict[PoolKey, Backend] = {}
         self.overheads: dict[str, Overheads] = {}
         self._profiles: dict[tuple[str, float], list[KernelProfile]] = {}
+        self.remarks: dict[str, None] = {}
         self.worker_bytes: dict[str, float] = {}
 
     def __enter__(self) -> Self:
@@ -95,7 +98,9 @@ class Profiler:
 
     def run_s(self, graph: Graph, backend: str, workers: int) -> float:
         """Seconds of a run on a warm pool."""
-        return wall_s(graph, self.pool(backend, workers))
+        seconds, report = timed_run(graph, self.pool(backend, workers))
+        self.remarks |= dict.fromkeys(remarks(report))
+        return seconds
 
     def task_models(self, kernel: SizedKernel, work: Work) -> list[TaskModel]:
         """The models of a kernel's tasks, whose lengths are their `cost_s`.

@@ -160,6 +160,8 @@ class Advisor:
         if runs and advice.pick is None and not advice.sequential.wall_s:
             advice = self._with_runs(graph, advice, [advice.sequential], MIN_SAMPLES)
             advice = self._decided(advice, graph, models[0])  # now with a bound of the speedup
+        advice = replace(advice, remarks=tuple(self._profiler.remarks))
+        self._profiler.remarks.clear()
         self._before = SystemCounters()
         self._machine = {**self._machine, "others_running": None}  # was before the first graph
         return advice

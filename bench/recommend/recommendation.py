@@ -88,6 +88,7 @@ class Recommendation:
         verdict: how quiet the machine was.
         bound_s: seconds that no schedule of the pick can beat, by the predicted times.
         left_out: candidates that could not be considered, and why, in sentences.
+        remarks: what made the first run on a backend slow, in sentences.
         command: the command that puts the pick to use, or None.
     """
 
@@ -105,6 +106,7 @@ class Recommendation:
     left_out: tuple[str, ...] = ()
     command: str | None = None
     guess: Candidate | None = None
+    remarks: tuple[str, ...] = ()
     kernel: str = ""
     activity: str = ""
 

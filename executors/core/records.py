@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from executors.durations import shown as shown_s
 from executors.errors import RunFailed
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def _renamed(owner: str, old: str, new: str) -> property:
     return property(read, doc=f"The old name of `{new}`.")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Call:
     """One attempt that a worker should make.
 
@@ -59,11 +60,14 @@ class Call:
     values: list[Any]
     is_announced: bool = False
 
+    def __repr__(self) -> str:
+        return f"<call {self.number} of {self.task.name!r}>"
+
     index = _renamed("Call", "index", "rank")
     is_told = _renamed("Call", "is_told", "is_announced")
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, repr=False)
 class Attempt:
     """A call and its outcome: a value or an error (any BaseException).
 
@@ -82,6 +86,10 @@ class Attempt:
     ended_s: float
     value: Any
     error: BaseException | None
+
+    def __repr__(self) -> str:
+        outcome = "succeeded" if self.error is None else f"failed: {describe(self.error)}"
+        return f"<attempt {self.number} of {self.task_name!r} on {self.worker}: {outcome}>"
 
     @property
     def task_name(self) -> str:
@@ -105,7 +113,7 @@ class Stop:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TaskRecord:
     """One task of a finished run.
 
@@ -125,6 +133,10 @@ class TaskRecord:
     ready_s: float | None
     taken_s: float | None
     received_s: float | None
+
+    def __repr__(self) -> str:
+        ran = f" after {shown_s(self.duration_s)}" if self.attempts else ""
+        return f"<TaskRecord {self.name!r}: {self.status}{ran}>"
 
     @property
     def error(self) -> BaseException | None:
@@ -158,8 +170,24 @@ class Records(Mapping[str, TaskRecord]):
 
 
 @dataclass(frozen=True, slots=True)
+class Imports:
+    """Modules that a worker process imported for a task.
+
+    Attributes:
+        modules: the packages, those with the most new modules first; without the standard library.
+        load_s: seconds from the receipt of the call to the start of its action, in which modules
+            that its pickle names were imported.
+    """
+
+    task_name: str
+    worker: str
+    modules: tuple[str, ...]
+    load_s: float
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class RunReport:
-    """What a run did.
+    """What a run did; `print` it for a line, or its `summary()` for a table.
 
     Attributes:
         backend: its name.
@@ -171,6 +199,7 @@ class RunReport:
         counts: the number of tasks that ended with each status, without zeros.
         tasks: a record for each task, by name.
         values: the kept values, by task name.
+        imports: what worker processes imported for its tasks.
     """
 
     backend: str
@@ -182,6 +211,39 @@ class RunReport:
     counts: Mapping[Status, int]
     tasks: Mapping[str, TaskRecord]
     values: Mapping[str, Any]
+    imports: tuple[Imports, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<RunReport: {self}>"
+
+    def __str__(self) -> str:
+        from executors.core.summary import headline
+
+        return headline(self)
+
+    def summary(self) -> str:
+        """A table of the tasks, with why the run took longer than it had to, if that is known.
+
+        Columns: task, status, attempts, worker, waited (from ready to start), ran.
+        """
+        from executors.core.summary import summary
+
+        return summary(self)
+
+    def _repr_html_(self) -> str:
+        from executors.core.summary import as_html
+
+        return as_html(self)
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row per task; its columns are those of the summary, times in seconds.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        from executors.core.summary import as_frame
+
+        return as_frame(self)
 
     @property
     def makespan_s(self) -> float:

@@ -36,7 +36,16 @@ from typing import Any
 from executors.core.graph import Graph
 from executors.core.policy import FAIL_FAST, FailurePolicy
 from executors.core.queues import Queues
-from executors.core.records import Attempt, Call, Records, RunReport, Status, Stop, TaskRecord
+from executors.core.records import (
+    Attempt,
+    Call,
+    Imports,
+    Records,
+    RunReport,
+    Status,
+    Stop,
+    TaskRecord,
+)
 from executors.errors import ActionInterrupted, GraphError, TaskStopped
 
 SUCCEEDED = Status.SUCCEEDED  # an attribute of an Enum takes longer than a global
@@ -99,6 +108,7 @@ class Session:
         self._received_s: list[float | None] = [None] * size
         self._worker: list[str | None] = [None] * size
         self._earlier: dict[int, list[Attempt]] = {}
+        self._imports: list[Imports] = []
         self._errors: dict[int, BaseException] = {}
 
         self._queues = Queues(graph.ranked, workers)
@@ -334,6 +344,10 @@ class Session:
             rank = heappop(self._delayed)[1]
             heappush(self._heap_of[rank], rank)
 
+    def imported(self, call: Call, worker: str, modules: tuple[str, ...], load_s: float) -> None:
+        """Notes modules that a worker imported for a call; see `Imports`."""
+        self._imports.append(Imports(call.task.name, worker, modules, load_s))
+
     # -- what remains -----------------------------------------------------------------------
 
     def record(self, rank: int) -> TaskRecord:
@@ -390,6 +404,7 @@ class Session:
             self._counts(),
             Records(self.graph, self.record),
             values,
+            tuple(self._imports),
         )
 
     def _counts(self) -> dict[Status, int]:

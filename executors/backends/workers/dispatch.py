@@ -279,6 +279,8 @@ class Dispatch:
             call = assigned.drop(number)
             if call is None:
                 continue  # it was put back while its report was on the way
+            if worker.imports and number in worker.imports:
+                session.imported(call, worker.name, *worker.imports.pop(number))
             if kind == SKIPPED:
                 self._put_back(worker, call, now_s)
                 self._announce_begun(worker, now_s)

@@ -18,8 +18,8 @@ from executors.backends.workers.orders import Batch
 from executors.backends.workers.wire import (
     CHANGES,
     FORGET,
+    IMPORTED,
     IN_SEGMENT,
-    LOG,
     LONGEST,
     MESSAGES,
     ORDERS,
@@ -55,14 +55,16 @@ class WorkerHandle:
     Args:
         number: for its name.
         shared: the descriptors `wakeup` and `children` of `wire.py`.
-        on_report: called with the handle, and kind and content of each report that is not the
-            outcome of a call.
+        on_report: called with the handle, and kind, number of the call and content of each report
+            that is not the outcome of a call.
 
     Attributes:
         assigned: its calls.
         surroundings: those that it has, unless its actions change them.
         batch: calls that `post` will send.
         started_s: when the process was started.
+        imports: modules that it has imported for a call, and the time until the action began, by
+            the call's number.
         is_ready: it has set itself up and takes calls.
         has_closed: it has closed its pipe of reports.
     """
@@ -71,12 +73,13 @@ class WorkerHandle:
         self,
         number: int,
         shared: tuple[int, int],
-        on_report: Callable[[WorkerHandle, int, Packed], object],
+        on_report: Callable[[WorkerHandle, int, int, Packed], object],
     ) -> None:
         self.number = number
         self.name = f"process-{number}"
         self.assigned = Assigned()
         self.batch = Batch()
+        self.imports: dict[int, tuple[tuple[str, ...], float]] = {}
         self.started_s = monotonic()
         self.surroundings = Surroundings.of_this_process()
         self.is_ready = self.has_closed = False
@@ -180,7 +183,7 @@ class WorkerHandle:
             end = begin + size
             is_in_segment, kind = kind & IN_SEGMENT, kind & ~IN_SEGMENT
             content: Packed | None = None
-            if size < LONGEST and kind <= LOG:
+            if size < LONGEST and kind <= IMPORTED:
                 if end > len(data):
                     break
                 content = self._segment() if is_in_segment else data[begin:end]
@@ -192,7 +195,7 @@ class WorkerHandle:
             if kind in OUTCOMES:
                 outcomes.append((kind, number, content, started_s, ended_s))
             else:
-                self._on_report(self, kind, content)
+                self._on_report(self, kind, number, content)
         self._unread = data[offset:]
 
     def _segment(self) -> Segment | None:

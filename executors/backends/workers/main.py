@@ -16,6 +16,7 @@ import resource
 import signal
 import sys
 import traceback
+from collections import Counter
 from contextvars import Context, copy_context
 from functools import partial
 from importlib import import_module
@@ -36,6 +37,7 @@ from executors.backends.workers.wire import (
     ACTION,
     ERROR,
     FORGET,
+    IMPORTED,
     LEADS,
     LOG,
     MEMORY,
@@ -57,7 +59,9 @@ from executors.pickling.packing import Packed, Segment, load, pack, pack_ours
 from executors.pickling.raised import dumps_raised, qualified
 
 MAX_GLOBALS = 256
+LARGE_PART = 0.25  # of the modules of the largest package
 DESCRIBED = "described"  # the stage after the action has failed
+_OURS = sys.stdlib_module_names | {"executors", "cloudpickle"}
 _contexts = [Context()]  # of which each attempt gets a copy
 _globals: dict[Packed, Any] = {}  # actions that are functions of a module, by their pickles
 
@@ -155,6 +159,7 @@ class _Recorder(logging.handlers.QueueHandler):
 def _work(link: ParentLink, limit_bytes: int | None) -> None:
     """Makes calls until the parent closes the pool."""
     os.register_at_fork(after_in_child=partial(setattr, _Fork, "is_child", True))
+    modules = _Modules()
     last: tuple[int, Packed] | None = None  # a call that another may follow, and its value
     while True:
         if not link.is_all_announced and link.is_idle():
@@ -172,8 +177,13 @@ def _work(link: ParentLink, limit_bytes: int | None) -> None:
             arguments = [last[1]]
         last = None
         objects: list[Any] = []
+        taken_s = monotonic()
         kind, outcome, started_s, ended_s = _attempt(action, arguments, objects, limit_bytes)
         _flush()
+        if len(sys.modules) != modules.count:
+            names = modules.new()
+            if names:
+                link.report(IMPORTED, number, pack_ours((names, started_s - taken_s)))
         link.report(kind, number, outcome, started_s, ended_s)
         if flags & LEADS and kind == VALUE:
             last = number, outcome
@@ -185,6 +195,22 @@ def _work(link: ParentLink, limit_bytes: int | None) -> None:
         del action, arguments, outcome, objects  # after the report: freeing 100 MB takes 10 ms
         if limit_bytes is not None and kind == ERROR:
             _limit_memory(limit_bytes)
+
+
+class _Modules:
+    """The modules that this process has imported."""
+
+    def __init__(self) -> None:
+        self._known = set(sys.modules)
+        self.count = len(sys.modules)
+
+    def new(self) -> tuple[str, ...]:
+        """The packages with a large part of the modules that were not there the last time."""
+        current = set(sys.modules)
+        added = Counter(name.partition(".")[0] for name in current - self._known)
+        self._known, self.count = current, len(current)
+        others = [(name, count) for name, count in added.most_common() if name not in _OURS]
+        return tuple(name for name, count in others if count >= LARGE_PART * others[0][1])
 
 
 def _flush() -> None:

@@ -24,6 +24,7 @@ from executors.backends.workers.handle import (
     how_it_ended,
 )
 from executors.backends.workers.wire import (
+    IMPORTED,
     MESSAGES,
     NOT_READY,
     READY,
@@ -217,7 +218,7 @@ class Pool:
             raise BackendError(f"a worker process was not ready after {START_TIMEOUT_S:g} s")
         return left_s
 
-    def _on_report(self, worker: WorkerHandle, kind: int, content: Packed) -> None:
+    def _on_report(self, worker: WorkerHandle, kind: int, number: int, content: Packed) -> None:
         """Handles a report that is not the outcome of a call."""
         if kind == READY:
             worker.is_ready = True
@@ -225,6 +226,8 @@ class Pool:
             self._failed_starts = 0
         elif kind == NOT_READY:
             raise BackendError(f"a worker process cannot be set up:\n{load(content)}")
+        elif kind == IMPORTED:
+            worker.imports[number] = load(content)
         else:
             _handle_record(content, repr(worker))
 

@@ -48,8 +48,8 @@ LEADS = 2  # flag: keep its value, because the next call may follow it
 # Before the packed outcome of each report: its size, number of the call, kind, start and end of
 # the action. With IN_SEGMENT added to the kind, the outcome is the next segment in the socket.
 REPORT = struct.Struct("<IQBdd")
-READY, NOT_READY, VALUE, ERROR, SKIPPED, LOG = range(6)  # SKIPPED: nothing to follow, or no call
-OUTCOMES = frozenset((VALUE, ERROR, SKIPPED))  # the kinds that end a call
+READY, NOT_READY, VALUE, ERROR, SKIPPED, LOG, IMPORTED = range(7)
+OUTCOMES = frozenset((VALUE, ERROR, SKIPPED))  # these end a call; skipped: nothing to follow
 IN_SEGMENT = 128  # added to the kind
 
 MESSAGES = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM

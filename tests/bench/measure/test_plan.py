@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import asdict
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import pytest

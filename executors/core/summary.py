@@ -1,0 +1,129 @@
+"""A finished run in words and as a table, with what made it slow if that is known."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator
+from html import escape
+from statistics import median
+from typing import Any
+
+from executors.core.records import RunReport, Status, TaskRecord, describe
+from executors.core.tables import data_frame, html_table, text_table
+from executors.durations import shown
+
+COLUMNS = ("task", "status", "attempts", "worker", "waited_s", "ran_s")
+MOST_ROWS = 60  # of a summary; the longest tasks and all failures
+IMPORTANT = 0.1  # share of a run that an import must take to be mentioned
+LEAST_S = 0.05
+MOST_MODULES = 2
+
+
+def headline(report: RunReport) -> str:
+    """One line: 30 tasks on threads with 4 workers took 1.23 s: 29 succeeded, 1 failed."""
+    workers = f" with {report.workers} worker{'s' * (report.workers > 1)}"
+    where = report.backend if report.backend == "sequential" else report.backend + workers
+    counts = [f"{number} {status.replace('_', ' ')}" for status, number in report.counts.items()]
+    tasks = f"{len(report.tasks)} task{'s' * (len(report.tasks) != 1)}"
+    text = f"{tasks} on {where} took {shown(report.makespan_s)}: {', '.join(counts) or 'none'}"
+    return text if report.stop_reason is None else f"{text} ({report.stop_reason})"
+
+
+def summary(report: RunReport) -> str:
+    """The headline, a table of the tasks, the errors, and remarks on what took time."""
+    records = _shown(report)
+    rows = [_cells(record) for record in records]
+    parts = [headline(report)]
+    if rows:
+        titles = [column.removesuffix("_s") for column in COLUMNS]
+        parts.append("\n".join(text_table(titles, rows, left=2)))
+    if len(rows) < len(report.tasks):
+        parts.append(f"The other {len(report.tasks) - len(rows)} tasks succeeded in less time.")
+    errors = [f"{record.name}: {describe(record.error)}" for record in report.failures]
+    return "\n\n".join([*parts, *(["\n".join(errors)] if errors else []), *remarks(report)])
+
+
+def as_html(report: RunReport) -> str:
+    """The same for notebooks."""
+    titles = [column.removesuffix("_s") for column in COLUMNS]
+    table = html_table(titles, [_cells(record) for record in _shown(report)])
+    words = "".join(f"<p>{escape(remark)}</p>" for remark in remarks(report))
+    return f"<p>{escape(headline(report))}</p>\n{table}\n{words}"
+
+
+def as_frame(report: RunReport) -> Any:
+    """A pandas DataFrame with a row per task."""
+    return data_frame(COLUMNS, [_values(record) for record in report.tasks.values()])
+
+
+def _shown(report: RunReport) -> list[TaskRecord]:
+    """All records in the graph's order or, of many, those that matter most."""
+    records = list(report.tasks.values())
+    if len(records) <= MOST_ROWS:
+        return records
+    records.sort(key=lambda record: (record.status is Status.SUCCEEDED, -record.duration_s))
+    return records[:MOST_ROWS]
+
+
+def _values(record: TaskRecord) -> tuple[Any, ...]:
+    last = record.attempts[-1] if record.attempts else None
+    waited_s = None
+    if last is not None and record.ready_s is not None:
+        waited_s = max(0.0, last.started_s - record.ready_s)
+    return (
+        record.name,
+        str(record.status),
+        len(record.attempts),
+        None if last is None else last.worker,
+        waited_s,
+        None if last is None else last.duration_s,
+    )
+
+
+def _cells(record: TaskRecord) -> list[str]:
+    *others, waited_s, ran_s = _values(record)
+    times = ["" if time_s is None else shown(time_s) for time_s in (waited_s, ran_s)]
+    return ["" if value is None else str(value) for value in others] + times
+
+
+# -- what took time -------------------------------------------------------------------------------
+
+
+def remarks(report: RunReport) -> Iterator[str]:
+    """Sentences on what made the run slow, and what to do about it."""
+    if report.imports:
+        yield from _imports(report)
+
+
+def _imports(report: RunReport) -> Iterator[str]:
+    """What importing in each worker process took: first tasks of a function against later ones."""
+    first = {imports.task_name for imports in report.imports}
+    usual: dict[object, list[float]] = defaultdict(list)
+    for record in report.tasks.values():
+        if record.attempts and record.name not in first:
+            usual[_action_of(record)].append(record.duration_s)
+    taken_s: dict[str, float] = defaultdict(float)
+    modules: dict[str, None] = {}
+    for imports in report.imports:
+        record = report.tasks[imports.task_name]
+        later = usual.get(_action_of(record)) if record.attempts else None
+        longer_s = max(0.0, record.duration_s - median(later)) if later else 0.0
+        taken_s[imports.worker] += max(0.0, imports.load_s) + longer_s
+        modules |= dict.fromkeys(imports.modules[:MOST_MODULES])
+    longest_s = max(taken_s.values())
+    if longest_s < max(LEAST_S, IMPORTANT * report.makespan_s):
+        return
+    names = list(modules)[:MOST_MODULES]
+    workers = f"each of {len(taken_s)} workers" if len(taken_s) > 1 else "its worker"
+    yield (
+        f"Importing {', '.join(names)} took up to {shown(longest_s)} of the"
+        f" {shown(report.makespan_s)} on {workers}. To import when the workers start, use"
+        f" load_backend({report.backend!r}, preload={names!r}); to start them once for several"
+        " runs, enter the backend: with load_backend(...) as backend."
+    )
+
+
+def _action_of(record: TaskRecord) -> object:
+    """The function that several tasks may share."""
+    action = record.attempts[-1].call.task.action
+    return getattr(action, "__code__", None) or id(action)
