@@ -23,7 +23,7 @@ from bench.measure.prepared import graph_of
 from bench.predict.prediction import ProfileRound, measure_round
 from bench.predict.profiler import Profiler
 from bench.predict.worker_counts import predicted_counts
-from bench.recommend.advisor import Advisor
+from bench.recommend.advisor import Advisor, blank_for
 from bench.results.case import BASELINE, PoolKey
 from bench.workloads.kernels import SizedKernel, calibrate
 from bench.workloads.kernels import sized as sized_kernel
@@ -150,7 +150,7 @@ def picks() -> Iterator[Row]:
         with Profiler() as profiler:
             advisor = Advisor(profiler)
             models = profiler.task_models(kernel, work)
-            advice = advisor.recommend(named(shape, kernel), graph, models)
+            advice = advisor.recommend(blank_for(named(shape, kernel)), graph, models)
             took_s = time.monotonic() - began_s
             began_s = time.monotonic()
             times_s = swept(graph, profiler.cpus, kernel.kind.waits)

@@ -253,6 +253,33 @@ def report(results: Path, output: Path | None, form: str, quiet: bool) -> None:
     report_(results, output, form, quiet)
 
 
+@main.command(short_help="Write the samples of a run as CSV or JSON.")
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "form",
+    default="csv",
+    show_default=True,
+    metavar="NAME",
+    help="csv, json, or the name of an exporter of another package; see: bench list",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path, dir_okay=False),
+    metavar="FILE",
+    help="a new file; default: standard output",
+)
+def export(results: Path, form: str, output: Path | None) -> None:
+    """Write the samples of a run as CSV or JSON, for pandas, a spreadsheet or jq.
+
+    RESULTS is a results.jsonl file, or a folder that contains one.
+    """
+    from bench.commands.export import export as export_
+
+    export_(results, form, output)
+
+
 @main.command(short_help="Compare two runs case by case.")
 @click.argument("old", type=click.Path(path_type=Path))
 @click.argument("new", type=click.Path(path_type=Path))

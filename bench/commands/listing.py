@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from bench.results.exporters import EXPORTERS
 from bench.terminal.output import answer_alone, first_column
 from bench.workloads.kernels import KERNELS
 from bench.workloads.shapes import SHAPES, sized
@@ -48,6 +49,9 @@ def listing(form: str) -> None:
         if backend["name"] == SIMULATED:
             text = "runs nothing: simulates that many ideal cores; used only if named"
         click.echo(pad(backend["name"]) + text)
+    click.echo(f"\n{pad('exporter')}formats of bench export")
+    for exporter in content["exporters"]:
+        click.echo(pad(exporter["name"]) + exporter["summary"])
 
 
 def _content() -> dict[str, list[dict[str, Any]]]:
@@ -71,4 +75,13 @@ def _content() -> dict[str, list[dict[str, Any]]]:
         for name in [*backend_names(), SIMULATED]
     ]
     kernels = [{"name": name, "summary": kernel.summary} for name, kernel in KERNELS.items()]
-    return {"shapes": shapes, "kernels": kernels, "backends": backends}
+    exporters = [
+        {"name": name, "summary": (exporter.__doc__ or "").partition("\n")[0]}
+        for name, exporter in EXPORTERS.items()
+    ]
+    return {
+        "shapes": shapes,
+        "kernels": kernels,
+        "backends": backends,
+        "exporters": exporters,
+    }

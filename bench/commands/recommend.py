@@ -12,7 +12,6 @@ from typing import Any
 import click
 
 from bench import BenchError
-from bench.analysis.estimates import Estimate
 from bench.analysis.summary import finding_of, summarise
 from bench.commands.exit_codes import UNSURE
 from bench.machine.noise import Verdict
@@ -26,18 +25,17 @@ from bench.recommend.recommendation import Candidate, Recommendation
 from bench.results.store import read_results
 from bench.terminal.answers import show_answers
 from bench.terminal.output import (
-    GUESS,
     STAR,
     answer_alone,
     emphasised,
-    first_column,
     wrapped,
 )
 from bench.terminal.progress import Progress
-from bench.workloads.duration import between, shown
+from bench.workloads.duration import shown
 from bench.workloads.kernels import calibrate
 from executors import Graph, usable_cpus
 from executors.backends import SIMULATED
+from executors.core.tables import text_table
 from reports.recommendation import draw_recommendations
 
 SHAPES = "fan-in:width=16,diamond-chain,chain"
@@ -221,21 +219,8 @@ def _from_results(path: Path) -> Iterator[Recommendation]:
 
 def _show(advice: Recommendation) -> None:
     click.echo(f"{advice.name}: {advice.pick or 'cannot tell'}")
-    is_measured = bool(advice.measured)
-    is_predicted = any(candidate.predicted for candidate in advice.candidates)
-    pad = first_column((candidate.backend for candidate in advice.candidates), 11)
-    heads = ["predicted"] * is_predicted + ["measured (range)"] * is_measured
-    click.echo(f"  {pad('backend')}workers  {'  '.join(f'{head:<9}' for head in heads)}".rstrip())
-    for candidate in advice.candidates:
-        mark = {advice.pick: STAR, advice.guess: GUESS}.get(candidate, " ")
-        cells = []
-        if is_predicted:
-            cells.append(shown(candidate.predicted.value) if candidate.predicted else "")
-        if is_measured:
-            cells.append(_with_range(candidate.measured))
-        row = "  ".join(f"{cell:<9}" for cell in cells)
-        line = f"{mark} {pad(candidate.backend)}{candidate.workers:>7}  {row}".rstrip()
-        click.echo(emphasised(line) if mark == STAR else line)
+    for line in text_table(*advice.table(), left=2):
+        click.echo(emphasised(line) if line.startswith(STAR) else line)
     click.echo()
     for paragraph in _paragraphs(advice):
         wrapped(paragraph)
@@ -274,15 +259,6 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
 def _seconds(candidate: Candidate) -> str:
     how = "measured" if candidate.wall_s else "predicted"
     return f"{shown(candidate.seconds)}, {how}"
-
-
-def _with_range(estimate: Estimate | None) -> str:
-    """For example 190 ms (184 to 195 ms)."""
-    if estimate is None:
-        return ""
-    if estimate.low is None or estimate.high is None or not estimate.value:
-        return shown(estimate.value)
-    return f"{shown(estimate.value)} ({between(estimate.low, estimate.high)})"
 
 
 def _content(advice: Recommendation) -> dict[str, Any]:

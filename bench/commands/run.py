@@ -125,7 +125,8 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
         had = RunOptions.of(before.header["config"]["options"])
         options = continued(had, given)
         _same_machine(before)
-        planned = plan(options, int(before.header["cpus"]))
+        names = before.header["config"]["shapes"]
+        planned = plan(options, int(before.header["cpus"]), names)
         prepared = prepare(planned, before)
         measured = {(run.case, run.block) for run in before.measurements}
         missing = len(prepared.plan.cases) * planned.blocks - len(measured)

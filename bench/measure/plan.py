@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from itertools import groupby
 from pathlib import Path
@@ -140,14 +140,17 @@ def _pool(case: Case) -> PoolKey:
     return case.pool
 
 
-def plan(options: RunOptions, cpus: int) -> Plan:
+def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     """The plan for the options, on a machine with `cpus` usable CPUs.
+
+    Args:
+        known: names of graphs in the results of a run to continue.
 
     Raises:
         BenchError: an option is malformed or names something unknown.
         BackendError: a backend is not available here, or has no room for that many workers.
     """
-    shapes = _shapes(options)
+    shapes = _shapes(options, known)
     kernels = _kernels(options, shapes)
     graphs = tuple(load_graph(spec) for spec in dict.fromkeys(options.graph))
     names = _backends(options.backends)
@@ -201,7 +204,7 @@ def continued(options: RunOptions, given: Mapping[str, Any]) -> RunOptions:
     return replace(options, **ends)
 
 
-def _shapes(options: RunOptions) -> tuple[SizedShape, ...]:
+def _shapes(options: RunOptions, known: Collection[str]) -> tuple[SizedShape, ...]:
     if options.scale is not None and not 0 < options.scale < float("inf"):
         raise BenchError(f"--scale must be above 0, not {options.scale:g}")
     if options.scale is not None and not options.workflow:
@@ -213,7 +216,7 @@ def _shapes(options: RunOptions) -> tuple[SizedShape, ...]:
     shapes = [sized_shape(spec) for spec in (_items("shapes", specs) if is_wanted else ())]
     if "" in options.workflow:
         raise BenchError("--workflow is empty; name a file or a folder")
-    workflows = read_workflows(map(Path, options.workflow))
+    workflows = read_workflows(map(Path, options.workflow), known)
     shapes += [workflow.sized(options.scale) for workflow in workflows]
     names = [shape.text for shape in shapes]
     if (twice := next((name for name in names if names.count(name) > 1), None)) is not None:

@@ -4,12 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 from statistics import median
+from typing import Any
 
 from bench.analysis.answer import Answer
 from bench.analysis.estimates import Estimate, ratio_of_medians
 from bench.machine.noise import Verdict
 from bench.results.case import BASELINE
+from bench.workloads.duration import between, shown
+from executors.core.tables import data_frame, html_table, text_table
+
+ENDS = ("value", "low", "high")
+
+
+def with_range(estimate: Estimate | None) -> str:
+    """A time with its range, for example 190 ms (184 to 195 ms)."""
+    if estimate is None:
+        return ""
+    if estimate.low is None or estimate.high is None or not estimate.value:
+        return shown(estimate.value)
+    return f"{shown(estimate.value)} ({between(estimate.low, estimate.high)})"
 
 
 def median_and_range(values: Sequence[float]) -> Estimate:
@@ -67,7 +82,7 @@ class Candidate:
         return f"{self.backend} with {self.workers} worker{'s' * (self.workers > 1)}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Recommendation:
     """What to run a graph on.
 
@@ -155,6 +170,49 @@ class Recommendation:
 
     def __str__(self) -> str:
         return f"{self.name}: {self.pick or 'cannot tell'}. {self.reason}"
+
+    def __repr__(self) -> str:
+        return f"<Recommendation {self.name!r}: {self.pick or 'cannot tell'}>"
+
+    def summary(self) -> str:
+        """The pick, a table of the candidates with their times, and the reason."""
+        lines = text_table(*self.table(), left=2)
+        return "\n".join([f"{self.name}: {self.pick or 'cannot tell'}", *lines, "", self.reason])
+
+    def _repr_html_(self) -> str:
+        return f"<p>{escape(str(self))}</p>\n{html_table(*self.table())}"
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row per candidate; predicted and measured times in seconds.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        columns = ["backend", "workers", "is_pick"]
+        columns += [f"{how}_{end}_s" for how in ("predicted", "measured") for end in ENDS]
+        rows = []
+        for candidate in self.candidates:
+            row: list[object] = [candidate.backend, candidate.workers, candidate is self.pick]
+            for estimate in (candidate.predicted, candidate.measured):
+                row += [getattr(estimate, end, None) for end in ENDS]
+            rows.append(row)
+        return data_frame(columns, rows)
+
+    def table(self) -> tuple[list[str], list[list[str]]]:
+        """Titles and rows of the candidates: * marks the pick, ? the best guess."""
+        has_predictions = any(candidate.predicted for candidate in self.candidates)
+        titles = ["", "backend", "workers", *(["predicted"] if has_predictions else [])]
+        titles += ["measured (range)"] if self.measured else []
+        rows = []
+        for candidate in self.candidates:
+            row = ["*" if candidate is self.pick else "?" if candidate is self.guess else ""]
+            row += [candidate.backend, str(candidate.workers)]
+            if has_predictions:
+                row.append(shown(candidate.predicted.value) if candidate.predicted else "")
+            if self.measured:
+                row.append(with_range(candidate.measured))
+            rows.append(row)
+        return titles, rows
 
     @property
     def sequential(self) -> Candidate:

@@ -28,11 +28,19 @@ from bench import BenchError
 from bench.machine.counters import Interference
 from bench.results.case import Case
 from bench.results.schema import LARGEST, check_fields, check_header, check_keys
+from executors.core.tables import data_frame
 
 SCHEMA = 3
 BYTE_ORDER_MARK = "\ufeff"  # some editors put it in front
 READABLE = (2, SCHEMA)
 FILE_NAME = "results.jsonl"
+
+
+# Of a measurement in a table: all its fields but the curve of busy cores.
+COLUMNS = [
+    *("shape", "kernel", "backend", "workers", "block", "wall_s", "makespan_s", "start_s"),
+    *("first_s", "work_s", "span_s", "cpu_s", "memory_bytes"),
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +84,11 @@ class Measurement:
     @property
     def case(self) -> Case:
         return Case(self.shape, self.kernel, self.backend, self.workers)
+
+    @property
+    def row(self) -> list[object]:
+        """The values of `COLUMNS`."""
+        return [getattr(self, column) for column in COLUMNS]
 
     @property
     def utilisation(self) -> float:
@@ -130,6 +143,14 @@ class Results:
     @property
     def is_complete(self) -> bool:
         return self.end is not None
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row per measurement; the columns are those of `bench export`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return data_frame(COLUMNS, [run.row for run in self.measurements])
 
 
 # -- writing --------------------------------------------------------------------------------------

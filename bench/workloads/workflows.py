@@ -19,8 +19,8 @@ import math
 import os
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -41,7 +41,8 @@ class Workflow:
     """A recorded run.
 
     Attributes:
-        name: that of the file, in letters, digits, dots and dashes.
+        name: its own, in letters, digits, dots and dashes.
+        file: that of the file, likewise; its name if another one has the same own name.
         needs: names of the needs by task name.
         recorded_s: seconds by task name; a task without a recorded time has the median of the
             others.
@@ -52,6 +53,7 @@ class Workflow:
     needs: dict[str, tuple[str, ...]]
     recorded_s: dict[str, float]
     missing: int
+    file: str = ""
 
     def sized(self, scale: float | None) -> SizedShape:
         """The shape with the recorded times scaled; None scales them to 1 s in total.
@@ -73,8 +75,11 @@ class Workflow:
         return SizedShape(self.name, self.needs, lengths_s)
 
 
-def read_workflows(paths: Iterable[Path]) -> list[Workflow]:
+def read_workflows(paths: Iterable[Path], known: Collection[str] = ()) -> list[Workflow]:
     """The workflows of files, and of the JSON files in folders.
+
+    Args:
+        known: names in the results of a run to continue; earlier versions took those of the files.
 
     Raises:
         BenchError: a file is missing or malformed (says where), or two have the same name.
@@ -87,6 +92,13 @@ def read_workflows(paths: Iterable[Path]) -> list[Workflow]:
         known = {os.path.realpath(file) for file in files}
         files += [file for file in in_path if os.path.realpath(file) not in known]
     workflows = [read_workflow(file) for file in files]
+    own = Counter(workflow.name for workflow in workflows)
+    workflows = [
+        replace(workflow, name=workflow.file)
+        if own[workflow.name] > 1 or (workflow.name not in known and workflow.file in known)
+        else workflow
+        for workflow in workflows
+    ]
     names = [workflow.name for workflow in workflows]
     for name in names:
         if names.count(name) > 1:
@@ -138,11 +150,17 @@ def _workflow(path: Path, content: Any) -> Workflow:
     usual_s = median(known_s) if known_s else 0.0
     recorded_s = [usual_s if time_s is None else time_s for time_s in times_s]
     return Workflow(
-        name=re.sub(r"[^A-Za-z0-9.]+", "-", path.stem).strip("-") or "workflow",
+        name=_plain(content.get("name")) or _plain(path.stem) or "workflow",
         needs=needs,
         recorded_s=dict(zip(unique, recorded_s, strict=True)),
         missing=times_s.count(None),
+        file=_plain(path.stem) or "workflow",
     )
+
+
+def _plain(name: object) -> str:
+    """A name in letters, digits, dots and dashes."""
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-") if isinstance(name, str) else ""
 
 
 # The tasks of a file, their names, their seconds, and where they stand in it.

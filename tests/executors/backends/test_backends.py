@@ -97,8 +97,8 @@ def test_the_default_is_what_may_be_used(name: str) -> None:
 def test_run_refuses_what_is_no_graph_or_backend() -> None:
     with pytest.raises(ValueError, match="needs a Graph, not"):
         run([Task("t", int)], load_backend("sequential"))  # type: ignore[arg-type]
-    with pytest.raises(BackendError, match="needs a Backend, such as load_backend"):
-        run(Graph([]), "threads")  # type: ignore[arg-type]
+    with pytest.raises(BackendError, match="needs a Backend or its name, such as 'threads'"):
+        run(Graph([]), 3)  # type: ignore[arg-type]
 
 
 def test_every_backend_is_of_the_port() -> None:

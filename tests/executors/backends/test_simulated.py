@@ -59,7 +59,7 @@ def test_nothing_is_run_and_the_report_is_on_the_virtual_clock() -> None:
 def test_it_is_loaded_by_name_but_not_among_those_that_run_tasks() -> None:
     assert "simulated" not in backend_names()
     assert load_backend("simulated", 3).workers == 3
-    with pytest.raises(BackendError, match="processes, threads, simulated"):
+    with pytest.raises(BackendError, match="did you mean 'simulated'"):
         load_backend("simulatd")
 
 

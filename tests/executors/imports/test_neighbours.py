@@ -24,9 +24,9 @@ def make_graph():
 RUN_GRAPH = """
 import sys
 import bench.cli
-from bench.commands.recommend import load_graph
+from bench.workloads.own_graphs import load_graph
 from executors import load_backend, run
-report = run(load_graph(sys.argv[1]), load_backend("processes", 1))
+report = run(load_graph(sys.argv[1]).graph, load_backend("processes", 1))
 report.raise_for_failures()
 import reports
 print(len(report.tasks), reports.__file__)

@@ -1,0 +1,35 @@
+"""`bench export`: results in the format of another tool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from bench import BenchError
+from bench.results.exporters import EXPORTERS
+from bench.results.store import read_results
+from bench.terminal.output import warn
+from executors.spelling import instead
+
+
+def export(source: Path, form: str, output: Path | None) -> None:
+    """Writes the results to a file, or to standard output.
+
+    Args:
+        source: a results file, or the folder that it is in.
+        form: the name of an exporter.
+    """
+    if form not in EXPORTERS:
+        known = instead(form, EXPORTERS, "known formats")
+        raise BenchError(f"unknown format {form!r}; {known}")
+    if output is not None and output.exists():
+        raise BenchError(f"{output} already exists and is not overwritten; name another file")
+    results = read_results(source)
+    for text in results.warnings:
+        warn(text)
+    content = EXPORTERS[form](results)
+    if output is None:
+        click.echo(content, nl=False)
+    else:
+        output.write_text(content, encoding="utf-8")
