@@ -13,6 +13,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
+from executors.core.descriptions import describe as describe
+from executors.core.descriptions import shown as shown
+from executors.core.summary import Readable
 from executors.durations import shown as shown_s
 from executors.errors import RunFailed
 
@@ -186,7 +189,7 @@ class Imports:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class RunReport:
+class RunReport(Readable):
     """What a run did; `print` it for a line, or its `summary()` for a table.
 
     Attributes:
@@ -212,38 +215,6 @@ class RunReport:
     tasks: Mapping[str, TaskRecord]
     values: Mapping[str, Any]
     imports: tuple[Imports, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"<RunReport: {self}>"
-
-    def __str__(self) -> str:
-        from executors.core.summary import headline
-
-        return headline(self)
-
-    def summary(self) -> str:
-        """A table of the tasks, with why the run took longer than it had to, if that is known.
-
-        Columns: task, status, attempts, worker, waited (from ready to start), ran.
-        """
-        from executors.core.summary import summary
-
-        return summary(self)
-
-    def _repr_html_(self) -> str:
-        from executors.core.summary import as_html
-
-        return as_html(self)
-
-    def to_pandas(self) -> Any:
-        """A DataFrame with a row per task; its columns are those of the summary, times in seconds.
-
-        Raises:
-            ImportError: pandas is not installed.
-        """
-        from executors.core.summary import as_frame
-
-        return as_frame(self)
 
     @property
     def makespan_s(self) -> float:
@@ -283,17 +254,3 @@ class RunReport:
         error = RunFailed(message)
         error.report = self  # type: ignore[attr-defined]
         raise error from (failures[0].error if failures else None)
-
-
-def describe(error: BaseException | None) -> str:
-    """`ValueError: text`, like the last line of a traceback, even if `str(error)` raises."""
-    text = shown(error, str)
-    return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def shown(thing: object, how: Callable[[Any], str] = repr) -> str:
-    """The text of a user's object, whose methods may fail."""
-    try:
-        return how(thing)
-    except (Exception, SystemExit) as broken:
-        return f"<a {type(thing).__name__} that cannot be shown: {type(broken).__name__}>"

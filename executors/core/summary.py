@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
-from html import escape
-from statistics import median
 from typing import Any
 
-from executors.core.records import RunReport, Status, TaskRecord, describe
+from executors.core.descriptions import describe
 from executors.core.tables import data_frame, html_table, text_table
 from executors.durations import shown
 
@@ -17,9 +15,41 @@ MOST_ROWS = 60  # of a summary; the longest tasks and all failures
 IMPORTANT = 0.1  # share of a run that an import must take to be mentioned
 LEAST_S = 0.05
 MOST_MODULES = 2
+SUCCEEDED = "succeeded"  # a `Status`
 
 
-def headline(report: RunReport) -> str:
+class Readable:
+    """What a `RunReport`, its subclass, says of itself."""
+
+    __slots__ = ()
+    tasks: Any
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {headline(self)}>"
+
+    def __str__(self) -> str:
+        return headline(self)
+
+    def summary(self) -> str:
+        """A table of the tasks, with why the run took longer than it had to, if that is known.
+
+        Columns: task, status, attempts, worker, waited (from ready to start), ran.
+        """
+        return summary(self)
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row per task; its columns are those of the summary, times in seconds.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return data_frame(COLUMNS, [_values(record) for record in self.tasks.values()])
+
+    def _repr_html_(self) -> str:
+        return as_html(self)
+
+
+def headline(report: Any) -> str:
     """One line: 30 tasks on threads with 4 workers took 1.23 s: 29 succeeded, 1 failed."""
     workers = f" with {report.workers} worker{'s' * (report.workers > 1)}"
     where = report.backend if report.backend == "sequential" else report.backend + workers
@@ -29,7 +59,7 @@ def headline(report: RunReport) -> str:
     return text if report.stop_reason is None else f"{text} ({report.stop_reason})"
 
 
-def summary(report: RunReport) -> str:
+def summary(report: Any) -> str:
     """The headline, a table of the tasks, the errors, and remarks on what took time."""
     records = _shown(report)
     rows = [_cells(record) for record in records]
@@ -43,29 +73,26 @@ def summary(report: RunReport) -> str:
     return "\n\n".join([*parts, *(["\n".join(errors)] if errors else []), *remarks(report)])
 
 
-def as_html(report: RunReport) -> str:
+def as_html(report: Any) -> str:
     """The same for notebooks."""
+    from html import escape
+
     titles = [column.removesuffix("_s") for column in COLUMNS]
     table = html_table(titles, [_cells(record) for record in _shown(report)])
     words = "".join(f"<p>{escape(remark)}</p>" for remark in remarks(report))
     return f"<p>{escape(headline(report))}</p>\n{table}\n{words}"
 
 
-def as_frame(report: RunReport) -> Any:
-    """A pandas DataFrame with a row per task."""
-    return data_frame(COLUMNS, [_values(record) for record in report.tasks.values()])
-
-
-def _shown(report: RunReport) -> list[TaskRecord]:
+def _shown(report: Any) -> list[Any]:
     """All records in the graph's order or, of many, those that matter most."""
     records = list(report.tasks.values())
     if len(records) <= MOST_ROWS:
         return records
-    records.sort(key=lambda record: (record.status is Status.SUCCEEDED, -record.duration_s))
+    records.sort(key=lambda record: (record.status == SUCCEEDED, -record.duration_s))
     return records[:MOST_ROWS]
 
 
-def _values(record: TaskRecord) -> tuple[Any, ...]:
+def _values(record: Any) -> tuple[Any, ...]:
     last = record.attempts[-1] if record.attempts else None
     waited_s = None
     if last is not None and record.ready_s is not None:
@@ -80,7 +107,7 @@ def _values(record: TaskRecord) -> tuple[Any, ...]:
     )
 
 
-def _cells(record: TaskRecord) -> list[str]:
+def _cells(record: Any) -> list[str]:
     *others, waited_s, ran_s = _values(record)
     times = ["" if time_s is None else shown(time_s) for time_s in (waited_s, ran_s)]
     return ["" if value is None else str(value) for value in others] + times
@@ -89,14 +116,16 @@ def _cells(record: TaskRecord) -> list[str]:
 # -- what took time -------------------------------------------------------------------------------
 
 
-def remarks(report: RunReport) -> Iterator[str]:
+def remarks(report: Any) -> Iterator[str]:
     """Sentences on what made the run slow, and what to do about it."""
     if report.imports:
         yield from _imports(report)
 
 
-def _imports(report: RunReport) -> Iterator[str]:
+def _imports(report: Any) -> Iterator[str]:
     """What importing in each worker process took: first tasks of a function against later ones."""
+    from statistics import median  # seldom needed, and slow to import
+
     first = {imports.task_name for imports in report.imports}
     usual: dict[object, list[float]] = defaultdict(list)
     for record in report.tasks.values():
@@ -123,7 +152,7 @@ def _imports(report: RunReport) -> Iterator[str]:
     )
 
 
-def _action_of(record: TaskRecord) -> object:
+def _action_of(record: Any) -> object:
     """The function that several tasks may share."""
     action = record.attempts[-1].call.task.action
     return getattr(action, "__code__", None) or id(action)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
 from importlib import import_module
 from typing import Any
 
@@ -24,6 +23,7 @@ def text_table(titles: Sequence[str], rows: Rows, left: int = 1) -> list[str]:
 
 def html_table(titles: Sequence[str], rows: Rows) -> str:
     """A plain table, which notebooks style as their own."""
+    from html import escape  # workers need none of this
 
     def line(cells: Sequence[str], tag: str) -> str:
         return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
