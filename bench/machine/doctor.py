@@ -6,11 +6,12 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import click
 import psutil
@@ -39,12 +40,14 @@ class Fact:
     Attributes:
         section: CPUs, noise, Python or ZenML.
         advice: what to do about it; empty if all is well.
+        data: the same in numbers and names, for programs; their names say the units.
     """
 
     section: str
     name: str
     value: str
     advice: str = ""
+    data: Mapping[str, Any] = field(default_factory=dict)
 
 
 def examine(root: Path = Path("/")) -> Iterator[Fact]:
@@ -63,26 +66,32 @@ def examine(root: Path = Path("/")) -> Iterator[Fact]:
 
 def _cpus(budget: CpuBudget, limits: dict[Path, float]) -> Iterator[Fact]:
     machine = describe_machine()
-    yield Fact("CPUs", "processor", f"{machine['cpu']}, {machine['architecture']}")
+    model = {"model": machine["cpu"], "architecture": machine["architecture"]}
+    yield Fact("CPUs", "processor", f"{machine['cpu']}, {machine['architecture']}", data=model)
     physical = psutil.cpu_count(logical=False)
     cores = "" if physical is None else f", {physical} physical cores"
-    yield Fact("CPUs", "installed", f"{budget.installed} logical CPUs{cores}")
+    data: dict[str, Any] = {"logical": budget.installed, "physical": physical}
+    yield Fact("CPUs", "installed", f"{budget.installed} logical CPUs{cores}", data=data)
     if budget.affinity is not None:
-        yield Fact("CPUs", "affinity", f"{budget.affinity} (see: taskset -p $$)")
+        text = f"{budget.affinity} (see: taskset -p $$)"
+        yield Fact("CPUs", "affinity", text, data={"cpus": budget.affinity})
     for folder, cpus in limits.items():
-        yield Fact("CPUs", "cgroup quota", f"{cpus:g} CPUs, set by {folder}")
+        data = {"cpus": cpus, "set_by": str(folder)}
+        yield Fact("CPUs", "cgroup quota", f"{cpus:g} CPUs, set by {folder}", data=data)
     if not limits:
-        yield Fact("CPUs", "cgroup quota", "none")
+        yield Fact("CPUs", "cgroup quota", "none", data={"cpus": None, "set_by": None})
     if budget.override is not None:
-        yield Fact("CPUs", "override", f"{OVERRIDE}={budget.override}")
+        data = {"cpus": budget.override}
+        yield Fact("CPUs", "override", f"{OVERRIDE}={budget.override}", data=data)
     advice = ""
     if budget.override is None and budget.usable < budget.installed:
         advice = f"Tools that use os.cpu_count() start {budget.installed} workers here."
-    yield Fact("CPUs", "usable", f"{budget.usable}, {_why(budget)}", advice)
+    data = {"cpus": budget.usable, "why": _why(budget)}
+    yield Fact("CPUs", "usable", f"{budget.usable}, {_why(budget)}", advice, data)
     memory = psutil.virtual_memory()
-    yield Fact(
-        "CPUs", "memory", f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
-    )
+    text = f"{memory.available / 1e9:.1f} of {memory.total / 1e9:.1f} GB free"
+    data = {"available_bytes": memory.available, "total_bytes": memory.total}
+    yield Fact("CPUs", "memory", text, data=data)
 
 
 def _why(budget: CpuBudget) -> str:
@@ -104,29 +113,31 @@ def _noise(budget: CpuBudget) -> Iterator[Fact]:
     reasons = judge_machine(machine, [meanwhile]).reasons
     advice = {reason.what: reason.advice for reason in reasons}
     averages = ", ".join(f"{load:.2f}" for load in os.getloadavg())
-    yield Fact("noise", "load", f"{averages} in 1, 5 and 15 minutes")
+    data: dict[str, Any] = {"averages": list(os.getloadavg())}
+    yield Fact("noise", "load", f"{averages} in 1, 5 and 15 minutes", data=data)
     if running is not None:
         running_text = f"{running:.1f} other processes"
-        yield Fact("noise", "runnable now", running_text, advice.get("load", ""))
+        data = {"processes": running}
+        yield Fact("noise", "runnable now", running_text, advice.get("load", ""), data)
     used = max(0.0, meanwhile.foreign_s / meanwhile.wall_s)
     text = f"{used:.2f} CPUs used by other processes"
-    yield Fact("noise", "foreign CPU", text, advice.get("foreign CPU", ""))
+    yield Fact("noise", "foreign CPU", text, advice.get("foreign CPU", ""), {"cpus": used})
     cpus = budget.affinity or budget.installed
     for name, lost_s, of in (
         ("steal", meanwhile.steal_s, cpus),
         ("throttling", meanwhile.throttled_s, cpus),
         ("pressure", meanwhile.stalled_s, 1),
     ):
-        share = "not known on this system"
-        if lost_s is not None:
-            share = f"{100 * lost_s / meanwhile.wall_s / of:.0f} %"
-        yield Fact("noise", name, share, advice.get(name, ""))
+        share = None if lost_s is None else lost_s / meanwhile.wall_s / of
+        text = "not known on this system" if share is None else f"{100 * share:.0f} %"
+        yield Fact("noise", name, text, advice.get(name, ""), {"share": share})
 
 
 def _ceiling(cpus: int) -> Fact:
     """The joint speed of `cpus` independent processes, over that of one."""
     if cpus == 1:
-        return Fact("CPUs", "measured ceiling", "1: there is one CPU")
+        text = "1: there is one CPU"
+        return Fact("CPUs", "measured ceiling", text, data={"processes": 1, "speed": 1.0})
     work = calibrate(sized("native-cpu:1ms"))
     count = round(CEILING_S / 1e-3)
     with load_backend("processes", cpus) as pool:
@@ -142,12 +153,15 @@ def _ceiling(cpus: int) -> Fact:
             " speedup than this."
         )
     reached = f"{cpus} processes are {ceiling:.2f} times as fast as one"
-    return Fact("CPUs", "measured ceiling", reached, advice)
+    data = {"processes": cpus, "speed": ceiling}
+    return Fact("CPUs", "measured ceiling", reached, advice, data)
 
 
 def _python(budget: CpuBudget) -> Iterator[Fact]:
     versions = describe_versions()
-    yield Fact("Python", "interpreter", f"{versions['python']}, GIL {versions['gil']}")
+    data: dict[str, Any] = {name: versions[name] for name in ("python", "gil", "abi")}
+    text = f"{versions['python']}, GIL {versions['gil']}"
+    yield Fact("Python", "interpreter", text, data=data)
     default = get_context().get_start_method()
     for method in get_all_start_methods():
         advice = ""
@@ -157,21 +171,23 @@ def _python(budget: CpuBudget) -> Iterator[Fact]:
         try:
             first_s, *later_s = _starts_s(method)
             costs = f"{1e3 * first_s:.0f} ms, then {1e3 * median(later_s):.0f} ms per process"
+            data = {"first_s": first_s, "later_s": median(later_s)}
         except (subprocess.SubprocessError, OSError, ValueError) as error:
             output = getattr(error, "stderr", None) or str(error)
             costs, advice = "does not work here", str(output).strip().splitlines()[-1]
-        yield Fact("Python", name, costs, advice)
+            data = {"first_s": None, "later_s": None}
+        is_default = method == default
+        yield Fact("Python", name, costs, advice, {"method": method, "default": is_default, **data})
     with load_backend("processes", budget.usable) as pool:
         pass
-    yield Fact(
-        "Python",
-        "process backend",
-        f"{1e3 * pool.start_s:.0f} ms for {budget.usable} workers, once",
-    )
+    text = f"{1e3 * pool.start_s:.0f} ms for {budget.usable} workers, once"
+    data = {"start_s": pool.start_s, "workers": budget.usable}
+    yield Fact("Python", "process backend", text, data=data)
     threads = {os.environ.get(name) for name in BLAS_VARIABLES} - {None}
     limited = ", ".join(sorted(str(limit) for limit in threads))
     if threads:
-        yield Fact("Python", "BLAS threads", f"{limited}, from the environment")
+        text = f"{limited}, from the environment"
+        yield Fact("Python", "BLAS threads", text, data={"limit": limited})
     else:
         yield Fact(
             "Python",
@@ -179,9 +195,10 @@ def _python(budget: CpuBudget) -> Iterator[Fact]:
             f"not limited: each worker may start {budget.installed}",
             f"Set OMP_NUM_THREADS=1, or {budget.usable} workers use up to"
             f" {budget.usable * budget.installed} threads on {budget.usable} CPUs.",
+            {"limit": None},
         )
     for name in PACKAGES:
-        yield Fact("Python", name, versions[name])
+        yield Fact("Python", name, versions[name], data={"version": versions[name]})
 
 
 def _starts_s(method: str) -> list[float]:
@@ -233,8 +250,8 @@ def _zenml() -> Iterator[Fact]:
         advice = ""
         if name == "local_threaded" and value == "not registered":
             advice = "Register it with: bench zenml install"
-        yield Fact("ZenML", name, value, advice)
-    yield Fact("ZenML", "response time", f"{took_s:.1f} s")
+        yield Fact("ZenML", name, value, advice, {"name": value})
+    yield Fact("ZenML", "response time", f"{took_s:.1f} s", data={"seconds": took_s})
 
 
 ZENML_SCRIPT = """
