@@ -8,13 +8,12 @@ from statistics import median
 
 from bench.analysis.answer import Answer, sentence
 from bench.analysis.estimates import (
-    INDIFFERENCE,
-    LARGEST_REGRET,
-    MIN_SAMPLES,
     Estimate,
     ratio,
     ratio_of_medians,
 )
+from bench.analysis.rows import Row as Row
+from bench.analysis.rows import guess_of, is_decided, is_near, pick_of
 from bench.analysis.scaling import Fits, fit
 from bench.analysis.steadiness import judge
 from bench.machine.noise import UNUSABLE, Verdict
@@ -22,38 +21,6 @@ from bench.results.case import Case
 from bench.results.store import CeilingSample, Measurement, Results
 from bench.workloads.kernels import COMPUTES, KERNELS
 from bench.workloads.own_graphs import OWN_TASKS
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """The summary of one case.
-
-    Attributes:
-        speedup: against the baseline of the same shape and kernel, both warm.
-        cold: the same, including the start of the pool.
-        efficiency: speedup over the cores that it could use or, if tasks wait, over its workers.
-        of_ceiling: speedup over that of as many independent processes as cores, or None.
-        wall_s: all samples, in the order in which they were measured.
-    """
-
-    case: Case
-    speedup: Estimate
-    cold: Estimate
-    efficiency: float
-    of_ceiling: float | None
-    wall_s: tuple[float, ...]
-    median_s: float
-    cores_busy: float
-
-    @property
-    def can_be_picked(self) -> bool:
-        """False for what did not run, and for a pool of one worker: it cannot be faster."""
-        return not self.case.is_simulated and (self.case.is_baseline or self.case.workers > 1)
-
-    @property
-    def utilisation(self) -> float:
-        """CPU time over workers x wall."""
-        return self.cores_busy / self.case.workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,10 +198,10 @@ def _group(
         needs_no_cpus = waits or case.is_simulated
         cores = case.workers if needs_no_cpus else min(case.workers, int(results.header["cpus"]))
         rows.append(_row(case, runs, baseline, cores, ceilings.get(cores)))
-    pick = _pick(rows)
+    pick = pick_of(rows)
     eligible = [row for row in rows if row.can_be_picked]
-    is_sure = is_usable and _is_decided(pick, eligible)
-    guess = None if is_sure else _guess(eligible)
+    is_sure = is_usable and is_decided(pick, eligible)
+    guess = None if is_sure else guess_of(eligible)
     best = guess or pick
     rivals = [
         row
@@ -311,54 +278,6 @@ def _fits(rows: Sequence[Row]) -> dict[str, Fits]:
     return fits
 
 
-def _pick(rows: Sequence[Row]) -> Row:
-    """The fewest workers that are reliably faster than sequential and reliably near the best."""
-    faster = [row for row in rows if row.can_be_picked and _sure(row.speedup) > 1]
-    if not faster:
-        return next(row for row in rows if row.case.is_baseline)
-    best = min(faster, key=lambda row: row.median_s)
-    near = [row for row in faster if row is best or _is_near(row, best)]
-    return min(near, key=lambda row: (row.case.workers, row.median_s))
-
-
-def _is_decided(pick: Row, eligible: Sequence[Row]) -> bool:
-    """Whether no other case may be much faster than the pick, by the intervals.
-
-    Nothing is decided with too few samples. If the pick is sequential, no case may be more than 5 %
-    faster, else none more than a fifth.
-    """
-    if len(pick.wall_s) < MIN_SAMPLES:
-        return False
-    allowed = 1 + (INDIFFERENCE if pick.case.is_baseline else LARGEST_REGRET)
-    return all(
-        row is pick
-        or max(pick.wall_s) <= allowed * min(row.wall_s)  # spares most bootstraps
-        or _most(ratio_of_medians(pick.wall_s, row.wall_s)) <= allowed
-        for row in eligible
-    )
-
-
-def _guess(eligible: Sequence[Row]) -> Row:
-    """The fewest workers within 5 % of the fastest case, by their medians."""
-    best_s = min(row.median_s for row in eligible)
-    near = [row for row in eligible if row.median_s <= best_s * (1 + INDIFFERENCE)]
-    return min(near, key=lambda row: (row.case.workers, row.median_s))
-
-
-def _is_near(row: Row, other: Row) -> bool:
-    """Whether a case reliably takes at most 5 % longer than another."""
-    return _most(ratio_of_medians(row.wall_s, other.wall_s)) <= 1 + INDIFFERENCE
-
-
-def _sure(speedup: Estimate) -> float:
-    """The lower end of the interval; without an interval, the speedup divided by 1.05."""
-    return speedup.value / (1 + INDIFFERENCE) if speedup.low is None else speedup.low
-
-
-def _most(estimate: Estimate) -> float:
-    return estimate.value if estimate.high is None else estimate.high
-
-
 def finding_of(group: Group) -> str:
     """The pick of a shape and kernel, and its speedup, in words."""
     pick, rival = group.pick, group.rival
@@ -368,7 +287,7 @@ def finding_of(group: Group) -> str:
     if pick.speedup.low is not None and pick.speedup.high is not None:
         interval = f" ({pick.speedup.low:.2f} to {pick.speedup.high:.2f})"
     tie = ""
-    if rival is not None and pick.speedup.has_interval and _is_near(rival, pick):
+    if rival is not None and pick.speedup.has_interval and is_near(rival, pick):
         tie = f", and {rival.case.where} takes at most 5 % longer"
     return (
         f"{pick.case.where} workers: {pick.speedup.value:.2f} times as fast as"

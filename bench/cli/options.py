@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
+from bench.cli import completion, shared
 from bench.cli.group import Commands, output_format
 from bench.cli.share import Share
 from bench.cli.zenml import zenml
@@ -27,12 +27,6 @@ def main() -> None:
     """
 
 
-def _output(help_text: str) -> Callable[[Any], Any]:
-    return click.option(
-        "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help=help_text
-    )
-
-
 def _named(ctx: click.Context) -> set[str]:
     """The options that the command line itself names."""
     return {
@@ -40,50 +34,15 @@ def _named(ctx: click.Context) -> set[str]:
     }
 
 
-_backends = click.option(
-    "--backends", metavar="NAMES", help="comma-separated names; default: all available backends"
-)
-_seed = click.option("--seed", default=0, show_default=True, help="seed of the run order")
-
-
-def _shapes(help_text: str) -> Callable[[Any], Any]:
-    return click.option("--shapes", metavar="SPECS", help=help_text)
-
-
-_kernel = click.option(
-    "--kernel",
-    default="sleep,python-cpu,native-cpu",
-    show_default=True,
-    metavar="SPECS",
-    help="what a task does, for example sleep:20ms,noop; the default length is 20ms",
-)
-_workflow = click.option(
-    "--workflow",
-    multiple=True,
-    metavar="PATH",
-    help="recorded workflow in WfFormat, or a folder of them; repeatable",
-)
-_graph = click.option(
-    "--graph",
-    multiple=True,
-    metavar="MODULE:FUNCTION",
-    help="function of yours that returns a Graph; repeatable",
-)
-_scale = click.option(
-    "--scale",
-    type=float,
-    metavar="FACTOR",
-    help="multiply recorded task times; default: 1 s of total work per workflow",
-)
-
-
 @main.command(short_help="Measure a plan and write a report.")
-@_shapes("DAG shapes, for example fan-in:width=8,stencil; see: bench list; default: fan-in,diamond")
-@_kernel
-@_workflow
-@_graph
-@_scale
-@_backends
+@shared.shapes(
+    "DAG shapes, for example fan-in:width=8,stencil; see: bench list; default: fan-in,diamond"
+)
+@shared.kernel
+@shared.workflow
+@shared.graph
+@shared.scale
+@shared.backends
 @click.option(
     "--max-workers",
     metavar="NUMBERS",
@@ -96,7 +55,7 @@ _scale = click.option(
     help="how many times each case is measured; intervals need at least 5; default: 7, or at most"
     " 50 with --budget or --precision",
 )
-@_seed
+@shared.seed
 @click.option(
     "--budget", metavar="TIME", help="measure as many blocks as fit into this time, e.g. 90s"
 )
@@ -113,7 +72,7 @@ _scale = click.option(
     type=click.IntRange(1),
     help="threads that BLAS libraries may use per worker",
 )
-@_output("folder for the results; default: a new one in bench-results/")
+@shared.output("folder for the results; default: a new one in bench-results/")
 @click.option(
     "--resume",
     type=click.Path(path_type=Path),
@@ -168,13 +127,13 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 
 
 @main.command(short_help="Pick the backend and max_workers.")
-@_shapes(
+@shared.shapes(
     "DAG shapes, for example fan-in:width=8,stencil; default: fan-in, chain of diamonds, chain"
 )
-@_kernel
-@_workflow
-@_graph
-@_scale
+@shared.kernel
+@shared.workflow
+@shared.graph
+@shared.scale
 @click.option("--pipeline", metavar="NAME", help="ZenML pipeline; predict from its past runs")
 @click.option(
     "--steps",
@@ -190,11 +149,11 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     metavar="PATH",
     help="recommend from these results of bench run",
 )
-@_backends
+@shared.backends
 @click.option(
     "--max-workers", metavar="NUMBERS", help="worker counts to consider; default: all useful ones"
 )
-@_seed
+@shared.seed
 @click.option(
     "--budget",
     metavar="TIME",
@@ -207,7 +166,7 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 )
 @output_format("text", "json")
 @click.option("--json", "as_json", is_flag=True, hidden=True, help="like --format json")
-@_output("also write a figure and JSON into this folder")
+@shared.output("also write a figure and JSON into this folder")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")
 @click.pass_context
 def recommend(ctx: click.Context, /, **values: Any) -> None:
@@ -239,7 +198,7 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
 
 @main.command(short_help="Draw the report of a run again.")
 @click.argument("results", type=click.Path(path_type=Path))
-@_output("folder for the figures and the page; default: next to the results")
+@shared.output("folder for the figures and the page; default: next to the results")
 @output_format("text", "json")
 @click.option("-q", "--quiet", is_flag=True, help="print only the folder")
 def report(results: Path, output: Path | None, form: str, quiet: bool) -> None:
@@ -305,7 +264,7 @@ def export(results: Path, form: str, output: Path | None) -> None:
 )
 @click.option("--force", is_flag=True, help="compare even if the machines or configurations differ")
 @output_format("text", "json", "markdown")
-@_output("also write a page, JSON and a forest plot into this folder")
+@shared.output("also write a page, JSON and a forest plot into this folder")
 @click.option("-q", "--quiet", is_flag=True, help="print one sentence only")
 def compare(**values: Any) -> None:
     """Compare two runs case by case: faster, slower, the same, or inconclusive.
@@ -324,9 +283,10 @@ def compare(**values: Any) -> None:
     default="native-cpu",
     show_default=True,
     metavar="NAME",
+    shell_complete=completion.kernels,
     help="what a task does; must keep a CPU busy",
 )
-@_backends
+@shared.backends
 @click.option(
     "--max-workers",
     metavar="NUMBERS",
@@ -339,9 +299,9 @@ def compare(**values: Any) -> None:
     type=click.IntRange(1),
     help="how many times each length is measured; intervals need at least 5",
 )
-@_seed
+@shared.seed
 @output_format("text", "json")
-@_output("also write samples (JSON) and the efficiency curve into this folder")
+@shared.output("also write samples (JSON) and the efficiency curve into this folder")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")
 def metg(**values: Any) -> None:
     """Find the shortest tasks that are worth running in parallel here.

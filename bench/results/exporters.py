@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Any
 from bench.workloads.registry import Registry
 
 if TYPE_CHECKING:
-    from bench.results.store import Results
+    from bench.results.samples import Results
 
 Exporter = Callable[["Results"], str]
 
 
 def to_csv(results: Results) -> str:
     """One row per measurement, with a header; without the curves of busy cores"""
-    from bench.results.store import COLUMNS  # only where results can be written
+    from bench.results.samples import COLUMNS  # only where results can be written
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -1,0 +1,60 @@
+"""Options that several commands have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from bench.cli import completion
+
+
+def output(help_text: str) -> Callable[[Any], Any]:
+    return click.option(
+        "-o", "--output", type=click.Path(path_type=Path), metavar="DIR", help=help_text
+    )
+
+
+backends = click.option(
+    "--backends",
+    metavar="NAMES",
+    shell_complete=completion.backends,
+    help="comma-separated names; default: all available backends",
+)
+seed = click.option("--seed", default=0, show_default=True, help="seed of the run order")
+
+
+def shapes(help_text: str) -> Callable[[Any], Any]:
+    return click.option(
+        "--shapes", metavar="SPECS", shell_complete=completion.shapes, help=help_text
+    )
+
+
+kernel = click.option(
+    "--kernel",
+    default="sleep,python-cpu,native-cpu",
+    show_default=True,
+    metavar="SPECS",
+    shell_complete=completion.kernels,
+    help="what a task does, for example sleep:20ms,noop; the default length is 20ms",
+)
+workflow = click.option(
+    "--workflow",
+    multiple=True,
+    metavar="PATH",
+    help="recorded workflow in WfFormat, or a folder of them; repeatable",
+)
+graph = click.option(
+    "--graph",
+    multiple=True,
+    metavar="MODULE:FUNCTION",
+    help="function of yours that returns a Graph; repeatable",
+)
+scale = click.option(
+    "--scale",
+    type=float,
+    metavar="FACTOR",
+    help="multiply recorded task times; default: 1 s of total work per workflow",
+)

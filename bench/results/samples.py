@@ -1,0 +1,127 @@
+"""What a results file contains, as data: measurements, ceilings, and the whole file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bench.machine.counters import Interference
+from bench.results.case import Case
+from executors.core.tables import data_frame
+
+# Of a measurement in a table: all its fields but the curve of busy cores.
+COLUMNS = [
+    *("shape", "kernel", "backend", "workers", "block", "wall_s", "makespan_s", "start_s"),
+    *("first_s", "work_s", "span_s", "cpu_s", "memory_bytes"),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One timed run of one case.
+
+    Attributes:
+        block: number of the block, from 0.
+        wall_s: from the call of `run` until nothing is running.
+        makespan_s: from the start of driving to the end of the last task.
+        start_s: how long its pool took to start; the run itself found the pool warm.
+        work_s: the sum of the tasks' measured times.
+        span_s: the longest path through the graph in the tasks' measured times.
+        cpu_s: CPU time of all processes of the tree during the run.
+        busy: pairs of seconds since the start and the mean of busy cores since the previous pair.
+        memory_bytes: largest sum of resident sizes (shared pages count in each process).
+        first_s: for a graph of one's own, the time of the first run on this pool; else None,
+            because a pool is warmed up with tasks of its own.
+    """
+
+    shape: str
+    kernel: str
+    backend: str
+    workers: int
+    block: int
+    wall_s: float
+    makespan_s: float
+    start_s: float
+    work_s: float
+    span_s: float
+    cpu_s: float
+    busy: list[tuple[float, float]]
+    memory_bytes: int
+    first_s: float | None = None
+
+    @property
+    def cold_s(self) -> float:
+        """The first run and the start of the pool."""
+        return self.start_s + (self.wall_s if self.first_s is None else self.first_s)
+
+    @property
+    def case(self) -> Case:
+        return Case(self.shape, self.kernel, self.backend, self.workers)
+
+    @property
+    def row(self) -> list[object]:
+        """The values of `COLUMNS`."""
+        return [getattr(self, column) for column in COLUMNS]
+
+    @property
+    def utilisation(self) -> float:
+        """CPU time over workers x wall: the share of its workers that a run kept busy."""
+        return self.cpu_s / (self.workers * self.wall_s)
+
+
+@dataclass(frozen=True, slots=True)
+class CeilingSample:
+    """What independent processes reach: the same work in plain loops, without a scheduler.
+
+    Attributes:
+        one_s: seconds that one process took, alone.
+        all_s: seconds until each of `workers` processes had done the same, side by side.
+    """
+
+    kernel: str
+    workers: int
+    block: int
+    one_s: float
+    all_s: float
+
+    @property
+    def value(self) -> float:
+        """Their joint speed over that of one."""
+        return self.workers * self.one_s / self.all_s
+
+
+Sample = Measurement | CeilingSample | Interference
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """The content of a results file.
+
+    Attributes:
+        header: machine, versions, configuration, shapes and calibration.
+        measurements, ceilings, interference: in the order in which they were measured.
+        end: why nothing more was measured ("complete", "budget", "precision"); None if cut off.
+        warnings: about the file.
+        sound_bytes: length of the file up to its last whole line.
+    """
+
+    header: Mapping[str, Any]
+    measurements: tuple[Measurement, ...]
+    ceilings: tuple[CeilingSample, ...] = ()
+    interference: tuple[Interference, ...] = ()
+    end: str | None = None
+    warnings: tuple[str, ...] = ()
+    sound_bytes: int = 0
+
+    @property
+    def is_complete(self) -> bool:
+        return self.end is not None
+
+    def to_pandas(self) -> Any:
+        """A DataFrame with a row per measurement; the columns are those of `bench export`.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        return data_frame(COLUMNS, [run.row for run in self.measurements])
