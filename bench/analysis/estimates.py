@@ -45,6 +45,15 @@ class Estimate:
         return (self.high - self.low) / 2 / self.value
 
 
+def surely_reached(alone_s: Sequence[float], wall_s: Sequence[float]) -> float:
+    """A speedup that is surely reached: that of the fastest run alone over the slowest run.
+
+    Less the difference that counts as none, because what disturbed the machine may have made the
+    runs alone that much slower.
+    """
+    return min(alone_s) / max(wall_s) / (1 + INDIFFERENCE)
+
+
 def ratio_of_medians(above: Sequence[float], below: Sequence[float]) -> Estimate:
     """median(above) / median(below) with its interval; the same input gives the same output."""
     if above is below:

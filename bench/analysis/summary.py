@@ -11,6 +11,7 @@ from bench.analysis.estimates import (
     Estimate,
     ratio,
     ratio_of_medians,
+    surely_reached,
 )
 from bench.analysis.rows import Row as Row
 from bench.analysis.rows import guess_of, is_decided, is_near, pick_of
@@ -76,7 +77,7 @@ class Group:
             row.case.workers,
             row.speedup,
             is_sure=self.guess is None,
-            at_least=min(baseline.wall_s) / max(row.wall_s),
+            at_least=surely_reached(baseline.wall_s, row.wall_s),
         )
 
     @property

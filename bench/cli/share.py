@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 
-class Share(click.ParamType[float]):
+class Share(click.ParamType):  # type: ignore[type-arg]  # not generic in earlier versions
     """A share: 0.03 or 3%."""
 
     name = "share"

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import click
 
+from bench import BenchError
 from bench.results.exporters import EXPORTERS
-from bench.terminal.output import answer_alone, first_column
+from bench.terminal.output import answer_alone, first_column, warn
 from bench.workloads.kernels import KERNELS
+from bench.workloads.registry import Registry, Thing
 from bench.workloads.shapes import SHAPES, sized
 from executors import Graph, Task
 from executors.backends import SIMULATED, backend_names, why_unavailable
@@ -54,9 +57,18 @@ def listing(form: str) -> None:
         click.echo(pad(exporter["name"]) + exporter["summary"])
 
 
+def _usable(registry: Registry[Thing]) -> Iterator[tuple[str, Thing]]:
+    """All that can be used; warns of those of other packages that cannot."""
+    for name in registry:
+        try:
+            yield name, registry[name]
+        except BenchError as error:
+            warn(str(error))
+
+
 def _content() -> dict[str, list[dict[str, Any]]]:
     shapes = []
-    for name, shape in SHAPES.items():
+    for name, shape in _usable(SHAPES):
         graph = Graph(Task(task, print, needs) for task, needs in sized(name).needs.items())
         shapes.append(
             {
@@ -74,10 +86,10 @@ def _content() -> dict[str, list[dict[str, Any]]]:
         {"name": name, "unavailable": why_unavailable(name)}
         for name in [*backend_names(), SIMULATED]
     ]
-    kernels = [{"name": name, "summary": kernel.summary} for name, kernel in KERNELS.items()]
+    kernels = [{"name": name, "summary": kernel.summary} for name, kernel in _usable(KERNELS)]
     exporters = [
         {"name": name, "summary": (exporter.__doc__ or "").partition("\n")[0]}
-        for name, exporter in EXPORTERS.items()
+        for name, exporter in _usable(EXPORTERS)
     ]
     return {
         "shapes": shapes,

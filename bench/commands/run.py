@@ -8,8 +8,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NoReturn
@@ -101,14 +101,28 @@ def _run(
     folder = settings.output or _new_folder()
     planned = plan(options, usable_cpus())
     _check_log(folder, settings)
-    check_folder(folder)
-    with Progress(settings.quiet) as progress:
-        prepared = prepare(planned, progress=progress)
-    _warn_of_left_out(prepared)
-    if not _is_wanted(prepared, prepared.forecast(), 0, settings):
-        return None, 0
-    with ResultsWriter.create(folder, prepared.header) as writer:
+    with _created(folder):
+        with Progress(settings.quiet) as progress:
+            prepared = prepare(planned, progress=progress)
+        _tell_of_trials(prepared)
+        if not _is_wanted(prepared, prepared.forecast(), 0, settings):
+            return None, 0
+        writer = ResultsWriter.create(folder, prepared.header)
+    with writer:
         return folder, _measure(prepared, writer, None, settings)
+
+
+@contextmanager
+def _created(folder: Path) -> Iterator[None]:
+    """Makes sure of a folder for the results now; removes it if nothing is written into it."""
+    check_folder(folder)
+    try:
+        yield
+    finally:
+        with suppress(OSError):  # it is not empty
+            folder.rmdir()
+            if folder.parent == RESULTS_HOME:
+                RESULTS_HOME.rmdir()
 
 
 def _check_log(folder: Path, settings: RunOutput) -> None:
@@ -145,7 +159,7 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
         return _measure(prepared, writer, before, settings)
 
 
-def _warn_of_left_out(prepared: PreparedPlan) -> None:
+def _tell_of_trials(prepared: PreparedPlan) -> None:
     for name, trial in prepared.trials.items():
         for remark in trial.remarks.values():
             note(f"{name}: {remark}")

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from bench.analysis.answer import Answer
-from bench.analysis.estimates import Estimate, ratio_of_medians
+from bench.analysis.estimates import Estimate, ratio_of_medians, surely_reached
 from bench.machine.noise import Verdict
 from bench.results.case import BASELINE
 from bench.workloads.duration import between, shown
@@ -160,13 +160,10 @@ class Recommendation:
         return Estimate(alone.predicted.value / candidate.predicted.value, None, None)
 
     def at_least(self, candidate: Candidate) -> float | None:
-        """A speedup over sequential that is surely reached; None if one of them did not run.
-
-        The fastest sequential run over the slowest one of the candidate.
-        """
+        """A speedup over sequential that is surely reached; None if one of them did not run."""
         if not candidate.wall_s or not self.sequential.wall_s:
             return None
-        return min(self.sequential.wall_s) / max(candidate.wall_s)
+        return surely_reached(self.sequential.wall_s, candidate.wall_s)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.pick or 'cannot tell'}. {self.reason}"

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 
 from bench.cli import main
 from bench.machine.blas import BLAS_VARIABLES
+from bench.machine.noise import Verdict
 from bench.results.store import ResultsWriter, read_results
 from executors import BackendError, RunFailed, backend_names
 from tests.bench.results.written import TYPICAL, write
@@ -242,6 +243,59 @@ def test_a_dry_run_shows_the_plan_and_leaves_nothing(tmp_path: Path) -> None:
     ):
         assert words in result.output
     assert not (tmp_path / "out").exists()
+
+
+class Asked:
+    """A standard input that looks like a terminal, and what is answered to a question."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, answer: bool) -> None:
+        self.questions: list[str] = []
+        self._answer = answer
+        monkeypatch.setattr("bench.commands.run.is_terminal", lambda stream: True)
+        monkeypatch.setattr("click.confirm", self._confirm)
+
+    def _confirm(self, question: str, **_: object) -> bool:
+        self.questions.append(question)
+        return self._answer
+
+
+LONG = ["run", "--shapes", "chain", "--kernel", "sleep:5m", "--backends", "threads"]
+
+
+def test_a_long_run_says_so_and_asks_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked = Asked(monkeypatch, answer=False)
+    result = bench(*LONG, "-o", tmp_path / "out")
+    assert result.exit_code == 0
+    assert asked.questions == ["Measure all of it?"]
+    words = " ".join(result.output.split())
+    assert "5 cases x 7 blocks: about 32 h " in words
+    assert "each run of chain, sleep:300s, " in words
+    assert "takes about 55 min" in words
+    assert "--budget 10m" in words
+    assert "Nothing was measured." in words
+    assert not (tmp_path / "out" / "results.jsonl").exists()
+
+
+@pytest.mark.parametrize("option", ["--yes", "-q"])
+def test_nobody_is_asked_where_the_answer_is_known(
+    option: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = Asked(monkeypatch, answer=False)
+    monkeypatch.setattr("bench.commands.run.measure", lambda *_: "complete")
+    monkeypatch.setattr("bench.commands.run.report", lambda *_: Verdict())
+    assert bench(*LONG, option, "-o", tmp_path / "out").exit_code == 0
+    assert asked.questions == []
+
+
+def test_a_short_run_says_how_long_it_takes_and_does_not_ask(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked = Asked(monkeypatch, answer=False)
+    monkeypatch.setattr("bench.commands.run.measure", lambda *_: "complete")
+    monkeypatch.setattr("bench.commands.run.report", lambda *_: Verdict())
+    result = bench(*SMALL, "-o", tmp_path / "out")
+    assert result.output.startswith("10 cases x 2 blocks: about ")
+    assert asked.questions == []
 
 
 def test_list_shows_shapes_kernels_and_backends() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from bench.measure.plan import RunOptions
 
 DRY = ["run", "--dry-run", "--kernel", "noop"]
 
@@ -58,6 +60,103 @@ def test_a_broken_file_is_one_clear_message(folder: Path, text: str, says: str) 
     result = CliRunner().invoke(main, DRY)
     assert result.exit_code == 2
     assert says in result.output
+
+
+def test_help_never_reads_the_file(folder: Path) -> None:
+    for text in ("blocks = many", "[tool.bench.recommend]\nwrong = 1", "blocks = 2.5"):
+        configured(folder, text)
+        for command in ("run", "recommend", "metg", "doctor"):
+            result = CliRunner().invoke(main, [command, "--help"])
+            assert (result.exit_code, "Usage" in result.output) == (0, True)
+
+
+def test_a_bad_table_fails_its_own_command_only(folder: Path) -> None:
+    configured(folder, 'kernel = "noop"\n[tool.bench.recommend]\nbloks = 1')
+    assert "fan-in, noop" in planned()
+    assert CliRunner().invoke(main, ["list"]).exit_code == 0
+    result = CliRunner().invoke(main, ["recommend"])
+    assert result.exit_code == 2
+    assert "'bloks' in [tool.bench.recommend] is not an option of bench recommend" in result.output
+
+
+@pytest.mark.parametrize(
+    ("text", "command", "says"),
+    [
+        ("bloks = 3", "run", "did you mean 'blocks'?"),
+        ("max_worker = 3", "run", "did you mean 'max-workers'?"),
+        ("[tool.bench.metgg]\nblocks = 1", "metg", "did you mean 'metg'?"),
+        ("backends = 'thread'", "run", "did you mean 'threads'?"),
+        ("shapes = 'fanin'", "run", "did you mean 'fan-in'?"),
+        ("shapes = 'stencil:step=2'", "run", "did you mean 'steps'?"),
+        ("kernel = 'python_cpu'", "run", "did you mean 'python-cpu'?"),
+    ],
+)
+def test_misspelled_words_get_a_suggestion(
+    folder: Path, text: str, command: str, says: str
+) -> None:
+    configured(folder, text)
+    result = CliRunner().invoke(main, [command, *(["--dry-run"] if command == "run" else [])])
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_a_misspelled_variable_stops_its_own_command_only(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_METG_BLOKS", "3")
+    monkeypatch.setenv("BENCH_COLOUR_OF_THE_SKY", "blue")  # of somebody else
+    assert "fan-in, noop" in planned()
+    result = CliRunner().invoke(main, ["metg"])
+    assert result.exit_code == 2
+    assert "did you mean BENCH_METG_BLOCKS?" in result.output
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("rnu", "did you mean 'run'?"),
+        ("walk", "commands: run"),
+        ("compar", "did you mean 'compare'?"),
+    ],
+)
+def test_misspelled_commands_get_a_suggestion(command: str, says: str) -> None:
+    result = CliRunner().invoke(main, [command])
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+@pytest.mark.parametrize("share", ["0.03", "3%", "3 %", " 3%"])
+def test_a_share_may_be_in_percent(share: str) -> None:
+    assert "50 blocks at most" in planned("--precision", share)
+    options = asdict(RunOptions(precision=0.03))
+    content = json.loads(planned("--precision", share, "--format", "json"))
+    assert content["precision"] == pytest.approx(options["precision"])
+
+
+def test_what_is_no_share_is_refused() -> None:
+    assert "'much' is not a share like 0.03 or 3%" in planned("--precision", "much")
+
+
+def test_an_empty_item_in_a_list_is_refused(folder: Path) -> None:
+    assert "--shapes has an empty item: 'chain,,fan-in'" in planned("--shapes", "chain,,fan-in")
+    assert "not '1,,2'" in planned("--max-workers", "1,,2")
+
+
+def test_a_range_of_workers_is_understood() -> None:
+    output = planned("--max-workers", "1-3,8", "--backends", "threads", "--shapes", "chain")
+    assert [line.split()[1] for line in output.splitlines() if "threads" in line] == list("1238")
+
+
+def test_names_are_completed_in_lists() -> None:
+    def completed(parameter: str, incomplete: str) -> list[str]:
+        command = main.commands["run"]
+        (option,) = (one for one in command.params if one.name == parameter)
+        with command.make_context("run", ["--help-me"], resilient_parsing=True) as ctx:
+            return [item.value for item in option.shell_complete(ctx, incomplete)]
+
+    assert completed("shapes", "chain,fan") == ["chain,fan-in", "chain,fan-out"]
+    assert completed("kernel", "py") == ["python-cpu"]
+    assert completed("backends", "threads,pro") == ["threads,processes"]
 
 
 def test_a_file_without_our_table_is_left_alone(folder: Path) -> None:

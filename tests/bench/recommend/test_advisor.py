@@ -170,7 +170,7 @@ def test_more_blocks_are_run_where_the_first_ones_do_not_tell(
     if blocks == 5:
         assert advice.pick is None
         assert tried["sequential"] == tuple(range(5, 10))
-        assert "4 workers are at least 1.62 times as fast as sequential" in advice.reason
+        assert "4 workers are at least 1.54 times as fast as sequential" in advice.reason
     else:
         assert advice.pick is not None
         assert "sequential" not in tried

@@ -72,7 +72,7 @@ def test_what_cannot_be_told_apart_is_not_picked() -> None:
     advice = decided(ALONE, one, other)
     assert advice.pick is None
     assert advice.reason.startswith(
-        "4 workers are at least 3.95 times as fast as sequential. The runs differ too much to"
+        "4 workers are at least 3.76 times as fast as sequential. The runs differ too much to"
         " choose between processes and threads. Best guess: processes with 4 workers."
     )
     assert advice.guess is other

@@ -1,0 +1,168 @@
+"""Graphs of one's own in `bench run`: measured, resumed, extended, compared."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from bench.cli import main
+from bench.results.store import read_results
+from bench.workloads.own_graphs import OWN_TASKS
+
+MODULE = """
+import time
+from executors import Graph, Task
+NAP_S = 0.003
+def nap(*_):
+    time.sleep(NAP_S)
+def make():
+    naps = [Task(f"nap{i}", nap) for i in range(3)]
+    return Graph([*naps, Task("join", nap, tuple(task.name for task in naps))])
+def fails():
+    def broken(_):
+        raise ValueError("no such column: price")
+    return Graph([Task("load", nap), Task("broken", broken, ("load",))])
+def unpicklable():
+    import threading
+    lock = threading.Lock()
+    return Graph([Task("a", lambda: lock.locked()), Task("b", nap)])
+def empty():
+    return Graph([])
+"""
+
+pytestmark = pytest.mark.usefixtures("undrawn")
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Writes a module of a name of its own, because an imported one is not read again."""
+
+    def written(name: str) -> str:
+        (tmp_path / f"{name}.py").write_text(MODULE)
+        return name
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    return written
+
+
+def bench(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def test_it_is_measured_on_every_backend_up_to_its_width(module: Callable[[str], str]) -> None:
+    name = module("own_measured")
+    result = bench("run", "--graph", f"{name}:make", "--blocks", "5", "-o", "out")
+    assert result.exit_code == 0, result.output
+    results = read_results(Path("out"))
+    assert {run.kernel for run in results.measurements} == {OWN_TASKS}
+    assert {run.backend for run in results.measurements} == {"sequential", "processes", "threads"}
+    assert max(run.workers for run in results.measurements) == 3  # its width
+    assert all(run.first_s is not None and run.first_s > 0 for run in results.measurements)
+    assert f"{name}:make: speedup at most " in result.output
+    page = Path("out", "report.md").read_text()
+    assert f"## {name}:make\n" in page
+    trial = results.header["graphs"][f"{name}:make"]
+    assert trial["work_s"] >= 4 * 0.003
+    assert trial["cpu"] < 0.9
+
+
+def test_several_graphs_and_shapes_go_together(module: Callable[[str], str]) -> None:
+    name = module("own_several")
+    options = ["--graph", f"{name}:make", "--shapes", "chain", "--kernel", "noop"]
+    options += ["--backends", "threads", "--max-workers", "2", "--blocks", "1"]
+    assert bench("run", *options, "-o", "out").exit_code == 0
+    shapes = [run.shape for run in read_results(Path("out")).measurements]
+    assert sorted(set(shapes)) == ["chain", f"{name}:make"]
+
+
+def test_a_failing_task_is_shown_with_its_backend_and_traceback(
+    module: Callable[[str], str],
+) -> None:
+    name = module("own_fails")
+    for command in ("run", "recommend"):
+        result = bench(command, "--graph", f"{name}:fails", "-q")
+        assert result.exit_code == 1
+        assert f"{name}:fails on sequential: 1 of 2 tasks failed: 'broken'" in result.output
+        assert f'{name}.py", line 12, in broken' in result.output
+        assert "ValueError: no such column: price" in result.output
+    assert not Path("bench-results").exists()
+
+
+def test_a_backend_that_cannot_run_it_is_left_out_and_named(module: Callable[[str], str]) -> None:
+    name = module("own_unpicklable")
+    result = bench("run", "--graph", f"{name}:unpicklable", "--blocks", "1", "-o", "out")
+    assert result.exit_code == 0
+    assert f"{name}:unpicklable does not run on processes, which is left out" in result.output
+    assert "cannot be pickled" in result.output
+    assert {run.backend for run in read_results(Path("out")).measurements} == {
+        "sequential",
+        "threads",
+    }
+    assert "It does not run on processes, which is left out" in Path("out", "report.md").read_text()
+
+
+def test_a_finished_run_is_extended(module: Callable[[str], str]) -> None:
+    name = module("own_extended")
+    few = ["--backends", "threads", "--max-workers", "2"]
+    assert (
+        bench("run", "--graph", f"{name}:make", *few, "--blocks", "2", "-o", "out").exit_code == 0
+    )
+    before = Path("out", "results.jsonl").read_text()
+    result = bench("run", "--resume", "out", "--blocks", "4")
+    assert result.exit_code == 0, result.output
+    assert "2 cases x 4 blocks, 2 of them done: about " in result.output
+    text = Path("out", "results.jsonl").read_text()
+    assert text.startswith(before)
+    results = read_results(Path("out"))
+    assert results.is_complete
+    assert len(results.measurements) == results.header["planned"] == 8
+    assert results.header["config"]["blocks"] == 4
+    assert "Nothing is missing" in bench("run", "--resume", "out", "--blocks", "3").output
+
+
+def test_a_run_is_not_continued_with_other_code(module: Callable[[str], str]) -> None:
+    name = module("own_changed")
+    few = ["--backends", "threads", "--max-workers", "2", "--blocks", "1"]
+    assert bench("run", "--graph", f"{name}:make", *few, "-o", "out").exit_code == 0
+    with Path(f"{name}.py").open("a") as file:
+        file.write("# changed\n")
+    result = bench("run", "--resume", "out", "--blocks", "2")
+    assert result.exit_code == 2
+    assert "has changed since the run was started; start a new run" in result.output
+    assert len(read_results(Path("out")).measurements) == 2
+
+
+def test_a_dry_run_runs_none_of_its_tasks(module: Callable[[str], str]) -> None:
+    name = module("own_dry")
+    result = bench("run", "--graph", f"{name}:fails", "--dry-run")
+    assert result.exit_code == 0
+    assert "time not known: it has not run yet" in result.output
+
+
+def test_a_change_in_the_code_is_compared_in_one_line(module: Callable[[str], str]) -> None:
+    name = module("own_before")
+    few = ["--backends", "threads", "--max-workers", "3", "--blocks", "5"]
+    assert bench("run", "--graph", f"{name}:make", *few, "-o", "old").exit_code == 0
+    lines = Path("old", "results.jsonl").read_text().splitlines()
+    slower = []
+    for line in lines:
+        content = json.loads(line)
+        if "run" in content:
+            content["run"]["wall_s"] *= 2
+        slower.append(json.dumps(content) + "\n")
+    Path("new").mkdir()
+    Path("new", "results.jsonl").write_text("".join(slower))
+    compared = json.loads(bench("compare", "old", "new", "--format", "json").stdout)
+    assert compared["against"] == "clock"
+    assert all(case["ratio"] == pytest.approx(2.0) for case in compared["cases"])
+
+
+def test_a_graph_without_tasks_is_refused(module: Callable[[str], str]) -> None:
+    result = bench("run", "--graph", f"{module('own_empty')}:empty")
+    assert result.exit_code == 2
+    assert "empty() returned a graph without tasks" in result.output
