@@ -33,13 +33,14 @@ def on_a_terminal(script: str, columns: int = 60, **environment: str) -> str:
     """What appears on a terminal on which a script runs."""
     parent, child = pty.openpty()
     os.set_blocking(parent, False)
+    without_size = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
     subprocess.run(["stty", "cols", str(columns), "rows", "24"], stdin=child, check=True)
     process = subprocess.Popen(
         [sys.executable, "-c", script],
         stdin=child,
         stdout=child,
         stderr=child,
-        env={**os.environ, "TERM": "xterm", **environment},
+        env={**without_size, "TERM": "xterm", **environment},
     )
     os.close(child)
     shown = b""
