@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -61,12 +62,13 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
     summary = results if isinstance(results, Summary) else summarise(results)
     groups, results, cpus = summary.groups, summary.results, summary.cpus
     parts = [_opening(summary)]
+    slugs = _slugs(groups)
     for shape in dict.fromkeys(group.shape for group in groups):
         same = [group for group in groups if group.shape == shape]
         parts.append(_shape(shape, results.header["shapes"][shape]))
         parts += _own(results.header.get("graphs", {}).get(shape, {}))
         for group in same:
-            parts += _group(group, same, results, folder)
+            parts += _group(group, same, results, folder, slugs[group.name])
     parts += [_method(results, cpus), _machine(results), _reproduction(results), GLOSSARY]
     page = folder / PAGE_NAME
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -88,6 +90,16 @@ def _opening(summary: Summary) -> str:
         lines.append(f"{GUESS} marks a best guess: the runs do not decide.")
     lines.append("The terms are explained in the [glossary](#glossary).")
     return "\n\n".join(lines)
+
+
+def _slugs(groups: Sequence[Group]) -> dict[str, str]:
+    """By name of a group, what the files of its figures are called; no two are the same."""
+    slugs: dict[str, str] = {}
+    for group in groups:
+        plain = re.sub(r"[^a-z0-9]+", "-", group.name.lower()).strip("-") or "graph"
+        numbered = chain([plain], (f"{plain}-{number}" for number in count(2)))
+        slugs[group.name] = next(slug for slug in numbered if slug not in slugs.values())
+    return slugs
 
 
 def _recommendation(groups: Sequence[Group]) -> str:
@@ -126,14 +138,16 @@ def _own(trial: Mapping[str, Any]) -> Iterator[str]:
         yield f"It does not run on {backend}, which is left out: {reason.partition(chr(10))[0]}"
 
 
-def _group(group: Group, same: Sequence[Group], results: Results, folder: Path) -> Iterator[str]:
+def _group(
+    group: Group, same: Sequence[Group], results: Results, folder: Path, slug: str
+) -> Iterator[str]:
     """The section of a shape and kernel; draws its figures.
 
     Args:
         same: the groups of the same shape, whose figures have the same scale.
+        slug: for the names of its figures.
     """
     cpus = int(results.header["cpus"])
-    slug = re.sub(r"[^a-z0-9]+", "-", group.name.lower()).strip("-")
     draw_speedup(group, same, cpus, folder / f"speedup-{slug}")
     yield f"### {group.shape}, {group.kernel}"
     yield _bound(group)

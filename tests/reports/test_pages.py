@@ -133,3 +133,15 @@ def test_tasks_that_wait_have_no_figure_of_idle_cores(tmp_path: Path) -> None:
     page = write_report(read_results(path), tmp_path / "out")
     assert "The tasks wait: fewer than 0.1 cores are busy." in page.read_text()
     assert not list(page.parent.glob("cores-busy*"))
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_graphs_of_similar_names_have_figures_of_their_own(tmp_path: Path) -> None:
+    times = {
+        (name, "noop", backend, workers): 1.0
+        for name in ("my.etl:make", "my-etl:make", "My.etl:make")
+        for backend, workers in (("sequential", 1), ("threads", 2))
+    }
+    text = write_report(read_results(write(tmp_path, times)), tmp_path / "out").read_text()
+    figures = re.findall(r"\((speedup-[^)]+)\)", text)
+    assert len(figures) == len(set(figures)) == 3
