@@ -21,7 +21,7 @@ from bench.analysis.comparison import (
 )
 from reports.drawing import FAINT, INK, drawing
 from reports.markdown import interval, table
-from reports.plots import WIDTH_INCHES, save
+from reports.plots import WIDTH_INCHES, save, set_title
 
 COLOURS = {
     SLOWER: "#D55E00",
@@ -122,7 +122,7 @@ def _draw(comparison: Comparison, path: Path) -> None:
             text: dict[str, Any] = {"va": "center", "fontweight": "bold"}
             axes.text(0.01, place, heading, transform=axes.get_yaxis_transform(), **text)
         axes.set_xlabel("new / old (log scale): slower to the right")
-        axes.set_title("What changed", loc="left", fontweight="bold")
+        set_title(axes, "What changed")
         save(figure, [axes], path)
 
 

@@ -12,7 +12,7 @@ from matplotlib.ticker import NullLocator
 from bench.granularity.crossings import LENGTHS_S, LEVELS, Metg
 from bench.workloads.duration import nominal, shown
 from reports.drawing import FAINT, drawing
-from reports.plots import WIDTH_INCHES, save, style_of
+from reports.plots import WIDTH_INCHES, save, set_title, style_of
 
 
 def draw_efficiency(outcome: Metg, path: Path) -> None:
@@ -52,7 +52,7 @@ def draw_efficiency(outcome: Metg, path: Path) -> None:
         axes.set_xlabel("length of a task (log scale)")
         axes.set_ylabel(f"share of what {outcome.workers} processes reach")
         title = f"METG of {outcome.kernel} on {outcome.workers} workers"
-        axes.set_title(title, loc="left", fontweight="bold")
+        set_title(axes, title)
         save(figure, [axes], path)
 
 

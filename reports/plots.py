@@ -7,6 +7,7 @@ fixed salt for the ids in SVG, and no state of pyplot.
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -40,10 +41,11 @@ BINS = 20  # in a curve over time
 MIN_BIN_S = 0.01
 SHORTEST_FOR_CPU_S = 0.02  # the system accounts CPU time in steps of a few milliseconds
 LEAST_BUSY = 0.1  # cores; tasks that keep fewer busy wait
-WIDTH_INCHES = 5.0
-PANEL_INCHES = 3.0  # height
-LEGEND_INCHES = 1.6  # width of an entry
+WIDTH_INCHES = 4.4
+PANEL_INCHES = 2.8  # height
+LEGEND_INCHES = 1.4  # width of an entry
 DODGE = 1.04  # factor between the positions of two backends, so that their bars stay apart
+TITLE_CHARACTERS = 48  # in a line
 STAR: dict[str, Any] = {"markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
 QUESTION: dict[str, Any] = {"marker": "$?$", "markersize": 12, "markeredgewidth": 0.5}
 
@@ -61,7 +63,7 @@ def draw_speedup(group: Group, like: Sequence[Group], cpus: int, path: Path) -> 
         figure, (axes,) = panels_of(1)
         _speedup_panel(axes, group, cpus)
         _same_scale(axes, like)
-        axes.set_title(f"Speedup of {group.name}", loc="left", fontweight="bold")
+        set_title(axes, f"Speedup of {group.name}")
         save(figure, [axes], path)
 
 
@@ -74,8 +76,7 @@ def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
     axes.axvline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
     axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (6, 3)), label=BASELINE)
     others = {name: rows for name, rows in _by_backend(group.rows).items() if name != BASELINE}
-    middle = (len(others) - 1) / 2
-    shifts = {name: DODGE ** (number - middle) for number, name in enumerate(others)}
+    shifts = apart(others)
     for name, rows in others.items():
         _curve(axes, group, rows, shifts[name])
     if len(group.measured) > 1:  # else there was nothing to pick from
@@ -87,6 +88,12 @@ def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, unless_crowded(counts))
     axes.xaxis.set_minor_locator(NullLocator())
+
+
+def apart(backends: Collection[str]) -> dict[str, float]:
+    """By backend, the factor of its horizontal positions, so that they do not hide one another."""
+    middle = (len(backends) - 1) / 2
+    return {name: DODGE ** (number - middle) for number, name in enumerate(backends)}
 
 
 def mark_answer(
@@ -180,7 +187,7 @@ def draw_cores_busy(group: Group, results: Results, path: Path) -> None:
         axes.axhline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
         for row in rows_over_time(group, cpus):
             _busy_curve(axes, row, [run for run in results.measurements if run.case == row.case])
-        axes.set_title(f"Cores busy in {group.name}", loc="left", fontweight="bold")
+        set_title(axes, f"Cores busy in {group.name}")
         axes.set_xlabel("ms since the start")
         axes.set_ylabel("cores busy")
         axes.set_xlim(left=0)
@@ -205,7 +212,7 @@ def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement]) -> No
     used_s = [_cpu_until(run, edges * run.wall_s) / run.wall_s for run in measurements]
     cores = np.diff(np.mean(used_s, axis=0)) * bins
     colour, _, dashes = style_of(row.case.backend)
-    label = _label(row)
+    label = f"{row.case.where}, not measured" if row.case.is_simulated else row.case.where
     times_ms = 1e3 * row.median_s * edges
     axes.stairs(cores, times_ms, color=colour, linestyle=dashes, baseline=None, label=label)
 
@@ -219,15 +226,6 @@ def _cpu_until(run: Measurement, times_s: Floats) -> Floats:
     return until_s
 
 
-def _label(row: Row) -> str:
-    backend, workers = row.case.backend, row.case.workers
-    plural = "s" * (workers > 1)
-    label = f"{backend}, {workers} worker{plural}"
-    if row.case.is_simulated:
-        return f"{label}, not measured"
-    return backend if backend == BASELINE else label
-
-
 def _by_backend(rows: Sequence[Row]) -> dict[str, list[Row]]:
     by_backend: dict[str, list[Row]] = {}
     for row in rows:
@@ -238,6 +236,12 @@ def _by_backend(rows: Sequence[Row]) -> dict[str, list[Row]]:
 def style_of(backend: str) -> tuple[str, str, str]:
     """Colour, marker and dashes of a backend, the same in all figures."""
     return STYLES.get(backend) or MORE_STYLES[sum(backend.encode()) % len(MORE_STYLES)]
+
+
+def set_title(axes: Axes, title: str) -> None:
+    """A title above a panel, in as many lines as it needs."""
+    text = textwrap.fill(title, TITLE_CHARACTERS)
+    axes.set_title(text, loc="left", fontweight="bold", fontsize=9)
 
 
 def panels_of(count: int, inches: float = PANEL_INCHES) -> tuple[Figure, list[Axes]]:

@@ -11,7 +11,7 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from bench.recommend.recommendation import Candidate, Recommendation
 from bench.workloads.duration import nominal
 from reports.drawing import FAINT, drawing
-from reports.plots import mark_answer, panels_of, save, style_of, unless_crowded
+from reports.plots import apart, mark_answer, panels_of, save, set_title, style_of, unless_crowded
 
 MOST_PANELS = 12
 LEAST_TICKS = 4
@@ -28,21 +28,23 @@ def draw_recommendations(advice: Sequence[Recommendation], cpus: int, path: Path
         figure, panels = panels_of(min(len(advice), MOST_PANELS), 2.6)
         for axes, recommendation in zip(panels, advice, strict=False):
             _panel(axes, recommendation, cpus)
-        save(figure, panels, path, legend_inches=2.2)
+        save(figure, panels, path, legend_inches=2.0)
 
 
 def _panel(axes: Axes, advice: Recommendation, cpus: int) -> None:
     axes.axvline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
     if advice.span_s:
         axes.axhline(advice.span_s, color=FAINT, linewidth=1, label="critical path")
+    shifts = apart({one.backend: None for one in advice.candidates if not one.is_baseline})
     for backend in dict.fromkeys(candidate.backend for candidate in advice.candidates):
         own = [candidate for candidate in advice.candidates if candidate.backend == backend]
-        _curve(axes, own, backend)
+        _curve(axes, own, backend, shifts.get(backend, 1.0))
     if (best := advice.pick or advice.guess) is not None:
-        mark_answer(axes, best.workers, best.seconds, is_sure=advice.pick is not None, zorder=1)
+        place = best.workers * shifts.get(best.backend, 1.0)
+        mark_answer(axes, place, best.seconds, is_sure=advice.pick is not None, zorder=1)
     title = f"{advice.name}: {advice.pick or 'cannot tell'}"
     title += "" if advice.measured else ", predicted"
-    axes.set_title(title, loc="left", fontsize=8, fontweight="bold")
+    set_title(axes, title)
     axes.set_ylabel("time of a run (log scale)")
     counts = sorted({candidate.workers for candidate in advice.candidates})
     axes.set_xscale("log", base=2)
@@ -69,7 +71,8 @@ def _panel(axes: Axes, advice: Recommendation, cpus: int) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _curve(axes: Axes, own: Sequence[Candidate], backend: str) -> None:
+def _curve(axes: Axes, own: Sequence[Candidate], backend: str, shift: float) -> None:
+    """Predictions at their numbers of workers, and measurements a little beside them."""
     colour, marker, dashes = style_of(backend)
     predicted = [
         (candidate.workers, candidate.predicted)
@@ -88,7 +91,7 @@ def _curve(axes: Axes, own: Sequence[Candidate], backend: str) -> None:
     for candidate in own:
         if (measured := candidate.measured) is not None:
             axes.plot(
-                [candidate.workers],
+                [candidate.workers * shift],
                 [measured.value],
                 marker,
                 color=colour,
@@ -96,4 +99,4 @@ def _curve(axes: Axes, own: Sequence[Candidate], backend: str) -> None:
                 label=f"{backend}, measured",
             )
             if measured.low is not None and measured.high is not None:
-                axes.vlines(candidate.workers, measured.low, measured.high, color=colour)
+                axes.vlines(candidate.workers * shift, measured.low, measured.high, color=colour)

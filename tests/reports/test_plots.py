@@ -28,7 +28,7 @@ def test_a_backend_has_the_same_style_in_every_figure_and_none_is_without() -> N
 def test_panels_stand_below_one_another(count: int) -> None:
     figure, panels = panels_of(count)
     assert len(panels) == len(figure.axes) == count
-    assert figure.get_figwidth() == 5.0
+    assert figure.get_figwidth() == 4.4
 
 
 def test_cpu_time_between_samples_is_in_proportion() -> None:
