@@ -25,6 +25,7 @@ from bench.machine.noise import UNUSABLE
 from bench.results.store import read_results
 from bench.terminal.answers import show_verdict
 from bench.terminal.output import emphasised, first_column, warn, wrapped
+from bench.workloads.own_graphs import OWN_TASKS
 from executors.spelling import instead
 from reports.comparison import markdown, write_comparison
 
@@ -106,10 +107,10 @@ def _exit_code(comparison: Comparison, reasons: set[str] | None) -> int:
 def _show(comparison: Comparison) -> None:
     for difference in comparison.differences:
         wrapped(f"Warning: {difference}")
-    wrapped(
-        f"Ratio new / old of the {WHAT[comparison.against]}, with its 95 % interval; above 1 is"
-        " slower"
-    )
+    what = WHAT[comparison.against]
+    if all(change.case.kernel == OWN_TASKS for change in comparison.changes):
+        what = what.removesuffix(" per unit of work")
+    wrapped(f"Ratio new / old of the {what}, with its 95 % interval; above 1 is slower")
     pad = first_column((change.case.backend for change in comparison.changes), 11)
     click.echo(f"  {pad('backend')}workers  ratio  95 % interval  verdict")
     group = None
