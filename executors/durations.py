@@ -10,6 +10,8 @@ def shown(duration_s: float, digits: int = 3) -> str:
     """A measured time with three digits and a fitting unit: 1.40 s, 20.0 ms, 512 us, 2 min 5 s."""
     if not duration_s:
         return "0 s"
+    if duration_s == float("inf"):
+        return "never"
     if duration_s >= LONG_S:
         return estimated(duration_s)
     unit = next((unit for unit in UNITS if duration_s >= 0.9995 * UNITS[unit]), "us")

@@ -10,7 +10,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from bench.analysis.comparison import (
-    CLOCK,
     FASTER,
     INCONCLUSIVE,
     SAME,
@@ -66,9 +65,6 @@ def markdown(comparison: Comparison) -> str:
         ]
         for change in comparison.changes
     ]
-    what = "wall time over that of the run's sequential baseline (for the yardstick: the wall time)"
-    if comparison.against == CLOCK:
-        what = "wall time per unit of work"
     percent = 100 * comparison.threshold
     verdicts = comparison.verdicts
     parts = [
@@ -77,9 +73,9 @@ def markdown(comparison: Comparison) -> str:
         f"Old: {verdicts[0]}\n\nNew: {verdicts[1]}",
         *(f"Compared despite a difference: {difference}." for difference in comparison.differences),
         table(["shape", "tasks", "backend", "workers", "new / old", "verdict"], rows),
-        f"The ratio is new / old of the {what}, with its 95 % interval; above 1 is slower."
-        f" Slower and faster mean a change of more than {percent:g} % whose interval does not"
-        f" contain 1; same means that the interval lies within {percent:g} %.",
+        f"The ratio is new / old of the {comparison.what}, with its 95 % interval; above 1 is"
+        f" slower. Slower and faster mean a change of more than {percent:g} % whose interval does"
+        f" not contain 1; same means that the interval lies within {percent:g} %.",
         *(
             f"Only in {name}: {', '.join(map(str, cases))}."
             for name, cases in (("old", comparison.only_old), ("new", comparison.only_new))

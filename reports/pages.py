@@ -173,6 +173,9 @@ def _group(
 def _bound(group: Group) -> str:
     """What the graph itself allows."""
     most = f"at most {group.bound():.2f}, however many workers there are."
+    if group.is_own:
+        limit = f"the critical path limits the speedup to about {group.bound():.2f}"
+        return f"With the task times of a trial run, {limit}."
     if group.parallelism is not None:
         return f"With the recorded times, the critical path limits the speedup, which is {most}"
     longest = f"The longest chain has {group.depth} of the {group.tasks} tasks"
@@ -249,6 +252,8 @@ def _method(results: Results, cpus: int) -> str:
   workers that are started and warm. The bar is its 95 % bootstrap interval, and a dot is one run.
 - The star marks the pick: the case with the fewest workers that is reliably within 5 % of the
   fastest, or else the fastest. If no case is reliably faster than sequential, sequential is picked.
+  A question mark is a best guess: another case may be more than a fifth faster than the pick (5 %
+  faster than sequential), there are fewer than 5 blocks, or the machine was unusable.
 - {_blocks(results)}; each block has every case once, in random order (seed {config["seed"]}).
 - The grey vertical bar of a figure is at the CPU count, {cpus}.
 - Cores busy and utilisation come from the CPU clocks of the whole process tree, which another
@@ -276,7 +281,9 @@ def _machine(results: Results) -> str:
     blas = {value for value in machine["blas_threads"].values() if value is not None}
     created = datetime.fromtimestamp(results.header["created_s"], UTC)
     kernels = ", ".join(
-        f"{name}: {kernel['units']:g}" for name, kernel in results.header["kernels"].items()
+        f"{name}: {kernel['units']:g}"
+        for name, kernel in results.header["kernels"].items()
+        if kernel["units"]
     )
     rows = [
         ["measured", f"{created:%Y-%m-%d %H:%M} UTC"],

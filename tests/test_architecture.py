@@ -57,7 +57,6 @@ DRAWN = (
     "bench.results",
     "bench.analysis",
     "bench.granularity.crossings",
-    "bench.machine.noise",
     "bench.recommend.recommendation",
     "bench.workloads.duration",
 )

@@ -23,7 +23,7 @@ class Answer:
         backend, workers: the pick or, if it is not sure, the best guess.
         speedup: of these over sequential; None if sequential is not among what is known.
         is_sure: whether the runs decide it; else it is a guess.
-        at_least: a speedup that is surely reached, or None.
+        at_least: a lower bound of the speedup, or None.
     """
 
     graph: str

@@ -32,6 +32,11 @@ from bench.workloads.own_graphs import OWN_TASKS
 
 FASTER, SLOWER, SAME, INCONCLUSIVE = "faster", "slower", "same", "inconclusive"
 YARDSTICK = "yardstick"
+WHAT = {  # the ratios are of, by `Comparison.against`
+    "baseline": "time relative to sequential (of the yardstick: the time)",
+    "clock": "time per unit of work",
+    "baseline and clock": "time relative to sequential or, for graphs of your own, of the time",
+}
 RATIO, CLOCK = "baseline", "clock"  # compared: ratios to the baseline, or times
 THRESHOLD = 0.05
 
@@ -82,6 +87,13 @@ class Comparison:
         return " and ".join(sorted({change.against for change in self.changes}))
 
     @property
+    def what(self) -> str:
+        """What the ratios are of, in words."""
+        if all(change.case.kernel == OWN_TASKS for change in self.changes):
+            return "time" if self.against == CLOCK else WHAT[self.against]
+        return WHAT[self.against]
+
+    @property
     def is_usable(self) -> bool:
         """Whether neither run was unusable."""
         return all(verdict.level != UNUSABLE for verdict in self.verdicts)
@@ -105,11 +117,12 @@ class Comparison:
             if self.of(verdict)
         ]
         if not self.judged:
-            return "Both files have only sequential runs, so there is nothing to compare."
+            return "Only sequential runs are in both files, so there is nothing to compare."
         if not self.is_usable:
             runs = zip(("old", "new"), self.verdicts, strict=True)
             which = " and the ".join(name for name, one in runs if one.level == UNUSABLE)
-            return f"Cannot tell: the {which} run is unusable, so every case is inconclusive."
+            are = "runs are" if " and " in which else "run is"
+            return f"Cannot tell: the {which} {are} unusable, so every case is inconclusive."
         return f"Of {len(self.judged)} case{'s' * (len(self.judged) > 1)}: {', '.join(counts)}."
 
 
@@ -145,7 +158,7 @@ def compare(
         )
     common.sort(key=lambda case: (case.shape, case.kernel, not case.is_baseline, str(case)))
     verdicts = judge(old), judge(new)
-    is_usable = all(verdict.level != UNUSABLE for verdict in verdicts)
+    is_usable = UNUSABLE not in (verdict.level for verdict in verdicts)
     changes = []
     for case in common:
         own_against = against or (CLOCK if case.kernel == OWN_TASKS else RATIO)

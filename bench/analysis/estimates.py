@@ -45,12 +45,14 @@ class Estimate:
         return (self.high - self.low) / 2 / self.value
 
 
-def surely_reached(alone_s: Sequence[float], wall_s: Sequence[float]) -> float:
-    """A speedup that is surely reached: that of the fastest run alone over the slowest run.
+def lower_bound(alone_s: Sequence[float], wall_s: Sequence[float]) -> float | None:
+    """A speedup that is reached: the fastest run alone over the slowest run; None with few samples.
 
     Less the difference that counts as none, because what disturbed the machine may have made the
     runs alone that much slower.
     """
+    if min(len(alone_s), len(wall_s)) < MIN_SAMPLES:
+        return None
     return min(alone_s) / max(wall_s) / (1 + INDIFFERENCE)
 
 

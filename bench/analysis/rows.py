@@ -60,10 +60,10 @@ def pick_of(rows: Sequence[Row]) -> Row:
 def is_decided(pick: Row, eligible: Sequence[Row]) -> bool:
     """Whether no other case may be much faster than the pick, by the intervals.
 
-    Nothing is decided with too few samples. If the pick is sequential, no case may be more than 5 %
-    faster, else none more than a fifth.
+    Nothing is decided with too few samples of any of them. If the pick is sequential, no case may
+    be more than 5 % faster, else none more than a fifth.
     """
-    if len(pick.wall_s) < MIN_SAMPLES:
+    if any(len(row.wall_s) < MIN_SAMPLES for row in eligible):
         return False
     allowed = 1 + (INDIFFERENCE if pick.case.is_baseline else LARGEST_REGRET)
     return all(

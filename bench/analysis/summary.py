@@ -9,9 +9,9 @@ from statistics import median
 from bench.analysis.answer import Answer, sentence
 from bench.analysis.estimates import (
     Estimate,
+    lower_bound,
     ratio,
     ratio_of_medians,
-    surely_reached,
 )
 from bench.analysis.rows import Row as Row
 from bench.analysis.rows import guess_of, is_decided, is_near, pick_of
@@ -77,7 +77,7 @@ class Group:
             row.case.workers,
             row.speedup,
             is_sure=self.guess is None,
-            at_least=surely_reached(baseline.wall_s, row.wall_s),
+            at_least=lower_bound(baseline.wall_s, row.wall_s),
         )
 
     @property

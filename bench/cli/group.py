@@ -39,8 +39,7 @@ class _Failed(_Plain):
 
 @contextmanager
 def _clear_errors() -> Iterator[None]:
-    """Turns errors that a user can fix into one message and exit code 2, and Ctrl-C into 130."""
-    from bench.workloads.own_graphs import explained
+    """Turns errors that a user can fix into one message and exit code 2."""
     from executors.errors import ExecutorError, RunFailed
 
     try:
@@ -48,6 +47,8 @@ def _clear_errors() -> Iterator[None]:
     except click.BadParameter as wrong:
         raise _with_source(wrong) from None
     except RunFailed as failed:
+        from bench.workloads.own_graphs import explained
+
         raise _Failed(explained(failed)) from failed
     except ExecutorError as wrong:
         raise _Plain(str(wrong)) from wrong
@@ -60,6 +61,13 @@ def _clear_errors() -> Iterator[None]:
             what_next = "; free some space"
         text = f"{where}{failed.strerror or failed}{what_next}"
         raise _Plain(text) from failed
+
+
+@contextmanager
+def _quiet_interrupt() -> Iterator[None]:
+    """Turns Ctrl-C into one word and exit code 130, also while modules are imported."""
+    try:
+        yield
     except KeyboardInterrupt:
         click.echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
@@ -118,7 +126,7 @@ class Commands(click.Group):
     command_class = _Configured
 
     def invoke(self, ctx: click.Context) -> Any:
-        with _clear_errors():
+        with _quiet_interrupt(), _clear_errors():
             return super().invoke(ctx)
 
     def resolve_command(

@@ -25,18 +25,12 @@ from bench.machine.noise import UNUSABLE
 from bench.results.store import read_results
 from bench.terminal.answers import show_verdict
 from bench.terminal.output import emphasised, first_column, warn, wrapped
-from bench.workloads.own_graphs import OWN_TASKS
 from executors.spelling import instead
 from reports.comparison import markdown, write_comparison
 
 REGRESSED, NEVER = "regression", "never"
 FAILURES = (REGRESSED, INCONCLUSIVE, UNUSABLE)  # what --fail-on takes
 COLOURS = {SLOWER: "red", FASTER: "green"}
-WHAT = {
-    "baseline": "time relative to sequential",
-    "clock": "time per unit of work",
-    "baseline and clock": "time relative to sequential, or the time itself for graphs of your own",
-}
 
 
 def compare(
@@ -97,9 +91,10 @@ def _exit_code(comparison: Comparison, reasons: set[str] | None) -> int:
     if comparison.of(SLOWER) and (reasons is None or REGRESSED in reasons):
         return REGRESSION
     if reasons is None:
-        is_open = bool(comparison.judged) and not comparison.is_decided
+        is_open = not comparison.is_decided
     else:
-        is_open = INCONCLUSIVE in reasons and bool(comparison.of(INCONCLUSIVE))
+        nothing = not comparison.judged
+        is_open = INCONCLUSIVE in reasons and (nothing or bool(comparison.of(INCONCLUSIVE)))
         is_open |= UNUSABLE in reasons and not comparison.is_usable
     return UNSURE if is_open else 0
 
@@ -107,10 +102,7 @@ def _exit_code(comparison: Comparison, reasons: set[str] | None) -> int:
 def _show(comparison: Comparison) -> None:
     for difference in comparison.differences:
         wrapped(f"Warning: {difference}")
-    what = WHAT[comparison.against]
-    if all(change.case.kernel == OWN_TASKS for change in comparison.changes):
-        what = what.removesuffix(" per unit of work")
-    wrapped(f"Ratio new / old of the {what}, with its 95 % interval; above 1 is slower")
+    wrapped(f"Ratio new / old of the {comparison.what}, with its 95 % interval; above 1 is slower")
     pad = first_column((change.case.backend for change in comparison.changes), 11)
     click.echo(f"  {pad('backend')}workers  ratio  95 % interval  verdict")
     group = None

@@ -23,11 +23,12 @@ from bench.predict.worker_counts import parsed_counts
 from bench.recommend.advisor import Advisor, blank_for
 from bench.recommend.recommendation import Candidate, Recommendation
 from bench.results.store import read_results
-from bench.terminal.answers import show_answers
+from bench.terminal.answers import show_answers, show_verdict
 from bench.terminal.output import (
     STAR,
     answer_alone,
     emphasised,
+    warn,
     wrapped,
 )
 from bench.terminal.progress import Progress
@@ -98,14 +99,14 @@ def _write(advice: Sequence[Recommendation], request: RecommendRequest) -> None:
         return
     if request.output is not None:
         click.echo(f"Figure, also as PNG, and JSON: {request.output / 'recommend.svg'}\n")
-    verdict = Verdict.of(
-        list(
-            dict.fromkeys(
-                reason for recommendation in advice for reason in recommendation.verdict.reasons
-            )
-        )
-    )
-    show_answers([answer for one in advice if (answer := one.answer) is not None], verdict)
+    verdicts = {one.name: one.verdict for one in advice if one.verdict is not None}
+    for name, verdict in verdicts.items():
+        if not verdict.is_clean:  # first: it makes the picks doubtful
+            show_verdict(verdict, name if len(advice) > 1 else "")
+            click.echo()
+    answers = [answer for one in advice if (answer := one.answer) is not None]
+    is_clean = bool(verdicts) and all(verdict.is_clean for verdict in verdicts.values())
+    show_answers(answers, Verdict() if is_clean else None)
 
 
 def _check_options(named: Collection[str]) -> None:
@@ -117,7 +118,7 @@ def _check_options(named: Collection[str]) -> None:
     useless = sorted((SHAPED | {"steps"}) & set(named) - ONLY_WITH.get(source, SHAPED))
     if useless:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in useless)
-        raise BenchError(f"no effect with --{source}: {words}; leave it out")
+        raise BenchError(f"no effect with --{source}: {words}; leave out what has none")
 
 
 def _of_command_line(
@@ -129,6 +130,8 @@ def _of_command_line(
         return options, request
     if "graph" not in named:
         options = replace(options, graph=())
+    if "graph" in named:
+        options = replace(options, shapes=None, workflow=())
     dropped: dict[str, Any] = {name: None for name in ("pipeline", "results") if name not in named}
     return options, replace(request, **dropped)
 
@@ -148,17 +151,18 @@ def _recommendations(
         options = replace(options, shapes=SHAPES)
     planned = plan(options, usable_cpus())
     names = list(dict.fromkeys(case.backend for case in planned.cases))
-    began_s = monotonic()
+    began_s, spent_s = monotonic(), 0.0
     left = len({(case.shape, case.kernel) for case in planned.cases})
     with Profiler(names, progress) as profiler:
         advisor = Advisor(profiler, planned.options.seed, progress)
         for blank, graph, models in _subjects(planned, profiler):
             budget_s = planned.budget_s
             if budget_s is not None:
-                budget_s = max(0.0, budget_s - (monotonic() - began_s)) / left
+                budget_s = max(0.0, budget_s - spent_s) / left
             left -= 1
             counts = _numbers(planned.options)
             yield advisor.recommend(blank, graph, models, counts, request.verify, budget_s)
+            spent_s = monotonic() - began_s
 
 
 Subject = tuple[Recommendation, Graph, Sequence[TaskModel]]
@@ -183,12 +187,18 @@ def _numbers(options: RunOptions) -> list[int] | None:
 def _from_results(path: Path) -> Iterator[Recommendation]:
     """What a finished `bench run` recommends."""
     results = read_results(path)
+    for text in results.warnings:
+        warn(text)
     summary = summarise(results)
+    if summary.shortfall is not None:
+        warn(summary.shortfall)
     if not summary.groups:
         raise BenchError(f"{path} has no finished runs; continue it with: bench run --resume")
     if not summary.answers:
         raise BenchError(f"{path} has only sequential runs; there is nothing to choose from")
     for group in summary.groups:
+        if len(group.measured) == 1:
+            continue  # nothing to choose from
         candidates = {
             row: Candidate(row.case.backend, row.case.workers, None, row.wall_s)
             for row in group.measured
@@ -265,7 +275,7 @@ def _content(advice: Recommendation) -> dict[str, Any]:
     content = {"name": advice.name, **asdict(advice)}
     for values, candidate in zip(content["candidates"], advice.candidates, strict=True):
         values["measured"] = asdict(candidate.measured) if candidate.measured else None
-    content["noise"] = advice.verdict.as_json()
+    content["noise"] = advice.verdict.as_json() if advice.verdict is not None else None
     content["speedup"] = advice.speedup
     content["answer"] = asdict(advice.answer) if advice.answer else None
     del content["verdict"]

@@ -21,7 +21,7 @@ from bench.commands.exit_codes import FAILED, INTERRUPTED, TERMINATED, UNSURE
 from bench.commands.report import report
 from bench.machine.facts import SAME_MACHINE, describe_machine
 from bench.measure.forecast import Forecast
-from bench.measure.harness import measure
+from bench.measure.harness import COMPLETE, measure
 from bench.measure.plan import STOPPING, RunOptions, continued, plan
 from bench.measure.prepared import PreparedPlan, prepare
 from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder
@@ -146,6 +146,8 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
         missing = len(prepared.plan.cases) * planned.blocks - len(measured)
         if missing <= 0 or (before.is_complete and options == had):
             click.echo("Nothing is missing; drawing the report.", err=True)
+            if not before.is_complete:  # it was killed just before its last line
+                writer.end(COMPLETE)
             return 0
         done = min(
             (sum(case == run.case for run in before.measurements) for case in prepared.plan.cases),
@@ -155,7 +157,7 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
             return 0
         if options != had:
             ends = {name: getattr(options, name) for name in STOPPING}
-            writer.extend({**ends, "blocks": planned.blocks})
+            writer.extend({**ends, "blocks": planned.blocks, "command": options.command})
         return _measure(prepared, writer, before, settings)
 
 
@@ -177,14 +179,15 @@ def _is_wanted(prepared: PreparedPlan, forecast: Forecast, done: int, settings: 
         return True
     left_s = (forecast.blocks - done) * forecast.block_s
     cases = prepared.plan.cases
-    count = f"{counted(len(cases), 'case')} x {counted(prepared.blocks, 'block')}"
+    most = " at most" if prepared.plan.options.precision is not None else ""
+    count = f"{counted(len(cases), 'case')} x {counted(prepared.blocks, 'block')}{most}"
     rest = f", {done} of them done" if done else ""
     click.echo(f"{count}{rest}: about {estimated(left_s)}.", err=True)
     if left_s < LONG_S:
         return True
     longest = max(cases, key=prepared.expected_s)
     note(
-        f"That is long: each run of {longest} takes about {shown(prepared.expected_s(longest))}. To"
+        f"That is long: {longest}, takes about {shown(prepared.expected_s(longest))} per block. To"
         " shorten it: --budget 10m, fewer --blocks, --shapes or --max-workers, or a shorter"
         " --kernel. Ctrl-C stops it at any time and reports what was measured."
     )
@@ -268,11 +271,14 @@ def _show_plan(prepared: PreparedPlan, form: str) -> int:
     most = "" if planned.options.precision is None else " at most"
     blocks = f"{counted(prepared.blocks, 'block')}{most}"
     total = estimated(prepared.blocks * prepared.block_s)
-    beside = " beside your own graphs" if planned.graphs else ""
+    beside = ", not counting your own graphs" if planned.graphs else ""
     cases = counted(len(planned.cases), "case")
     click.echo(f"{cases}, {blocks}: about {total}{beside}. Nothing was measured.")
     if planned.budget_s is not None and prepared.block_s > planned.budget_s:
-        warn(f"a block takes about {estimated(prepared.block_s)}, longer than the budget.")
+        warn(
+            f"a block takes about {estimated(prepared.block_s)}, longer than the budget; raise"
+            " --budget, or measure fewer cases"
+        )
     return 0
 
 

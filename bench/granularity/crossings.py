@@ -58,9 +58,13 @@ class Crossing:
 
     @property
     def is_known(self) -> bool:
-        """False if the interval reaches past both ends of the lengths, or past one end only."""
+        """False without an interval, or if its ends do not agree on what is beyond the lengths.
+
+        That is, if the upper end is infinite, or one of both is at an end of the lengths at which
+        the length itself is not.
+        """
         if self.low_s is None or self.high_s is None:
-            return True  # too few blocks for an interval
+            return False
         is_beyond = self.length_s in (0.0, math.inf)
         return self.low_s == self.length_s == self.high_s if is_beyond else self.high_s < math.inf
 

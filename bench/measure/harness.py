@@ -13,10 +13,9 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
 from time import monotonic
-from typing import Any
 
 from bench import BenchError
 from bench.analysis.summary import is_precise
@@ -30,7 +29,7 @@ from bench.results.case import BASELINE, Case, PoolKey
 from bench.results.store import CeilingSample, Measurement, Results, ResultsWriter
 from bench.workloads.duration import with_time_left
 from bench.workloads.kernels import SizedKernel
-from bench.workloads.own_graphs import OWN_TASKS
+from bench.workloads.own_graphs import OWN_TASKS, named
 from executors import Backend, Graph, Observer, RunReport, load_backend, run
 from executors.backends import backend_class
 
@@ -87,43 +86,47 @@ class _Measuring:
         self._measured = {(run.case, run.block) for run in self._measurements}
         self._spent_s = sum(pool.wall_s for pool in before.interference) if before else 0.0
         ceilings = before.ceilings if before else ()
+        self._spent_s += sum(sample.one_s + sample.all_s for sample in ceilings)
         self._ceilings_measured = {(loop.kernel, loop.workers, loop.block) for loop in ceilings}
         self._forecast = prepared.forecast(before)
+        self._began_s = monotonic() - self._spent_s
+        self._block = 0
         self._done: set[Hashable] = set()  # parts of this block
+        self._part_began_s = self._began_s
 
     def blocks(self) -> str:
         """Measures block after block, until there is a reason to stop."""
         plan = self._prepared.plan
-        self._began_s = monotonic() - self._spent_s
         longest_s = 0.0
-        for self._block in range(plan.blocks):
-            block, start_s = self._block, monotonic()
+        for block in range(plan.blocks):
+            self._block, start_s = block, monotonic()
             if block and self._is_precise():
                 return PRECISION
             if plan.budget_s and start_s - self._began_s + longest_s > plan.budget_s:
                 return BUDGET
             self._done = set()
-            with self._timed(CEILINGS, self._missing_ceilings(block)) as missing:
-                self._ceilings(block, missing)
+            if loops := self._missing_ceilings(block):
+                with self._timed(CEILINGS):
+                    self._ceilings(block, loops)
             for pool, cases in plan.block(block):
-                unmeasured = [case for case in cases if (case, block) not in self._measured]
-                with self._timed(pool, unmeasured) as missing:
-                    self._pool(pool, block, missing)
+                if missing := [case for case in cases if (case, block) not in self._measured]:
+                    with self._timed(pool):
+                        self._pool(pool, block, missing)
+                self._done.add(pool)
             longest_s = max(longest_s, monotonic() - start_s)
-        return COMPLETE
+        return PRECISION if self._is_precise() else COMPLETE
 
     def _is_precise(self) -> bool:
         wanted = self._prepared.plan.options.precision
         return wanted is not None and is_precise(self._measurements, wanted)
 
     @contextmanager
-    def _timed(self, part: Hashable, missing: list[Any]) -> Iterator[list[Any]]:
-        """Lets the forecast know how long a part took, if anything of it was missing."""
+    def _timed(self, part: Hashable) -> Iterator[None]:
+        """Lets the forecast know how long a part took."""
         self._part_began_s = monotonic()
-        yield missing
+        yield
         self._done.add(part)
-        if missing:
-            self._forecast.add(part, monotonic() - self._part_began_s)
+        self._forecast.add(part, monotonic() - self._part_began_s)
 
     def _tell(self, step: str) -> None:
         """Notifies of the next step, and of how long the rest takes."""
@@ -132,7 +135,7 @@ class _Measuring:
         budget_s = self._prepared.plan.budget_s
         if budget_s is not None:
             left_s = min(left_s, max(0.0, budget_s - (now_s - self._began_s)))
-        run = f"run {self._block + 1} of {self._prepared.blocks}"
+        run = f"run {self._block + 1} of {self._forecast.blocks}"
         self._progress(with_time_left(f"{step}, {run}", left_s))
 
     def _missing_ceilings(self, block: int) -> list[tuple[SizedKernel, int]]:
@@ -144,8 +147,6 @@ class _Measuring:
         ]
 
     def _ceilings(self, block: int, missing: list[tuple[SizedKernel, int]]) -> None:
-        if not missing:
-            return
         works = {kernel.text: self._prepared.actions[kernel.text] for kernel, _ in missing}
         with load_backend("processes", max(count for _, count in missing)) as pool:
             warm_up(pool, set(works.values()))
@@ -159,8 +160,6 @@ class _Measuring:
     def _pool(self, key: PoolKey, block: int, missing: list[Case]) -> None:
         """Measures the missing cases of one pool."""
         backend, workers = key
-        if not missing:
-            return
         if not backend_class(backend).runs_tasks:
             for case in missing:
                 graph = self._prepared.graphs[case.shape, case.kernel]
@@ -172,9 +171,10 @@ class _Measuring:
             for case in missing:
                 self._tell(str(case))
                 graph = self._prepared.graphs[case.shape, case.kernel]
-                first_s = wall_s(graph, pool) if case.kernel == OWN_TASKS else None
-                timed_run = timed(graph, pool, self._sampler, self._observers)
-                self._keep(_measurement(case, block, (pool.start_s, first_s), graph, *timed_run))
+                with named(case.shape) if case.kernel == OWN_TASKS else nullcontext():
+                    first_s = wall_s(graph, pool) if case.kernel == OWN_TASKS else None
+                    timed_run = timed(graph, pool, self._sampler, self._observers)
+                self._keep(_measurement(case, block, pool.start_s, first_s, graph, *timed_run))
 
     def _alone(self, case: Case, block: int) -> Measurement:
         """The sequential run of the same graph in the same block, measured earlier."""
@@ -229,13 +229,13 @@ def timed(
 def _measurement(
     case: Case,
     block: int,
-    start_s_and_first_s: tuple[float, float | None],
+    pool_start_s: float,
+    first_s: float | None,
     graph: Graph,
     start_s: float,
     report: RunReport,
     sample: Sample,
 ) -> Measurement:
-    pool_start_s, first_s = start_s_and_first_s
     times_s = {name: record.duration_s for name, record in report.tasks.items()}
     busy = [(round(at_s - start_s, 6), cores) for at_s, cores in sample.busy if at_s >= start_s]
     return Measurement(

@@ -111,11 +111,11 @@ class PreparedPlan:
         if case.is_baseline or backend_class(case.backend).shares_interpreter:
             shares.append(kernel.gil)
         run_s = max(graph.work_s() * max(shares), graph.span_s())
-        warm_up_s = sum(action == case.kernel for action in self.actions) * self._length_s(case)
-        return run_s + warm_up_s + beside_s
-
-    def _length_s(self, case: Case) -> float:
-        return max(kernel.length_s for kernel in self.plan.kernels if kernel.text == case.kernel)
+        alike = sum(
+            (case.pool, case.kernel) == (other.pool, other.kernel) for other in self.plan.cases
+        )
+        length_s = next(one.length_s for one in self.plan.kernels if one.text == case.kernel)
+        return run_s + length_s / alike + beside_s  # a pool warms up with a task of each kernel
 
     @property
     def parts_s(self) -> dict[Hashable, float]:

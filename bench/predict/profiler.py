@@ -47,7 +47,6 @@ class Profiler:
         cpus: number of usable CPUs.
         names: the backends to choose from, without the baseline.
         overheads: by backend.
-        remarks: sentences on what made runs slow.
         worker_bytes: memory of a worker that has done nothing, by backend.
 
     Raises:
@@ -69,7 +68,7 @@ class Profiler:
         self._pools: dict[PoolKey, Backend] = {}
         self.overheads: dict[str, Overheads] = {}
         self._profiles: dict[tuple[str, float], list[KernelProfile]] = {}
-        self.remarks: dict[str, None] = {}
+        self._remarks: dict[str, None] = {}
         self.worker_bytes: dict[str, float] = {}
 
     def __enter__(self) -> Self:
@@ -99,8 +98,14 @@ class Profiler:
     def run_s(self, graph: Graph, backend: str, workers: int) -> float:
         """Seconds of a run on a warm pool."""
         seconds, report = timed_run(graph, self.pool(backend, workers))
-        self.remarks |= dict.fromkeys(remarks(report))
+        self._remarks |= dict.fromkeys(remarks(report))
         return seconds
+
+    def take_remarks(self) -> tuple[str, ...]:
+        """Sentences on what made runs slow since the last call."""
+        taken = tuple(self._remarks)
+        self._remarks.clear()
+        return taken
 
     def task_models(self, kernel: SizedKernel, work: Work) -> list[TaskModel]:
         """The models of a kernel's tasks, whose lengths are their `cost_s`.
@@ -151,7 +156,7 @@ class Profiler:
         ]
 
     def task_models_of(self, graph: Graph, name: str = "graph") -> list[TaskModel]:
-        """The models of a graph about which nothing is known: runs it a few times.
+        """The models of a graph about which nothing is known, the usual one first: runs it.
 
         Args:
             name: of the graph, for the progress.
@@ -167,7 +172,7 @@ class Profiler:
         self._progress(f"{name}: sequential, warming up")
         with named(name):
             self.run_s(graph, BASELINE, 1)
-        models = []
+        models: list[tuple[float, TaskModel]] = []
         for number in range(1, OWN_ROUNDS + 1):
             self._progress(f"{name}: measuring its tasks, round {number} of {OWN_ROUNDS}")
             times_s, cpu = task_times(graph, self.pool(BASELINE, 1))
@@ -176,8 +181,11 @@ class Profiler:
             if shared and cpu >= LEAST_CPU and self.cpus > 1:
                 own |= {name: Machine(machines[name].cores, (1.0, 1.0)) for name in shared}
                 gil = self._lock_part(graph, times_s, cpu, shared[0], own[shared[0]])
-            models.append(TaskModel(partial(_measured, times_s, cpu, gil), own))
-        return models
+            model = TaskModel(partial(_measured, times_s, cpu, gil), own)
+            models.append((graph.work_s(times_s), model))
+        models.sort(key=lambda pair: pair[0])
+        usual = models.pop(len(models) // 2)
+        return [model for _, model in (usual, *models)]
 
     def _lock_part(
         self,

@@ -160,8 +160,7 @@ class Advisor:
         if runs and advice.pick is None and not advice.sequential.wall_s:
             advice = self._with_runs(graph, advice, [advice.sequential], MIN_SAMPLES)
             advice = self._decided(advice, graph, models[0])  # now with a bound of the speedup
-        advice = replace(advice, remarks=tuple(self._profiler.remarks))
-        self._profiler.remarks.clear()
+        advice = replace(advice, remarks=self._profiler.take_remarks())
         self._before = SystemCounters()
         self._machine = {**self._machine, "others_running": None}  # was before the first graph
         return advice
@@ -233,6 +232,8 @@ class Advisor:
         memory_bytes: float,
     ) -> Candidate:
         makespans_s = [self._simulated_s(graph, backend, model, workers) for model in models]
+        if any(map(math.isinf, makespans_s)):  # a task would overrun its timeout, at least at times
+            makespans_s = [math.inf]
         start_s = self._profiler.pool(backend, self._profiler.cpus).start_s
         predicted = median_and_range(makespans_s)
         return Candidate(backend, workers, predicted, start_s=start_s, memory_bytes=memory_bytes)
@@ -247,7 +248,11 @@ class Advisor:
         Without a budget, being surer must take only a small part of a sweep's time, because a sweep
         answers as well.
         """
-        if advice.verdict.level == UNUSABLE or (advice.regret or 0.0) <= SURE:
+        if (
+            advice.verdict is None
+            or advice.verdict.level == UNUSABLE
+            or (advice.regret or 0.0) <= SURE
+        ):
             return False
         if len(advice.measured[0].wall_s) >= MOST_BLOCKS:
             return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
 from statistics import median
 
 from bench.analysis.answer import floored
@@ -105,16 +104,12 @@ def decide(
     ]
     runner_up = min(rivals, key=lambda rival: rival.seconds, default=None)
     recommendation = replace(recommendation, runner_up=runner_up, regret=regret, guess=None)
-    if recommendation.verdict.level == UNUSABLE:
-        return _undecided(
-            pick, recommendation, f"The machine is too noisy. {recommendation.verdict}"
-        )
+    verdict = recommendation.verdict
+    if verdict is not None and verdict.level == UNUSABLE:
+        return _undecided(pick, recommendation, f"The machine is too noisy. {verdict}")
     if regret is not None and regret > LARGEST_REGRET:
-        return _undecided(
-            pick,
-            replace(recommendation, runner_up=max(others, key=partial(_slowdown, pick))),
-            "Stop other programs, or use longer tasks, and try again.",
-        )
+        advice = "Stop other programs, or use longer tasks, and try again."
+        return _undecided(pick, recommendation, advice)
     return _picked(pick, recommendation, graph, model, costs)
 
 

@@ -14,7 +14,6 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from bench.analysis.estimates import INDIFFERENCE, Estimate
-from bench.machine.noise import Verdict
 from bench.predict.prediction import simulated_s
 from bench.predict.worker_counts import predicted_counts, with_bends
 from bench.recommend.recommendation import Candidate, Recommendation, median_and_range
@@ -94,7 +93,7 @@ def recommend_from_runs(
         parallelism=graph.work_s() / graph.span_s() if graph.span_s() else 1.0,
         regret=None,
         reason=" ".join(_reasons(graph, pick, steps, set(needs) - set(usual_s), runs)),
-        verdict=Verdict(),
+        verdict=None,
         bound_s=max(graph.span_s(), bound_s),
         command=command if helps else None,
     )

@@ -9,7 +9,7 @@ from statistics import median
 from typing import Any
 
 from bench.analysis.answer import Answer
-from bench.analysis.estimates import Estimate, ratio_of_medians, surely_reached
+from bench.analysis.estimates import INDIFFERENCE, Estimate, lower_bound, ratio_of_medians
 from bench.machine.noise import Verdict
 from bench.results.case import BASELINE
 from bench.workloads.duration import between, shown
@@ -100,7 +100,7 @@ class Recommendation:
         regret: the pick is reliably at most this share slower than any other measured candidate;
             None if fewer than two were measured.
         reason: in plain words, why this one, or what to do to be able to tell.
-        verdict: how quiet the machine was.
+        verdict: how quiet the machine was; None if nothing was measured.
         bound_s: seconds that no schedule of the pick can beat, by the predicted times.
         left_out: candidates that could not be considered, and why, in sentences.
         remarks: what made the first run on a backend slow, in sentences.
@@ -116,7 +116,7 @@ class Recommendation:
     parallelism: float
     regret: float | None
     reason: str
-    verdict: Verdict
+    verdict: Verdict | None
     bound_s: float | None = None
     left_out: tuple[str, ...] = ()
     command: str | None = None
@@ -143,9 +143,16 @@ class Recommendation:
             candidate.backend,
             candidate.workers,
             self._speedup_of(candidate),
-            is_sure=self.pick is not None,
+            is_sure=self.is_verified,
             at_least=self.at_least(candidate),
         )
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether the pick has run, or needs no run because nothing can run in parallel."""
+        if self.pick is None:
+            return False
+        return bool(self.pick.wall_s) or self.parallelism < 1 + INDIFFERENCE
 
     def _speedup_of(self, candidate: Candidate) -> Estimate | None:
         """Of the measured times or, if one of them is missing, of both predicted ones.
@@ -160,10 +167,10 @@ class Recommendation:
         return Estimate(alone.predicted.value / candidate.predicted.value, None, None)
 
     def at_least(self, candidate: Candidate) -> float | None:
-        """A speedup over sequential that is surely reached; None if one of them did not run."""
+        """A speedup over sequential that is reached; None if one of both ran too seldom."""
         if not candidate.wall_s or not self.sequential.wall_s:
-            return None
-        return surely_reached(self.sequential.wall_s, candidate.wall_s)
+            return None  # one of them has not run
+        return lower_bound(self.sequential.wall_s, candidate.wall_s)
 
     def __str__(self) -> str:
         return f"{self.name}: {self.pick or 'cannot tell'}. {self.reason}"
@@ -221,7 +228,7 @@ class Recommendation:
         return [candidate for candidate in self.candidates if candidate.wall_s]
 
     @property
-    def speedup(self) -> float:
-        """The pick's speedup over sequential."""
+    def speedup(self) -> float | None:
+        """The pick's speedup over sequential; None without a pick, or if it is not known."""
         speedup = None if self.pick is None else self._speedup_of(self.pick)
-        return 1.0 if speedup is None else speedup.value
+        return None if speedup is None else speedup.value

@@ -38,6 +38,16 @@ HEADER_SCHEMA = {
     "versions": {},
 }
 SHAPE_SCHEMA = dict.fromkeys(("tasks", "edges", "depth", "width", "average_parallelism"), NUMBER)
+TRIAL_SCHEMA = {
+    "source": str,
+    "work_s": NUMBER,
+    "span_s": NUMBER,
+    "cpu": NUMBER,
+    "factors": {},
+    "first_extra_s": {},
+    "left_out": {},
+    "remarks": {},
+}
 KERNEL_SCHEMA = {"kernel": str, "units": NUMBER}
 
 
@@ -64,6 +74,7 @@ def check_header(header: Mapping[str, Any]) -> None:
         TypeError: says what is missing or wrong, and where.
     """
     check_keys(header, HEADER_SCHEMA, "the header")
+    check_keys(header.get("graphs", {}), {}, "'graphs' of the header")
     if not 1 <= header["cpus"] < LARGEST or not abs(header["created_s"]) < LATEST_S:
         raise TypeError("cpus or created_s is out of range")
     for shape in header["config"]["shapes"]:
@@ -73,6 +84,8 @@ def check_header(header: Mapping[str, Any]) -> None:
         check_keys(sizes, recorded, f"shape {shape!r}")
         if sizes["tasks"] < 1 or sizes["depth"] < 1:
             raise TypeError(f"shape {shape!r} has no tasks")
+    for name, trial in header.get("graphs", {}).items():
+        check_keys(trial, TRIAL_SCHEMA, f"graph {name!r}")
     for kernel in header["config"]["kernels"]:
         work = header["kernels"].get(kernel)
         check_keys(work, KERNEL_SCHEMA, f"kernel {kernel!r}")

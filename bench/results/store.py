@@ -198,6 +198,8 @@ def read_results(path: Path) -> Results:
         else:
             samples[kind].append(sample)
         if kind == "run":
+            if sample.shape not in header["shapes"] or sample.kernel not in header["kernels"]:
+                raise BenchError(f"{path}, line {number}: the header does not know {sample.case}")
             if (key := (sample.case, sample.block)) in measured:
                 raise BenchError(f"{path}, line {number}: repeats block {sample.block} of {key[0]}")
             measured.add(key)
@@ -230,10 +232,16 @@ def _extended(header: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str
     config = header["config"]
     blocks = options.get("blocks") or config["blocks"]
     cases = header["planned"] // max(1, config["blocks"])
+    ends = {name: options[name] for name in _STOPPING if name in options}
     return {
         **header,
         "planned": blocks * cases,
-        "config": {**config, "blocks": blocks, "options": {**config["options"], **options}},
+        "config": {
+            **config,
+            "command": options.get("command", config["command"]),
+            "blocks": blocks,
+            "options": {**config["options"], **ends},
+        },
     }
 
 
@@ -258,7 +266,11 @@ def _sample(path: Path, number: int, line: dict[str, Any]) -> tuple[str, Any]:
             return kind, content
         if kind == "extended":
             check_keys(content, {}, "the extension")
-            check_fields(content, {name: _STOPPING[name] for name in content}, "the extension")
+            known = {**_STOPPING, "command": str}
+            hints = {name: known[name] for name in content if name in known}
+            check_fields(content, hints, "the extension")
+            if not 1 <= content.get("blocks", 1) < LARGEST:
+                raise ValueError(f"blocks is out of range: {content['blocks']}")
             return kind, content
         if kind not in _CLASSES:
             raise ValueError(

@@ -13,15 +13,18 @@ from bench.terminal.output import GUESS, STAR, emphasised, first_column, wrapped
 COLOURS = {CLEAN: "green", NOISY: "yellow", UNUSABLE: "red"}
 
 
-def show_answers(answers: Sequence[Answer], verdict: Verdict, finding: str | None = None) -> None:
+def show_answers(
+    answers: Sequence[Answer], verdict: Verdict | None, finding: str | None = None
+) -> None:
     """Prints the picks, what they are in a sentence, and how quiet the machine was.
 
     A machine that was not quiet comes first, because it makes the rest doubtful.
 
     Args:
+        verdict: None if there is none, or if it was printed already.
         finding: replaces the sentence.
     """
-    if not verdict.is_clean:
+    if verdict is not None and not verdict.is_clean:
         show_verdict(verdict)
         click.echo()
     if answers:
@@ -29,8 +32,8 @@ def show_answers(answers: Sequence[Answer], verdict: Verdict, finding: str | Non
         click.echo()
     wrapped(finding or sentence(answers), bold=True)
     if any(not answer.is_sure for answer in answers):
-        wrapped(f"{GUESS} marks a best guess: the runs do not decide.")
-    if verdict.is_clean:
+        wrapped(f"{GUESS} marks a best guess: no runs have decided it.")
+    if verdict is not None and verdict.is_clean:
         click.echo()
         show_verdict(verdict)
 

@@ -22,6 +22,7 @@ from executors.spelling import instead
 DEFAULT_LENGTH_S = 0.02
 MIN_SAMPLE_S = 0.005  # a calibration sample lasts at least this long
 SAMPLES = 5
+MOST_UNITS = 2**40
 COMPUTES = 0.9  # share of the time on a CPU from which more workers than CPUs do not help
 
 
@@ -119,6 +120,10 @@ def calibrate(wanted: SizedKernel) -> Work:
     units = 1
     while (spent_s := _timed(kernel, units)) < MIN_SAMPLE_S:
         units *= 2
+        if units > MOST_UNITS:
+            raise BenchError(
+                f"kernel {kernel.name!r} cannot be calibrated: {units:,} units take no time"
+            )
     samples = [spent_s, *(_timed(kernel, units) for _ in range(SAMPLES - 1))]
     return Work(kernel.name, max(1, round(units * wanted.length_s / median(samples))))
 

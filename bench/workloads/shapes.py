@@ -65,6 +65,9 @@ def _accepted(name: str, build: Any) -> Shape:
 def _shape_of(name: str, build: Callable[..., Tasks]) -> Shape:
     parameters = inspect.signature(build).parameters.values()
     defaults = {parameter.name: parameter.default for parameter in parameters}
+    for parameter, default in defaults.items():
+        if not isinstance(default, (int, float)):
+            raise TypeError(f"its parameter {parameter!r} needs a number as its default")
     summary = (inspect.getdoc(build) or "").partition("\n")[0]  # empty with python -OO
     return Shape(name, summary, build, defaults)
 

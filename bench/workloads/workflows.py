@@ -89,8 +89,8 @@ def read_workflows(paths: Iterable[Path], known: Collection[str] = ()) -> list[W
         in_path = sorted(path.glob("*.json")) if path.is_dir() else [path]
         if not in_path:
             raise BenchError(f"{path} has no .json files; name a workflow in WfFormat")
-        known = {os.path.realpath(file) for file in files}
-        files += [file for file in in_path if os.path.realpath(file) not in known]
+        seen = {os.path.realpath(file) for file in files}
+        files += [file for file in in_path if os.path.realpath(file) not in seen]
     workflows = [read_workflow(file) for file in files]
     own = Counter(workflow.name for workflow in workflows)
     workflows = [

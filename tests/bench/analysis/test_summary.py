@@ -152,11 +152,11 @@ def test_the_finding_names_the_pick_of_each_kernel(tmp_path: Path) -> None:
     assert [answer.certainty for answer in summary.answers][2:] == ["", ""]
 
 
-def test_with_few_blocks_nothing_is_decided_but_a_bound_is_known(tmp_path: Path) -> None:
+def test_what_is_not_decided_has_a_lower_bound_if_it_ran_often_enough(tmp_path: Path) -> None:
     summary = summarise(read_results(write(tmp_path, TYPICAL, blocks=3, noise=0.001)))
     first, *_ = summary.answers
     assert (first.where, first.is_sure) == ("threads with 8", False)
-    assert first.certainty.startswith("at least 4.1")
+    assert (first.at_least, first.certainty) == (None, "best guess")
     assert summary.finding.startswith("Waiting tasks: probably 8 threads for fan-in")
     assert "Nothing can be said yet" in sentence([])
 
@@ -169,6 +169,7 @@ def test_what_runs_on_an_unusable_machine_is_never_sure(tmp_path: Path) -> None:
     summary = summarise(read_results(path))
     assert summary.verdict.level == "unusable"
     assert not any(answer.is_sure for answer in summary.answers)
+    assert summary.answers[0].certainty.startswith("at least 4.1")  # 4.39 less 5 %
     assert all(group.guess is not None for group in summary.groups)
 
 
@@ -194,3 +195,17 @@ def test_a_sentence_names_the_graphs_only_where_they_differ() -> None:
 def test_cases_without_their_baseline_are_left_out(tmp_path: Path) -> None:
     times = {("fan-in", "noop", "threads", 2): 1.0}
     assert groups_of(write(tmp_path, times)) == ()
+
+
+def test_a_rival_with_too_few_runs_leaves_everything_open(tmp_path: Path) -> None:
+    path = write(tmp_path, TYPICAL, noise=0.001)
+    lines = path.read_text().splitlines(keepends=True)
+    is_rival = ['"backend": "processes", "workers": 8, "block": ' in line for line in lines]
+    kept = [
+        line
+        for line, rival in zip(lines, is_rival, strict=True)
+        if not rival or 'block": 0' in line
+    ]
+    path.write_text("".join(kept))
+    (first, *_) = summarise(read_results(path)).answers
+    assert not first.is_sure

@@ -269,7 +269,7 @@ def test_a_long_run_says_so_and_asks_first(monkeypatch: pytest.MonkeyPatch, tmp_
     assert asked.questions == ["Measure all of it?"]
     words = " ".join(result.output.split())
     assert "5 cases x 7 blocks: about 32 h " in words
-    assert "each run of chain, sleep:300s, " in words
+    assert "That is long: chain, sleep:300s, " in words
     assert "takes about 55 min" in words
     assert "--budget 10m" in words
     assert "Nothing was measured." in words

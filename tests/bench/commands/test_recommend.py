@@ -46,6 +46,7 @@ def test_a_graph_of_ones_own() -> None:
     if advice.pick is not None:  # else something else ran, and it says so
         assert advice.pick.workers == 8
         assert len(advice.pick.wall_s) >= 5
+        assert advice.speedup is not None
         assert advice.speedup > 2
 
 

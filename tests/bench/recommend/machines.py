@@ -40,7 +40,7 @@ class MadeUp(Profiler):
         self.worker_bytes = {"sequential": 0.0, "processes": 50e6, "threads": 0.0}
         self._profiles: dict[tuple[str, float], list[KernelProfile]] = {}
         self.walls = walls
-        self.remarks: dict[str, None] = {}
+        self._remarks: dict[str, None] = {}
         self.ran: list[str] = []
 
     def task_models(self, kernel: SizedKernel, work: Work) -> list[TaskModel]:
