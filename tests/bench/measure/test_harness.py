@@ -142,3 +142,10 @@ def test_what_else_happened_is_written_for_each_pool(tmp_path: Path) -> None:
     (ceiling,) = results.ceilings
     assert (ceiling.kernel, ceiling.workers) == ("native-cpu:2ms", 2)
     assert 0.3 < ceiling.value < 3
+
+
+def test_a_precision_reached_in_the_last_block_counts(tmp_path: Path) -> None:
+    prepared = prepare(small(kernel="sleep:5ms", backends="threads", blocks=5, precision=0.9))
+    with ResultsWriter.create(tmp_path, prepared.header) as writer:
+        assert measure(prepared, writer) == "precision"
+    assert len({run.block for run in read_results(tmp_path).measurements}) == 5

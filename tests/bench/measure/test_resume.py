@@ -225,3 +225,68 @@ def test_options_in_the_file_are_checked(cut: Path, option: str, value: object) 
     result = bench("run", "--resume", cut)
     assert result.exit_code == 2
     assert f"{option!r} of the options in the results must be" in " ".join(result.output.split())
+
+
+def test_a_run_that_lacks_only_its_last_line_is_finished(finished: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "killed"
+    shutil.copytree(finished, folder)
+    path = folder / "results.jsonl"
+    whole = path.read_text()
+    path.write_text("".join(whole.splitlines(keepends=True)[:-1]))
+    assert not read_results(path).is_complete
+    assert bench("run", "--resume", folder).exit_code == 0
+    assert path.read_text() == whole
+
+
+def test_a_workflow_keeps_the_name_that_it_had_in_the_results(tmp_path: Path) -> None:
+    """Earlier versions called workflows after their files."""
+    file = tmp_path / "of-the-file.json"
+    tasks = [{"id": "a", "name": "a", "parents": []}, {"id": "b", "name": "b", "parents": ["a"]}]
+    content = {
+        "name": "of its own",
+        "schemaVersion": "1.5",
+        "workflow": {"specification": {"tasks": tasks}},
+    }
+    file.write_text(json.dumps(content))
+    few = ["--kernel", "noop", "--backends", "threads", "--max-workers", "2", "--blocks", "1"]
+    out = tmp_path / "out"
+    assert bench("run", "--workflow", file, *few, "-o", out).exit_code == 0
+    path = out / "results.jsonl"
+    text = path.read_text()
+    assert {run.shape for run in read_results(path).measurements} == {"of-its-own"}
+    path.write_text(text.replace("of-its-own", "of-the-file"))
+    assert bench("run", "--resume", out, "--blocks", "2").exit_code == 0
+    assert {run.shape for run in read_results(path).measurements} == {"of-the-file"}
+    assert len(read_results(path).measurements) == 4
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ('{"extended": {"blocks": -5}}', "blocks is out of range: -5"),
+        ('{"extended": {"blocks": "x"}}', "'blocks' of the extension must be"),
+        ('{"extended": 3}', "the extension must be an object"),
+    ],
+)
+def test_a_broken_extension_is_refused(
+    finished: Path, tmp_path: Path, line: str, says: str
+) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(finished, folder)
+    with (folder / "results.jsonl").open("a") as file:
+        file.write(line + "\n")
+    result = bench("report", folder)
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_unknown_words_of_a_later_version_do_no_harm_to_an_extension(
+    finished: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "later"
+    shutil.copytree(finished, folder)
+    with (folder / "results.jsonl").open("a") as file:
+        file.write('{"extended": {"blocks": 6, "foo": 1}}\n')
+    results = read_results(folder)
+    assert not results.is_complete
+    assert results.header["config"]["blocks"] == 6
