@@ -8,6 +8,7 @@ black, so they fit light and dark pages; and they are small enough for the width
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -41,7 +42,8 @@ SETTINGS: dict[Any, Any] = {
 @contextmanager
 def drawing() -> Iterator[None]:
     """The settings of all figures, while the context lasts."""
-    with mpl.rc_context():
+    with mpl.rc_context(), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing")  # of a name in another script
         mpl.rcdefaults()
         mpl.rcParams.update(SETTINGS)
         yield

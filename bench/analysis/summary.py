@@ -126,7 +126,7 @@ def summarise(results: Results) -> Summary:
     verdict = judge(results)
     groups = _groups(results, is_usable=verdict.level != UNUSABLE)
     answers = tuple(group.answer for group in groups if len(group.measured) > 1)
-    only_sequential = "All runs are sequential, so there is nothing to compare."
+    only_sequential = "Only sequential runs were measured, so there is nothing to compare."
     return Summary(
         results=results,
         groups=groups,

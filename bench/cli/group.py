@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from bench.cli.config import check_environment, defaults, table_name, variable
 from bench.commands.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
-from bench.terminal.output import complain
+from bench.terminal.output import complain, explained_os_error
 from executors.spelling import instead
 
 
@@ -55,12 +55,8 @@ def _clear_errors() -> Iterator[None]:
     except BrokenPipeError:
         raise  # click ends quietly when nobody reads the output
     except OSError as failed:
-        where = f"cannot use {failed.filename}: " if failed.filename else ""
-        what_next = "; choose another path" if where else ""
-        if failed.errno == errno.ENOSPC:
-            what_next = "; free some space"
-        text = f"{where}{failed.strerror or failed}{what_next}"
-        raise _Plain(text) from failed
+        is_full = failed.errno == errno.ENOSPC
+        raise (_Failed if is_full else _Plain)(explained_os_error(failed)) from failed
 
 
 @contextmanager

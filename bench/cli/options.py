@@ -111,7 +111,10 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     """
     from dataclasses import fields, replace
 
-    resumed_threads = values["resume"] and blas_threads_of(values["resume"] / "results.jsonl")
+    resumed = values["resume"]
+    if resumed is not None and not resumed.is_file():
+        resumed /= "results.jsonl"
+    resumed_threads = resumed and blas_threads_of(resumed)
     limit_blas_threads(resumed_threads or values["blas_threads"])  # before numpy is imported
 
     from bench.commands.run import RunOutput

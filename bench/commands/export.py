@@ -10,6 +10,7 @@ from bench import BenchError
 from bench.results.exporters import EXPORTERS
 from bench.results.store import read_results
 from bench.terminal.output import warn
+from executors.core.records import describe
 from executors.spelling import instead
 
 
@@ -28,8 +29,17 @@ def export(source: Path, form: str, output: Path | None) -> None:
     results = read_results(source)
     for text in results.warnings:
         warn(text)
-    content = EXPORTERS[form](results)
+    try:
+        content = EXPORTERS[form](results)
+        data = content.encode()
+    except Exception as error:
+        raise BenchError(f"exporter {form!r} failed: {describe(error)}") from error
     if output is None:
         click.echo(content, nl=False)
-    else:
-        output.write_text(content, encoding="utf-8")
+        return
+    unfinished = output.with_name(f"{output.name}.unfinished")
+    try:
+        unfinished.write_bytes(data)
+        unfinished.replace(output)
+    finally:
+        unfinished.unlink(missing_ok=True)

@@ -29,6 +29,7 @@ from bench.terminal.output import (
     answer_alone,
     complain,
     counted,
+    explained_os_error,
     first_column,
     is_terminal,
     note,
@@ -38,6 +39,7 @@ from bench.terminal.progress import Progress
 from bench.workloads.duration import estimated, shown
 from bench.workloads.own_graphs import OWN_TASKS, explained
 from executors import BackendError, RunFailed, usable_cpus
+from executors.imports.interpreter import current_folder
 from executors.logs import log_to_file
 
 RESULTS_HOME = Path("bench-results")
@@ -82,6 +84,10 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     except KeyboardInterrupt:
         click.echo(f"Interrupted; to draw the report: bench report {folder}", err=True)
         return INTERRUPTED
+    except OSError as error:
+        complain(explained_os_error(error))
+        click.echo(f"To draw the report: bench report {folder}", err=True)
+        return status or FAILED
     if status:
         click.echo(f"To continue it: bench run --resume {folder}", err=True)
     elif settings.strict and not verdict.is_clean:
@@ -99,10 +105,11 @@ def _run(
         _check_log(settings.resume, settings)
         return settings.resume, _resume(settings.resume, given, settings)
     folder = settings.output or _new_folder()
-    planned = plan(options, usable_cpus())
+    with _current_folder_kept():
+        planned = plan(options, usable_cpus())
     _check_log(folder, settings)
     with _created(folder):
-        with Progress(settings.quiet) as progress:
+        with _current_folder_kept(), Progress(settings.quiet) as progress:
             prepared = prepare(planned, progress=progress)
         _tell_of_trials(prepared)
         if not _is_wanted(prepared, prepared.forecast(), 0, settings):
@@ -115,14 +122,26 @@ def _run(
 @contextmanager
 def _created(folder: Path) -> Iterator[None]:
     """Makes sure of a folder for the results now; removes it if nothing is written into it."""
+    new = [place for place in (folder, *folder.parents) if not place.exists()]
     check_folder(folder)
     try:
         yield
     finally:
         with suppress(OSError):  # it is not empty
-            folder.rmdir()
-            if folder.parent == RESULTS_HOME:
-                RESULTS_HOME.rmdir()
+            for place in new:
+                place.rmdir()
+
+
+@contextmanager
+def _current_folder_kept() -> Iterator[None]:
+    """Returns to the current folder afterwards: modules and tasks of the user may change it."""
+    here = current_folder()
+    try:
+        yield
+    finally:
+        if here is not None:
+            with suppress(OSError):
+                os.chdir(here)
 
 
 def _check_log(folder: Path, settings: RunOutput) -> None:
@@ -140,8 +159,9 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
         options = continued(had, given)
         _same_machine(before)
         names = before.header["config"]["shapes"]
-        planned = plan(options, int(before.header["cpus"]), names)
-        prepared = prepare(planned, before)
+        with _current_folder_kept():
+            planned = plan(options, int(before.header["cpus"]), names)
+            prepared = prepare(planned, before)
         measured = {(run.case, run.block) for run in before.measurements}
         missing = len(prepared.plan.cases) * planned.blocks - len(measured)
         if missing <= 0 or (before.is_complete and options == had):
@@ -153,6 +173,10 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
             (sum(case == run.case for run in before.measurements) for case in prepared.plan.cases),
             default=0,
         )
+        spent_s = sum(pool.wall_s for pool in before.interference)
+        if planned.budget_s is not None and spent_s >= planned.budget_s:
+            note("The budget is already spent; drawing the report.")
+            return 0
         if not _is_wanted(prepared, prepared.forecast(before), done, settings):
             return 0
         if options != had:
@@ -182,7 +206,7 @@ def _is_wanted(prepared: PreparedPlan, forecast: Forecast, done: int, settings: 
     most = " at most" if prepared.plan.options.precision is not None else ""
     count = f"{counted(len(cases), 'case')} x {counted(prepared.blocks, 'block')}{most}"
     rest = f", {done} of them done" if done else ""
-    click.echo(f"{count}{rest}: about {estimated(left_s)}.", err=True)
+    note(f"{count}{rest}: about {estimated(left_s)}.")
     if left_s < LONG_S:
         return True
     longest = max(cases, key=prepared.expected_s)
@@ -193,9 +217,12 @@ def _is_wanted(prepared: PreparedPlan, forecast: Forecast, done: int, settings: 
     )
     if settings.yes or not (is_terminal(sys.stdin) and is_terminal(sys.stderr)):
         return True
-    if click.confirm("Measure all of it?", default=True, err=True):
-        return True
-    click.echo("Nothing was measured.", err=True)
+    try:
+        if click.confirm("Measure all of it?", default=True, err=True):
+            return True
+    except click.Abort:  # Ctrl-C, or the end of the input
+        raise KeyboardInterrupt from None
+    note("Nothing was measured.")
     return False
 
 
@@ -216,6 +243,7 @@ def _measure(
 ) -> int:
     """Measures the plan; returns the exit code, which is 0 if everything was measured."""
     with ExitStack() as stack:
+        stack.enter_context(_current_folder_kept())
         stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _terminate))
         logs = []
         if settings.log_file is not None:
@@ -228,9 +256,13 @@ def _measure(
             progress.erase()
             complain(explained(error))
             return FAILED
-        except (BenchError, BackendError, OSError) as error:
+        except (BenchError, BackendError) as error:
             progress.erase()
             complain(str(error))
+            return FAILED
+        except OSError as error:
+            progress.erase()
+            complain(explained_os_error(error))
             return FAILED
         except KeyboardInterrupt:
             return INTERRUPTED

@@ -152,6 +152,7 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     """
     shapes = _shapes(options, known)
     kernels = _kernels(options, shapes)
+    check_text(options)
     graphs = tuple(load_graph(spec) for spec in dict.fromkeys(options.graph))
     names = _backends(options.backends)
     counts = None if options.max_workers is None else parsed_counts(options.max_workers)
@@ -181,6 +182,21 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     blocks = options.blocks or (MOST_BLOCKS if is_open else BLOCKS)
     unique = tuple(dict.fromkeys(cases))
     return Plan(options, shapes, kernels, unique, blocks, cpus, budget_s, graphs)
+
+
+def check_text(options: RunOptions) -> None:
+    """Refuses options that cannot be written into a results file.
+
+    Raises:
+        BenchError: one is not valid text.
+    """
+    try:
+        repr(asdict(options)).encode()
+        options.command.encode()
+    except UnicodeEncodeError:
+        raise BenchError(
+            "an option has characters that this locale cannot read; set LC_ALL=C.UTF-8"
+        ) from None
 
 
 STOPPING = ("blocks", "budget", "precision")  # these only say when a run ends

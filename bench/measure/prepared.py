@@ -20,6 +20,7 @@ from executors import Graph, Task
 from executors.backends import backend_class
 
 POOL_S = 0.2  # starting, warming up and ending a pool, for the estimate
+THREAD_S, PROCESS_S = 1.5e-3, 1e-2  # starting and warming up a worker
 TASK_S = 2e-5  # a scheduler's time per task
 SIMULATED_S = 2e-5  # per task
 CASE_S = 0.01  # per case, beside its run
@@ -101,6 +102,9 @@ class PreparedPlan:
             return SIMULATED_S * len(graph)
         cases_of_pool = sum(case.pool == other.pool for other in self.plan.cases)
         start_s = CASE_S if case.is_baseline else POOL_S
+        if not case.is_baseline:
+            shares = backend_class(case.backend).shares_interpreter
+            start_s += case.workers * (THREAD_S if shares else PROCESS_S)
         beside_s = CASE_S + start_s / cases_of_pool + TASK_S * len(graph)
         if case.kernel == OWN_TASKS:
             if case.shape not in self.trials:

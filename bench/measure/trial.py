@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from bench import BenchError
@@ -11,7 +11,7 @@ from bench.machine.timing import task_times, timed_run, wall_s
 from bench.results.case import BASELINE, Case
 from bench.workloads.kernels import COMPUTES
 from bench.workloads.own_graphs import OwnGraph, explained, named
-from executors import RunFailed, load_backend
+from executors import RunFailed, RunReport, WorkerDied, load_backend
 from executors.backends import backend_class
 from executors.core.summary import remarks
 
@@ -21,7 +21,8 @@ class Trial:
     """What the first runs of a graph showed.
 
     Attributes:
-        source: hash of the module that the graph is from.
+        source: hash of the files with the code of the graph.
+        structure: hash of its tasks and what they need.
         work_s, span_s: of the sequential run.
         cpu: the share of its time in which that run kept a CPU busy.
         factors: by backend, the time of its second run over the one that work and span allow.
@@ -31,6 +32,7 @@ class Trial:
     """
 
     source: str
+    structure: str
     work_s: float
     span_s: float
     cpu: float
@@ -41,8 +43,8 @@ class Trial:
 
     @classmethod
     def of(cls, header: Mapping[str, Any]) -> Trial:
-        """From a results file's header."""
-        return cls(**header)
+        """From a results file's header, which may be of a later version."""
+        return cls(**{field.name: header[field.name] for field in fields(cls)})
 
     def both_s(self, case: Case, cpus: int) -> float:
         """Estimated time of a first and a second run."""
@@ -71,7 +73,7 @@ def tried(
         for _ in range(2):  # the first time, modules may be imported
             times_s, cpu = task_times(own.graph, pool)
     work_s, span_s = own.graph.work_s(times_s), own.graph.span_s(times_s)
-    trial = Trial(own.source, work_s, span_s, cpu)
+    trial = Trial(own.source, own.structure, work_s, span_s, cpu)
     for backend in dict.fromkeys(case.backend for case in cases):
         if backend == BASELINE or not backend_class(backend).runs_tasks:
             continue
@@ -79,9 +81,7 @@ def tried(
         workers = min(counts, key=lambda count: abs(count - cpus))
         progress(f"{own.name}: trying {backend} with {workers}")
         try:
-            with load_backend(backend, workers) as pool:
-                first_s, report = timed_run(own.graph, pool)
-                later_s = wall_s(own.graph, pool)
+            first_s, later_s, report = _twice(own, backend, workers)
         except RunFailed as error:
             trial.left_out[backend] = explained(error)
             continue
@@ -93,14 +93,32 @@ def tried(
     return trial
 
 
+def _twice(own: OwnGraph, backend: str, workers: int) -> tuple[float, float, RunReport]:
+    """Seconds of two runs, and the report of the first; tries again if a worker died.
+
+    Raises:
+        RunFailed: a task failed.
+    """
+    for is_last in (False, True):
+        try:
+            with load_backend(backend, workers) as pool:
+                first_s, report = timed_run(own.graph, pool)
+                return first_s, wall_s(own.graph, pool), report
+        except RunFailed as error:
+            if is_last or not isinstance(error.__cause__, WorkerDied):
+                raise
+    raise AssertionError("the second attempt returns or raises")
+
+
 def check_source(own: OwnGraph, trial: Trial) -> None:
     """Refuses to continue a run of another version of the code.
 
     Raises:
         BenchError: the module's file has changed.
     """
-    if own.source != trial.source:
+    if (own.source, own.structure) != (trial.source, trial.structure):
+        what = "code" if own.structure == trial.structure else "graph"
         raise BenchError(
-            f"the module of {own.name} has changed since the run was started; start a new run, and"
+            f"the {what} of {own.name} has changed since the run was started; start a new run, and"
             " compare the two with: bench compare"
         )

@@ -10,6 +10,7 @@ from bench.results.store import Measurement
 from executors import Graph, RunReport, Task, load_backend, run
 from executors.contention import Demand
 
+SHORTEST_S = 1e-9  # a time is never 0
 STEPS = 40  # in the curve of busy cores
 
 
@@ -21,9 +22,10 @@ def simulated(case: Case, graph: Graph, alone: Measurement) -> Measurement:
     Args:
         alone: the sequential run in the same block.
     """
-    work_s = graph.work_s()
+    costs_s = [task.cost_s for task in graph.tasks]
+    work_s = sum(cost_s or 0.0 for cost_s in costs_s) if None not in costs_s else 0.0
     factor = alone.work_s / work_s if work_s else 0.0
-    mean_s = alone.work_s / len(graph)
+    mean_s = alone.work_s / len(graph)  # of tasks of unknown length
     cores = min(1.0, alone.cpu_s / alone.work_s) if alone.work_s else 0.0
     cores = cores if cores >= LEAST_CPU else 0.0
 
@@ -35,7 +37,7 @@ def simulated(case: Case, graph: Graph, alone: Measurement) -> Measurement:
     return Measurement(
         **asdict(case),
         block=alone.block,
-        wall_s=report.makespan_s,
+        wall_s=max(report.makespan_s, SHORTEST_S),
         makespan_s=report.makespan_s,
         start_s=0.0,
         work_s=graph.work_s(times_s),
@@ -49,6 +51,8 @@ def simulated(case: Case, graph: Graph, alone: Measurement) -> Measurement:
 def _cores_busy(report: RunReport) -> list[tuple[float, float]]:
     """Pairs of time and mean of running tasks since the previous pair, in equal steps."""
     step_s = report.makespan_s / STEPS
+    if not step_s:
+        return []
     used_s = [0.0] * STEPS
     for record in report.tasks.values():
         start_s, end_s = (

@@ -37,9 +37,11 @@ HEADER_SCHEMA = {
     },
     "versions": {},
 }
+TEXT_OR_NONE = (str, type(None))
 SHAPE_SCHEMA = dict.fromkeys(("tasks", "edges", "depth", "width", "average_parallelism"), NUMBER)
 TRIAL_SCHEMA = {
     "source": str,
+    "structure": str,
     "work_s": NUMBER,
     "span_s": NUMBER,
     "cpu": NUMBER,
@@ -86,11 +88,18 @@ def check_header(header: Mapping[str, Any]) -> None:
             raise TypeError(f"shape {shape!r} has no tasks")
     for name, trial in header.get("graphs", {}).items():
         check_keys(trial, TRIAL_SCHEMA, f"graph {name!r}")
+        for key in ("left_out", "remarks"):
+            check_keys(trial[key], dict.fromkeys(trial[key], str), f"{key!r} of graph {name!r}")
+        check_keys(
+            header["shapes"].get(name), {"work_s": NUMBER, "span_s": NUMBER}, f"shape {name!r}"
+        )
     for kernel in header["config"]["kernels"]:
         work = header["kernels"].get(kernel)
         check_keys(work, KERNEL_SCHEMA, f"kernel {kernel!r}")
         if not 0 <= work["units"] < LARGEST:
             raise TypeError(f"the units of kernel {kernel!r} are out of range")
+    limits = header["machine"]["blas_threads"]
+    check_keys(limits, dict.fromkeys(limits, TEXT_OR_NONE), "'blas_threads' of the machine")
     if min(header["machine"]["cpus"][name] for name in ("installed", "usable")) < 1:
         raise TypeError("the machine has no CPUs")
 

@@ -274,7 +274,7 @@ def _sample(path: Path, number: int, line: dict[str, Any]) -> tuple[str, Any]:
             return kind, content
         if kind not in _CLASSES:
             raise ValueError(
-                f"must be one of {', '.join(_CLASSES)} end and extended, not {kind[:40]!r}"
+                f"must be one of {', '.join(_CLASSES)}, extended and end, not {kind[:40]!r}"
             )
         check_keys(content, {}, f"the {kind}")
         content = {**_ADDED.get(kind, {}), **content}

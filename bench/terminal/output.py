@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, contextmanager, redirect_stdout
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -54,6 +55,15 @@ def warn(text: str) -> None:
     _to_stderr(f"Warning: {text}")
 
 
+def explained_os_error(error: OSError) -> str:
+    """What the system refused, and what to do about it."""
+    where = f"cannot use {error.filename}: " if error.filename else ""
+    what_next = "; choose another path" if where else ""
+    if error.errno == errno.ENOSPC:
+        what_next = "; free some space"
+    return f"{where}{error.strerror or error}{what_next}"
+
+
 def note(text: str) -> None:
     """Prints a sentence on standard error."""
     _to_stderr(text)
@@ -64,7 +74,8 @@ def _to_stderr(text: str) -> None:
     first, line_end, rest = text.partition("\n")
     if is_terminal(sys.stderr):
         first = click.wrap_text(first, terminal_width())
-    click.echo(first + line_end + rest, err=True)
+    with suppress(OSError):  # nobody reads it: not a reason to stop measuring
+        click.echo(first + line_end + rest, err=True)
 
 
 def first_column(names: Iterable[str], least: int = 12) -> Callable[[str], str]:

@@ -13,6 +13,15 @@ REDRAW_S = 0.1
 PLAIN_S = 5.0  # between two lines where there is no terminal
 
 
+def shortened(step: str, columns: int) -> str:
+    """A step that fits: its end stays, which has the time that is left."""
+    if len(step) <= columns:
+        return step
+    name, comma, end = step.rpartition(", about ")
+    room = columns - len(comma + end) - 3
+    return f"{name[:room]}...{comma}{end}" if comma and room > 0 else step[:columns]
+
+
 class Progress:
     """A line that is drawn again and again; elsewhere than on a terminal, a line every 5 seconds.
 
@@ -32,7 +41,7 @@ class Progress:
             return
         self._last_s = now_s
         if self._is_line:
-            self._write(f"\r{step[: self._columns() - 1]}\x1b[K")
+            self._write(f"\r{shortened(step, self._columns() - 1)}\x1b[K")
             self._is_drawn = True
         else:
             self._write(f"{step}\n")

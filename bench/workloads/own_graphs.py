@@ -15,6 +15,7 @@ from bench import BenchError
 from executors import Graph, RunFailed, TaskError
 from executors.core.records import describe
 from executors.imports.interpreter import current_folder
+from executors.spelling import similar
 
 OWN_TASKS = "own tasks"  # in the place of a kernel
 
@@ -25,12 +26,18 @@ class OwnGraph:
 
     Attributes:
         name: module:function.
-        source: a hash of the module's file; empty if it has none.
+        source: a hash of the files of the module, of the function and of the tasks' actions.
     """
 
     name: str
     graph: Graph
     source: str
+
+    @property
+    def structure(self) -> str:
+        """A hash of its tasks and what they need."""
+        tasks = [(task.name, task.needs) for task in self.graph.tasks]
+        return hashlib.sha256(repr(tasks).encode(errors="surrogatepass")).hexdigest()[:16]
 
 
 def load_graph(spec: str) -> OwnGraph:
@@ -48,12 +55,16 @@ def load_graph(spec: str) -> OwnGraph:
     try:
         module = import_module(module_name)
     except (Exception, SystemExit) as error:
+        hint = "; leave out .py" if module_name.endswith(".py") else ""
         raise BenchError(
-            f"--graph {spec}: cannot import {module_name} ({describe(error)})"
+            f"--graph {spec}: cannot import {module_name} ({describe(error)}){hint}"
         ) from error
     make = getattr(module, function, None)
     if not callable(make):
-        raise BenchError(f"--graph {spec}: {module_name} has no function {function}")
+        functions = [name for name, thing in vars(module).items() if callable(thing)]
+        meant = similar(function, functions)
+        hint = "" if meant is None else f"; did you mean {meant!r}?"
+        raise BenchError(f"--graph {spec}: {module_name} has no function {function}{hint}")
     try:
         graph = make()
     except (Exception, SystemExit) as error:
@@ -64,7 +75,7 @@ def load_graph(spec: str) -> OwnGraph:
         )
     if not len(graph):
         raise BenchError(f"--graph {spec}: {function}() returned a graph without tasks")
-    return OwnGraph(spec, graph, _hash_of(getattr(module, "__file__", None)))
+    return OwnGraph(spec, graph, _source_of(module, make, *(task.action for task in graph.tasks)))
 
 
 @contextmanager
@@ -91,8 +102,16 @@ def explained(failed: RunFailed) -> str:
     return f"{where}{failed}\n{''.join(format_exception(cause)).rstrip()}"
 
 
-def _hash_of(file: str | None) -> str:
-    try:
-        return hashlib.sha256(Path(file or "").read_bytes()).hexdigest()[:16]
-    except OSError:
-        return ""
+def _source_of(module: object, *functions: object) -> str:
+    """A hash of the files that these are from; unknown ones do not count."""
+    files = {getattr(module, "__file__", None)}
+    for function in functions:
+        code = getattr(getattr(function, "__wrapped__", function), "__code__", None)
+        files.add(getattr(code, "co_filename", None))
+    total = hashlib.sha256()
+    for file in sorted(name for name in files if isinstance(name, str)):
+        try:
+            total.update(Path(file).read_bytes())
+        except (OSError, ValueError):
+            continue  # a notebook, or no file at all
+    return total.hexdigest()[:16]

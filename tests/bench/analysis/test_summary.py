@@ -140,7 +140,7 @@ def test_a_baseline_alone_is_nothing_to_compare(tmp_path: Path) -> None:
     times = {("fan-in", "noop", "sequential", 1): 1.0}
     summary = summarise(read_results(write(tmp_path, times)))
     assert summary.answers == ()
-    assert summary.finding == "All runs are sequential, so there is nothing to compare."
+    assert summary.finding == "Only sequential runs were measured, so there is nothing to compare."
 
 
 def test_the_finding_names_the_pick_of_each_kernel(tmp_path: Path) -> None:

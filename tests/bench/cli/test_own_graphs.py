@@ -166,3 +166,85 @@ def test_a_graph_without_tasks_is_refused(module: Callable[[str], str]) -> None:
     result = bench("run", "--graph", f"{module('own_empty')}:empty")
     assert result.exit_code == 2
     assert "empty() returned a graph without tasks" in result.output
+
+
+def test_a_run_is_not_continued_with_another_graph(
+    module: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same code may make different graphs, for example from the environment."""
+    name = module("own_grown")
+    with Path(f"{name}.py").open("a") as file:
+        file.write(
+            "def many():\n    import os\n"
+            "    return Graph([Task(f't{i}', nap) for i in range(int(os.environ['TASKS']))])\n"
+        )
+    monkeypatch.setenv("TASKS", "2")
+    few = ["--backends", "threads", "--max-workers", "2", "--blocks", "1"]
+    assert bench("run", "--graph", f"{name}:many", *few, "-o", "out").exit_code == 0
+    monkeypatch.setenv("TASKS", "3")
+    result = bench("run", "--resume", "out", "--blocks", "2")
+    assert result.exit_code == 2
+    assert "the graph of own_grown:many has changed" in result.output
+
+
+def test_code_that_the_module_imports_counts_as_well(module: Callable[[str], str]) -> None:
+    name = module("own_outer")
+    inner = module("own_inner")
+    Path(f"{name}.py").write_text(f"from {inner} import make\n")
+    few = ["--backends", "threads", "--max-workers", "2", "--blocks", "1"]
+    assert bench("run", "--graph", f"{name}:make", *few, "-o", "out").exit_code == 0
+    with Path(f"{inner}.py").open("a") as file:
+        file.write("# changed\n")
+    assert "has changed" in bench("run", "--resume", "out", "--blocks", "2").output
+
+
+def test_tasks_that_change_the_current_folder_do_not_move_the_results(
+    module: Callable[[str], str], tmp_path: Path
+) -> None:
+    name = module("own_moves")
+    (tmp_path / "elsewhere").mkdir()
+    Path(f"{name}.py").write_text(
+        "import os\nfrom executors import Graph, Task\n"
+        "def move():\n    os.chdir(HOME)\n"
+        f"HOME = {str(tmp_path / 'elsewhere')!r}\nos.chdir(HOME)\n"
+        "def make():\n    return Graph([Task('a', move), Task('b', move)])\n"
+    )
+    few = ["--backends", "threads", "--max-workers", "2", "--blocks", "1"]
+    assert bench("run", "--graph", f"{name}:make", *few, "-o", "out").exit_code == 0
+    assert (tmp_path / "out" / "report.md").exists()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_simulated_cases_of_a_graph_whose_lengths_are_not_known(
+    module: Callable[[str], str],
+) -> None:
+    name = module("own_simulated")
+    with Path(f"{name}.py").open("a") as file:
+        file.write(
+            "def some():\n    naps = [Task(f'n{i}', nap) for i in range(3)]\n"
+            "    return Graph([Task('n', nap, cost_s=5.0), *naps])\n"
+            "def nothing():\n    return Graph([Task('a', int), Task('b', int)])\n"
+        )
+    few = ["--backends", "simulated", "--max-workers", "1,4", "--blocks", "1"]
+    graphs = ["--graph", f"{name}:some", "--graph", f"{name}:nothing"]
+    assert bench("run", *graphs, *few, "-o", "out").exit_code == 0
+    runs = read_results(Path("out")).measurements
+    walls = {(run.shape, run.backend, run.workers): run.wall_s for run in runs}
+    alone = next(run for run in runs if run.backend == "sequential" and "some" in run.shape)
+    assert walls[f"{name}:some", "simulated", 1] == pytest.approx(alone.work_s)
+    assert walls[f"{name}:some", "simulated", 4] == pytest.approx(alone.work_s / 4)
+
+
+def test_folders_of_the_user_stay_and_ours_go(module: Callable[[str], str]) -> None:
+    name = module("own_folders")
+    Path("mine").mkdir()
+    assert bench("run", "--graph", f"{name}:fails", "-o", "mine").exit_code == 1
+    assert Path("mine").is_dir()
+    assert bench("run", "--graph", f"{name}:fails", "-o", "ours/below").exit_code == 1
+    assert not Path("ours").exists()
+
+
+def test_a_misspelled_function_gets_a_suggestion(module: Callable[[str], str]) -> None:
+    name = module("own_misspelled")
+    assert "did you mean 'make'?" in bench("run", "--graph", f"{name}:maek").output
+    assert "leave out .py" in bench("run", "--graph", f"{name}.py:make").output

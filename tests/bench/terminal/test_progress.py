@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from bench.terminal import progress
-from bench.terminal.progress import Progress
+from bench.terminal.progress import Progress, shortened
 
 LINES = """
 import sys, time
@@ -124,3 +124,11 @@ def test_errors_wrap_at_words_on_a_terminal_only(tmp_path: Path) -> None:
         env={**os.environ, "COLUMNS": "40"},
     )
     assert done.stderr.count("\n") == 1
+
+
+def test_a_narrow_terminal_still_shows_the_time_left() -> None:
+    step = "fan-in:width=16, sleep:1s, processes with 16, run 3 of 12, about 12 s left"
+    assert shortened(step, 100) == step
+    assert shortened(step, 40) == "fan-in:width=16, sle..., about 12 s left"
+    assert len(shortened(step, 40)) <= 40
+    assert shortened(step, 10) == step[:10]

@@ -171,3 +171,16 @@ def test_an_export_overwrites_nothing(tmp_path: Path) -> None:
 def test_an_exporter_must_be_a_function() -> None:
     with pytest.raises(TypeError, match="must be a function"):
         exporters._accepted("x", 3)
+
+
+@pytest.mark.parametrize("returned", [None, b"bytes", "\ud800"])
+def test_a_broken_exporter_is_one_message_and_leaves_no_file(
+    returned: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(exporters.EXPORTERS, "odd", lambda results: returned)
+    path = write(tmp_path, TYPICAL, blocks=1)
+    out = tmp_path / "out.txt"
+    result = CliRunner().invoke(main, ["export", str(path), "--format", "odd", "-o", str(out)])
+    assert result.exit_code == 2
+    assert "exporter 'odd' failed: " in result.output
+    assert not out.exists()

@@ -297,7 +297,7 @@ def test_simulated_cases_are_marked_and_never_picked(tmp_path: Path) -> None:
     assert walls[1] == pytest.approx(alone.work_s)
     assert walls[2] == walls[10_000] == pytest.approx(alone.work_s * 9 / 12)
     assert "~ simulated    10000" in result.output
-    assert "All runs are sequential, so there is nothing to compare" in result.output
+    assert "Only sequential runs were measured, so there is nothing to compare" in result.output
     page = (tmp_path / "out" / "report.md").read_text()
     assert "| *simulated, not measured* | 10000 |" in page
     assert "Simulated rows were not measured" in page
