@@ -84,6 +84,8 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     except KeyboardInterrupt:
         click.echo(f"Interrupted; to draw the report: bench report {folder}", err=True)
         return INTERRUPTED
+    except BrokenPipeError:
+        raise  # nobody reads the output; everything is on the disk
     except OSError as error:
         complain(explained_os_error(error))
         click.echo(f"To draw the report: bench report {folder}", err=True)

@@ -103,8 +103,8 @@ class PreparedPlan:
         cases_of_pool = sum(case.pool == other.pool for other in self.plan.cases)
         start_s = CASE_S if case.is_baseline else POOL_S
         if not case.is_baseline:
-            shares = backend_class(case.backend).shares_interpreter
-            start_s += case.workers * (THREAD_S if shares else PROCESS_S)
+            is_thread = backend_class(case.backend).shares_interpreter
+            start_s += case.workers * (THREAD_S if is_thread else PROCESS_S)
         beside_s = CASE_S + start_s / cases_of_pool + TASK_S * len(graph)
         if case.kernel == OWN_TASKS:
             if case.shape not in self.trials:
