@@ -375,7 +375,7 @@ def test_what_ends_a_run_in_the_middle_leaves_a_report(
     monkeypatch.setattr(ResultsWriter, "append", fails_later)
     result = bench(*SMALL, "-o", tmp_path / "out")
     assert result.exit_code == 1
-    assert str(error) in result.output
+    assert (getattr(error, "strerror", None) or str(error)) in result.output
     assert f"To continue it: bench run --resume {tmp_path / 'out'}" in result.output
     assert "Incomplete: " in (tmp_path / "out" / "report.md").read_text()
 
