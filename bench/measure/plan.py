@@ -211,8 +211,9 @@ def continued(options: RunOptions, given: Mapping[str, Any]) -> RunOptions:
     for name, before in asdict(options).items():
         if name in given and name not in STOPPING and given[name] != before:
             raise BenchError(
-                f"the run to continue has --{name.replace('_', '-')} {before}, not {given[name]};"
-                " leave the option out, or start another run"
+                f"the run to continue has {'the default' if before in (None, ()) else before} for"
+                f" --{name.replace('_', '-')}, not {given[name]}; leave the option out, or start"
+                " another run"
             )
     if not set(STOPPING) & set(given):
         return options

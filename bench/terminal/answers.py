@@ -46,7 +46,7 @@ def show_verdict(verdict: Verdict, name: str = "") -> None:
 
 def _table(answers: Sequence[Answer]) -> list[str]:
     """Less than 60 columns wide for the standard shapes."""
-    pad = first_column((answer.kernel for answer in answers if answer.kernel), 16)
+    pad = first_column((answer.kernel or answer.graph for answer in answers), 16)
     pad_where = first_column((answer.where for answer in answers), 17)
     lines = [f"  {pad('graph')}{pad_where('pick')} speedup  how sure"]
     graph = None

@@ -82,7 +82,7 @@ def test_ceilings_are_measured_for_kernels_that_need_cpus() -> None:
 def test_options_of_a_resumed_run_must_be_the_same() -> None:
     options = planned_for().options
     assert continued(options, {"kernel": "noop,sleep:1ms"}) is options
-    with pytest.raises(BenchError, match="has --seed 0, not 4; leave the option out"):
+    with pytest.raises(BenchError, match="has 0 for --seed, not 4; leave the option out"):
         continued(options, {"seed": 4})
 
 

@@ -128,8 +128,8 @@ def test_calibration_and_options_are_those_of_the_run(cut: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--seed", "6"], "has --seed 0, not 6; leave the option out"),
-        (["--shapes", "chain"], "has --shapes fan-in:width=2, not chain"),
+        (["--seed", "6"], "has 0 for --seed, not 6; leave the option out"),
+        (["--shapes", "chain"], "has fan-in:width=2 for --shapes, not chain"),
         (["-o", "elsewhere"], "leave out -o"),
         (["--dry-run"], "leave out --resume"),
     ],
