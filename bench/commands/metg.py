@@ -179,10 +179,12 @@ def _show(sweep: Sweep) -> None:
     if outcome.ceiling < 1:
         wrapped(
             "Together they are slower than one alone: something else uses the CPUs, and the"
-            " figures below mean little.\n"
+            " figures below mean little."
         )
+        click.echo()
     if outcome.blocks < MIN_SAMPLES:
-        wrapped(f"Fewer than {MIN_SAMPLES} blocks: no intervals.\n")
+        wrapped(f"Fewer than {MIN_SAMPLES} blocks: no intervals.")
+        click.echo()
     pad = first_column(outcome.metg, 11)
     click.echo(f"{pad('backend')}level             METG   95 % interval")
     for name, levels in outcome.metg.items():

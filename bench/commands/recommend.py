@@ -247,6 +247,7 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
         yield (
             f"Runner-up, the best of another backend: {runner_up}"
             f" ({_seconds(runner_up)}; {slower:.2f} times as long)."
+            + (" It needs more workers, or starts more slowly." if slower < 1 else "")
         )
     if pick is not None and pick is not advice.sequential:
         how = "measured" if advice.sequential.wall_s and pick.wall_s else "predicted"

@@ -67,6 +67,10 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     Args:
         given: the options on the command line, which a resumed run must have had as well.
     """
+    if "kernel" in given and options.graph and not (options.shapes or options.workflow):
+        raise BenchError(
+            "--kernel has no effect on your own graphs; leave it out, or name --shapes as well"
+        )
     if settings.dry_run and settings.resume is not None:
         raise BenchError("--dry-run is for new runs; leave out --resume")
     if settings.dry_run:
@@ -167,7 +171,8 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
         measured = {(run.case, run.block) for run in before.measurements}
         missing = len(prepared.plan.cases) * planned.blocks - len(measured)
         if missing <= 0 or (before.is_complete and options == had):
-            click.echo("Nothing is missing; drawing the report.", err=True)
+            blocks = counted(len({run.block for run in before.measurements}), "block")
+            note(f"Nothing is missing: {blocks} measured. More --blocks extend the run.")
             if not before.is_complete:  # it was killed just before its last line
                 writer.end(COMPLETE)
             return 0

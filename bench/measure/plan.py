@@ -85,9 +85,11 @@ class RunOptions:
     def command(self) -> str:
         """The command line with these options."""
         words = ["bench", "run"]
+        only_graphs = self.graph and not self.shapes and not self.workflow
+        always = ("seed",) if only_graphs else ("kernel", "seed")
         for field in fields(self):
             value = getattr(self, field.name)
-            if value != field.default or field.name in ("kernel", "seed"):
+            if value != field.default or field.name in always:
                 for part in value if isinstance(value, tuple) else [value]:
                     words += [f"--{field.name.replace('_', '-')}", str(part)]
         return shlex.join(words)

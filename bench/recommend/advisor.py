@@ -157,9 +157,9 @@ class Advisor:
         while self._is_worthwhile(advice, budget_s):
             advice = self._with_runs(graph, advice, advice.measured, MORE_BLOCKS)
             advice = self._decided(advice, graph, models[0])
-        if runs and advice.pick is None and not advice.sequential.wall_s:
+        if runs and self._needs_sequential(advice, budget_s):
             advice = self._with_runs(graph, advice, [advice.sequential], MIN_SAMPLES)
-            advice = self._decided(advice, graph, models[0])  # now with a bound of the speedup
+            advice = self._decided(advice, graph, models[0])  # now its speedup is measured, too
         advice = replace(advice, remarks=self._profiler.take_remarks())
         self._before = SystemCounters()
         self._machine = {**self._machine, "others_running": None}  # was before the first graph
@@ -242,12 +242,33 @@ class Advisor:
         overheads = self._profiler.overheads[backend]
         return simulated_s(graph, workers, model.demand, model.machines[backend], overheads)
 
-    def _is_worthwhile(self, advice: Recommendation, budget_s: float | None) -> bool:
-        """Whether a few more runs may decide, or make surer, and there is time for them.
+    def _needs_sequential(self, advice: Recommendation, budget_s: float | None) -> bool:
+        """Whether to run it for the speedup alone: without a pick always, else if it takes little.
 
-        Without a budget, being surer must take only a small part of a sweep's time, because a sweep
-        answers as well.
+        Without a pick, a lower bound of the speedup is all that can be said.
         """
+        if advice.sequential.wall_s:
+            return False
+        more_s = (1 + MIN_SAMPLES) * advice.sequential.seconds
+        return advice.pick is None or self._spent_s + more_s <= self._allowed_s(advice, budget_s)
+
+    @property
+    def _spent_s(self) -> float:
+        """Seconds since the last graph was finished."""
+        return monotonic() - self._before.at_s
+
+    def _allowed_s(self, advice: Recommendation, budget_s: float | None) -> float:
+        """Seconds that a graph may take.
+
+        Without a budget, only a small part of a sweep's time, because a sweep answers as well.
+        """
+        if budget_s is not None:
+            return budget_s
+        sweep_s = SWEEP_RUNS * sum(candidate.seconds for candidate in advice.candidates)
+        return max(SWEEP_PART * sweep_s, UNDECIDED_S if advice.pick is None else 0.0)
+
+    def _is_worthwhile(self, advice: Recommendation, budget_s: float | None) -> bool:
+        """Whether a few more runs may decide, or make surer, and there is time for them."""
         if (
             advice.verdict is None
             or advice.verdict.level == UNUSABLE
@@ -257,12 +278,7 @@ class Advisor:
         if len(advice.measured[0].wall_s) >= MOST_BLOCKS:
             return False
         more_s = MORE_BLOCKS * sum(candidate.seconds for candidate in advice.measured)
-        spent_s = monotonic() - self._before.at_s + more_s
-        allowed_s = budget_s
-        if allowed_s is None:
-            sweep_s = SWEEP_RUNS * sum(candidate.seconds for candidate in advice.candidates)
-            allowed_s = max(SWEEP_PART * sweep_s, UNDECIDED_S if advice.pick is None else 0.0)
-        return spent_s <= allowed_s
+        return self._spent_s + more_s <= self._allowed_s(advice, budget_s)
 
     def _decided(self, advice: Recommendation, graph: Graph, model: TaskModel) -> Recommendation:
         meanwhile = SystemCounters().since(self._before, "", 1, 0)

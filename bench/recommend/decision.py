@@ -129,7 +129,7 @@ def _undecided(guess: Candidate, recommendation: Recommendation, advice: str) ->
     sentences = []
     if bound is not None and bound >= 1 + INDIFFERENCE and None not in bounds:
         sentences.append(
-            f"{_subject(contenders)} at least {floored(bound)} times as fast as sequential."
+            f"{_subject(contenders)} run it at least {floored(bound)} times as fast as sequential."
         )
     if len(contenders) > 1:
         names = " and ".join(_names(contenders))
@@ -139,11 +139,12 @@ def _undecided(guess: Candidate, recommendation: Recommendation, advice: str) ->
 
 
 def _subject(contenders: Sequence[Candidate]) -> str:
-    """What reaches a speedup: 4 workers are, or threads with 4 workers are."""
+    """What reaches a speedup: 4 workers, or threads with 4 workers and processes with 2 workers."""
     counts = {contender.workers for contender in contenders}
     if len(contenders) > 1 and len(counts) == 1:
-        return f"{counts.pop()} workers are"
-    return f"{' and '.join(map(str, contenders))} {'are' if len(contenders) > 1 else 'is'}"
+        return f"{counts.pop()} workers"
+    text = " and ".join(map(str, contenders))
+    return text[0].upper() + text[1:]
 
 
 def _names(contenders: Sequence[Candidate]) -> list[str]:

@@ -155,16 +155,19 @@ class Recommendation:
         return bool(self.pick.wall_s) or self.parallelism < 1 + INDIFFERENCE
 
     def _speedup_of(self, candidate: Candidate) -> Estimate | None:
-        """Of the measured times or, if one of them is missing, of both predicted ones.
+        """Of the measured times or, if the sequential backend did not run, of its predicted time.
 
-        A ratio of a predicted and a measured time would also have the error of the prediction.
+        That is divided by the longer one of the candidate's measured and predicted times: the
+        machine may have got faster in between, or the prediction of the candidate was wrong.
         """
         alone = self.sequential
         if candidate.wall_s and alone.wall_s:
             return ratio_of_medians(alone.wall_s, candidate.wall_s)
-        if candidate.predicted is None or alone.predicted is None or not candidate.predicted.value:
+        predicted_s = candidate.predicted.value if candidate.predicted is not None else 0.0
+        longest_s = max(predicted_s, candidate.seconds)
+        if alone.predicted is None or not longest_s:
             return None
-        return Estimate(alone.predicted.value / candidate.predicted.value, None, None)
+        return Estimate(alone.predicted.value / longest_s, None, None)
 
     def at_least(self, candidate: Candidate) -> float | None:
         """A speedup over sequential that is reached; None if one of both ran too seldom."""

@@ -6,6 +6,7 @@ import errno
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from pathlib import Path
@@ -24,7 +25,7 @@ def is_terminal(stream: TextIO | None) -> bool:
 
 def wrapped(text: str, bold: bool = False, colour: str | None = None) -> None:
     """Prints a paragraph as wide as the terminal."""
-    click.echo(emphasised(click.wrap_text(text, terminal_width()), bold, colour))
+    click.echo(emphasised(_filled(text), bold, colour))
 
 
 def emphasised(text: str, bold: bool = True, colour: str | None = None) -> str:
@@ -33,6 +34,11 @@ def emphasised(text: str, bold: bool = True, colour: str | None = None) -> str:
     if is_plain or not is_terminal(sys.stdout):
         return text
     return click.style(text, fg=colour, bold=bold or None)
+
+
+def _filled(text: str) -> str:
+    """Lines as wide as the terminal; names with hyphens stay whole, so they can be searched for."""
+    return textwrap.fill(text, terminal_width(), break_on_hyphens=False, break_long_words=False)
 
 
 def terminal_width() -> int:
@@ -73,7 +79,7 @@ def _to_stderr(text: str) -> None:
     """The first line is whole, so that it can be searched for; on a terminal, it wraps at words."""
     first, line_end, rest = text.partition("\n")
     if is_terminal(sys.stderr):
-        first = click.wrap_text(first, terminal_width())
+        first = _filled(first)
     with suppress(OSError):  # nobody reads it: not a reason to stop measuring
         click.echo(first + line_end + rest, err=True)
 

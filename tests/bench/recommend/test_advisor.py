@@ -63,11 +63,21 @@ def test_the_pick_and_its_reason(
 def test_only_candidates_are_run() -> None:
     """Threads that take turns are no candidate, nor is anything that surely gains."""
     profiler = MadeUp(processes=0.17)
-    advice = recommended("fan-in:width=32", "python-cpu:20ms", True, profiler)
+    advice = recommended("fan-in:width=32", "python-cpu:20ms", True, profiler, budget_s=0.0)
     assert set(profiler.ran) == {"processes 4"}
     assert advice.pick is not None
     assert advice.pick.wall_s == (0.17,) * 5
     assert advice.regret is None
+
+
+@pytest.mark.usefixtures("quiet")
+def test_sequential_runs_for_the_speedup_where_it_takes_little_time() -> None:
+    profiler = MadeUp(processes=0.17, sequential=0.65)
+    advice = recommended("fan-in:width=32", "python-cpu:20ms", True, profiler)
+    assert profiler.ran == ["processes 4"] * 6 + ["sequential 1"] * 6
+    assert advice.answer is not None
+    assert advice.answer.speedup is not None
+    assert advice.answer.speedup.low == pytest.approx(0.65 / 0.17)
 
 
 @pytest.mark.usefixtures("quiet")
@@ -170,10 +180,10 @@ def test_more_blocks_are_run_where_the_first_ones_do_not_tell(
     if blocks == 5:
         assert advice.pick is None
         assert tried["sequential"] == tuple(range(5, 10))
-        assert "4 workers are at least 1.54 times as fast as sequential" in advice.reason
+        assert "4 workers run it at least 1.54 times as fast as sequential" in advice.reason
     else:
         assert advice.pick is not None
-        assert "sequential" not in tried
+        assert tried["sequential"] == tuple(range(13, 18))
 
 
 @pytest.mark.usefixtures("quiet")

@@ -66,13 +66,27 @@ def test_a_gain_that_is_not_sure_is_none() -> None:
     assert decided(ALONE, threads).pick is ALONE
 
 
+@pytest.mark.parametrize(("measured_s", "speedup"), [(0.5, 0.66 / 0.5), (0.12, 0.66 / 0.18)])
+def test_a_predicted_speedup_is_never_better_than_what_was_measured(
+    measured_s: float, speedup: float
+) -> None:
+    """Predictions may be wrong, or the machine may have got faster since they were made."""
+    alone = Candidate("sequential", 1, Estimate(0.66, None, None))
+    pick = Candidate("processes", 4, Estimate(0.18, None, None), (measured_s,) * 5)
+    candidates = alone, pick
+    advice = Recommendation("x", pick, None, candidates, 0.1, 0.6, 6.0, None, "", Verdict())
+    assert advice.speedup == pytest.approx(speedup)
+    assert advice.answer is not None
+    assert advice.answer.certainty == "predicted"
+
+
 def test_what_cannot_be_told_apart_is_not_picked() -> None:
     one = candidate("threads", 4, 1.0, 2.0, 1.5, 1.9, 1.1)
     other = candidate("processes", 4, 1.9, 1.0, 1.4, 1.1, 1.9)
     advice = decided(ALONE, one, other)
     assert advice.pick is None
     assert advice.reason.startswith(
-        "4 workers are at least 3.76 times as fast as sequential. The runs differ too much to"
+        "4 workers run it at least 3.76 times as fast as sequential. The runs differ too much to"
         " choose between processes and threads. Best guess: processes with 4 workers."
     )
     assert advice.guess is other
