@@ -96,23 +96,12 @@ def apart(backends: Collection[str]) -> dict[str, float]:
     return {name: DODGE ** (number - middle) for number, name in enumerate(backends)}
 
 
-def mark_answer(
-    axes: Axes, workers: float, value: float, is_sure: bool, zorder: float = 1.5
-) -> None:
+def mark_answer(axes: Axes, place: float, value: float, is_sure: bool, zorder: float = 1.5) -> None:
     """A star at the pick, or a question mark at the best guess; behind the measurements."""
-    if is_sure:
-        axes.plot(workers, value, marker="*", linestyle="none", zorder=zorder, label="pick", **STAR)
-    else:
-        style = {**STAR, "markersize": 12, "markeredgewidth": 0.5}
-        axes.plot(
-            workers,
-            value,
-            marker="$?$",
-            linestyle="none",
-            zorder=zorder,
-            label="best guess",
-            **style,
-        )
+    style = {**STAR, "marker": "*", "label": "pick"}
+    if not is_sure:
+        style |= {**QUESTION, "label": "best guess"}
+    axes.plot(place, value, linestyle="none", zorder=zorder, **style)
 
 
 def _counts(group: Group) -> list[int]:

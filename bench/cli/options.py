@@ -11,7 +11,7 @@ from click.core import ParameterSource
 
 from bench.cli import completion, shared
 from bench.cli.group import Commands, output_format
-from bench.cli.share import Share
+from bench.cli.share import share
 from bench.cli.zenml import zenml
 from bench.machine.blas import blas_threads_of, limit_blas_threads
 
@@ -61,7 +61,7 @@ def _named(ctx: click.Context) -> set[str]:
 )
 @click.option(
     "--precision",
-    type=Share(),
+    type=share,
     metavar="SHARE",
     help="stop when every speedup is known to within this share of it, e.g. 3%",
 )
@@ -247,7 +247,7 @@ def export(results: Path, form: str, output: Path | None) -> None:
 @click.argument("new", type=click.Path(path_type=Path))
 @click.option(
     "--threshold",
-    type=Share(),
+    type=share,
     default="5%",
     show_default=True,
     metavar="SHARE",

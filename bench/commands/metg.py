@@ -23,7 +23,7 @@ from bench.machine.noise import UNUSABLE, Verdict, judge_machine
 from bench.predict.worker_counts import parsed_counts
 from bench.results.case import BASELINE
 from bench.terminal.answers import show_verdict
-from bench.terminal.output import first_column, wrapped
+from bench.terminal.output import counted, first_column, wrapped
 from bench.terminal.progress import Progress
 from bench.workloads.duration import shown
 from executors import usable_cpus
@@ -170,7 +170,7 @@ def _values(crossing: Crossing) -> list[float | None]:
 
 def _show(sweep: Sweep) -> None:
     outcome = sweep.outcome
-    click.echo(f"{outcome.kernel}, {outcome.workers} workers, {_blocks(outcome.blocks)}")
+    click.echo(f"{outcome.kernel}, {outcome.workers} workers, {counted(outcome.blocks, 'block')}")
     reached = f"{outcome.ceiling:.2f} times as fast as one"
     click.echo(f"ceiling: {outcome.workers} processes are {reached}\n")
     if not sweep.verdict.is_clean:
@@ -201,10 +201,6 @@ def _show(sweep: Sweep) -> None:
     if sweep.verdict.is_clean:
         show_verdict(sweep.verdict)
         click.echo()
-
-
-def _blocks(count: int) -> str:
-    return f"{count} block{'s' * (count > 1)}"
 
 
 def _interval(crossing: Crossing) -> str:

@@ -39,6 +39,7 @@ from bench.recommend.decision import decide, next_to_run
 from bench.recommend.recommendation import Candidate, Recommendation, median_and_range
 from bench.results.case import BASELINE
 from bench.workloads.duration import with_time_left
+from bench.workloads.kernels import COMPUTES
 from bench.workloads.own_graphs import explained
 from executors import Graph, RunFailed
 from executors.backends.base import checked_workers
@@ -49,7 +50,6 @@ SURE = 0.1
 UNDECIDED_S = 10.0  # for more runs if nothing is picked yet, without a budget
 SWEEP_RUNS = 14  # of each candidate: seven blocks, and a warm-up in each
 SWEEP_PART = 0.25  # of the time of a sweep: being surer is not worth more
-COMPUTES = 0.9  # of a task's time on a core: then more workers than cores do not help
 ROOM = 0.8  # share of the free memory that idle workers may need
 SIMULATED_TASKS = 50_000  # to find worker counts from which on a few more do not help
 MOST_TASKS = 10_000  # of a graph whose predictions get a range
