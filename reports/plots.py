@@ -17,6 +17,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
+from matplotlib.transforms import offset_copy
 
 from bench.analysis.estimates import Floats
 from bench.analysis.summary import Group, Row
@@ -97,11 +98,12 @@ def apart(backends: Collection[str]) -> dict[str, float]:
 
 
 def mark_answer(axes: Axes, place: float, value: float, is_sure: bool, zorder: float = 1.5) -> None:
-    """A star at the pick, or a question mark at the best guess; behind the measurements."""
-    style = {**STAR, "marker": "*", "label": "pick"}
+    """A star behind the pick's measurement, or a question mark above that of the best guess."""
+    style = {**STAR, "marker": "*", "label": "pick", "zorder": zorder}
     if not is_sure:
-        style |= {**QUESTION, "label": "best guess"}
-    axes.plot(place, value, linestyle="none", zorder=zorder, **style)
+        above = offset_copy(axes.transData, axes.get_figure(root=True), y=0.14)
+        style |= {**QUESTION, "label": "best guess", "transform": above, "zorder": 6}
+    axes.plot(place, value, linestyle="none", **style)
 
 
 def _counts(group: Group) -> list[int]:
