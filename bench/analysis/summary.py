@@ -161,8 +161,12 @@ def shortfall(results: Results) -> str | None:
     wanted = options.get("precision")
     is_open = wanted is not None or options.get("budget") is not None
     if not results.is_complete:
-        planned = "" if is_open else f" of {results.header['planned']}"
-        return f"Incomplete: {len(results.measurements)}{planned} measurements."
+        planned, done = results.header["planned"], len(results.measurements)
+        if not is_open:
+            return f"Incomplete: {done} of {planned} measurements."
+        most = results.header["config"]["blocks"]
+        whole = done * most // planned
+        return f"Incomplete: {done} measurements, {whole} of at most {most} blocks."
     if wanted is not None and results.end != "precision":
         return f"Not all intervals reached the requested precision, {wanted:g}."
     return None

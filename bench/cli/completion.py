@@ -1,4 +1,4 @@
-"""What a shell completes after `--shapes`, `--kernel` and `--backends`: names in a list."""
+"""What a shell completes after options whose value is a list: names, and their parameters."""
 
 from __future__ import annotations
 
@@ -9,23 +9,37 @@ from click.shell_completion import CompletionItem
 
 
 def _completed(names: Iterable[str], incomplete: str) -> list[CompletionItem]:
-    """Completes the last item of a comma-separated list."""
+    """Completes the last item of a comma-separated list; what is in the list is not offered."""
     before, comma, last = incomplete.rpartition(",")
-    return [CompletionItem(before + comma + name) for name in names if name.startswith(last)]
+    taken = before.split(",")
+    return [
+        CompletionItem(before + comma + name)
+        for name in names
+        if name.startswith(last) and name not in taken
+    ]
 
 
 def shapes(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of shapes."""
+    """Names of shapes; after a colon, parameters that the shape has not got yet."""
     from bench.workloads.shapes import SHAPES
 
-    return _completed(SHAPES, incomplete)
+    spec, colon, _ = incomplete.rpartition(",")[2].rpartition(":")
+    name, *settings = spec.split(":")
+    if not colon or name not in SHAPES:
+        return _completed(SHAPES, incomplete)
+    taken = {setting.partition("=")[0] for setting in settings}
+    return _completed(
+        (f"{spec}:{key}=" for key in SHAPES[name].defaults if key not in taken), incomplete
+    )
 
 
 def kernels(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Names of kernels."""
+    """Names of kernels; after a colon, some lengths."""
     from bench.workloads.kernels import KERNELS
 
-    return _completed(KERNELS, incomplete)
+    name, colon, _ = incomplete.rpartition(",")[2].partition(":")
+    lengths = ("1ms", "5ms", "20ms", "100ms", "1s") if colon and name != "noop" else ()
+    return _completed([*KERNELS, *(f"{name}:{length}" for length in lengths)], incomplete)
 
 
 def backends(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -33,3 +47,10 @@ def backends(ctx: click.Context, param: click.Parameter, incomplete: str) -> lis
     from executors.backends import SIMULATED, backend_names
 
     return _completed([*backend_names(), SIMULATED], incomplete)
+
+
+def reasons(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Reasons why a comparison fails."""
+    from bench.commands.compare import FAILURES, NEVER
+
+    return _completed(FAILURES if "," in incomplete else [*FAILURES, NEVER], incomplete)

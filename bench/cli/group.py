@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,9 @@ from typing import IO, Any
 import click
 from click.core import ParameterSource
 
-from bench.cli.config import check_environment, defaults, table_name, variable
+from bench.cli.config import check_environment, defaults, key_of, table_name, variable
 from bench.commands.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
-from bench.terminal.output import complain, explained_os_error
+from bench.terminal.output import colour_of_libraries, complain, echo, explained_os_error
 from executors.spelling import instead
 
 
@@ -52,8 +53,6 @@ def _clear_errors() -> Iterator[None]:
         raise _Failed(explained(failed)) from failed
     except ExecutorError as wrong:
         raise _Plain(str(wrong)) from wrong
-    except BrokenPipeError:
-        raise  # click ends quietly when nobody reads the output
     except OSError as failed:
         is_full = failed.errno == errno.ENOSPC
         raise (_Failed if is_full else _Plain)(explained_os_error(failed)) from failed
@@ -65,23 +64,51 @@ def _quiet_interrupt() -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        click.echo("Interrupted.", err=True)
+        echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
+
+
+def _place(ctx: click.Context, option: click.Option) -> str | None:
+    """Where an option's value comes from; None: from the command line, or it is the default."""
+    places = {
+        ParameterSource.ENVIRONMENT: str(option.envvar),
+        ParameterSource.DEFAULT_MAP: f"{table_name(str(ctx.info_name))} of pyproject.toml",
+    }
+    source = ctx.get_parameter_source(str(option.name))
+    return None if source is None else places.get(source)
 
 
 def _with_source(error: click.BadParameter) -> click.BadParameter:
     """Adds where a wrong value comes from, if not from the command line."""
     if error.ctx is None or not isinstance(error.param, click.Option):
         return error
-    places = {
-        ParameterSource.ENVIRONMENT: error.param.envvar,
-        ParameterSource.DEFAULT_MAP: f"{table_name(str(error.ctx.info_name))} of pyproject.toml",
-    }
-    source = error.ctx.get_parameter_source(str(error.param.name))
-    if source not in places:
+    place = _place(error.ctx, error.param)
+    if place is None:
         return error
-    message = f"{error.message.rstrip('.')} (from {places[source]})."
+    message = f"{error.message.rstrip('.')} (from {place})."
     return click.BadParameter(message, error.ctx, error.param)
+
+
+def _with_sources(message: str, ctx: click.Context) -> str:
+    """Adds where the values come from that a message speaks of, if not from the command line."""
+    places = [
+        place
+        for option in _options(ctx.command)
+        if (place := _place(ctx, option)) and _speaks_of(message, option, ctx)
+    ]
+    return f"{message} (from {' and '.join(dict.fromkeys(places))})" if places else message
+
+
+def _speaks_of(message: str, option: click.Option, ctx: click.Context) -> bool:
+    """Whether a message names an option, or quotes its value or a part of it."""
+    value = ctx.params.get(str(option.name))
+    texts = [str(text) for text in (value if option.multiple and value else [value])]
+    wholes = [text for text in texts if text]
+    items = [item for text in wholes for item in text.split(",")]
+    parts = [part for item in items for part in (item, *item.split(":"))]
+    quoted = [f"'{part}'" for part in parts if part]
+    wanted = "|".join(map(re.escape, [f"--{key_of(option)}", *wholes, *quoted]))
+    return re.search(rf"(?<![\w-])({wanted})(?![\w-])", message) is not None
 
 
 def output_format(*forms: str) -> Callable[[Any], Any]:
@@ -111,6 +138,16 @@ class _Configured(click.Command):
             ctx.default_map = defaults(str(self.name), _options(self), commands)
         return super().parse_args(ctx, args)
 
+    def invoke(self, ctx: click.Context) -> Any:
+        from executors.errors import ExecutorError, RunFailed
+
+        try:
+            return super().invoke(ctx)
+        except RunFailed:
+            raise
+        except ExecutorError as wrong:
+            raise _Plain(_with_sources(str(wrong), ctx)) from wrong
+
 
 class Commands(click.Group):
     """Commands that report errors clearly, whatever caused them.
@@ -122,6 +159,7 @@ class Commands(click.Group):
     command_class = _Configured
 
     def invoke(self, ctx: click.Context) -> Any:
+        colour_of_libraries()
         with _quiet_interrupt(), _clear_errors():
             return super().invoke(ctx)
 

@@ -131,7 +131,7 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 
 @main.command(short_help="Pick the backend and max_workers.")
 @shared.shapes(
-    "DAG shapes, for example fan-in:width=8,stencil; default: fan-in, chain of diamonds, chain"
+    "DAG shapes, e.g. fan-in:width=8,stencil; default: fan-in:width=16,diamond-chain,chain"
 )
 @shared.kernel
 @shared.workflow
@@ -262,6 +262,7 @@ def export(results: Path, form: str, output: Path | None) -> None:
 @click.option(
     "--fail-on",
     metavar="REASONS",
+    shell_complete=completion.reasons,
     help="exit with a code other than 0 on regression, inconclusive, unusable (comma-separated), or"
     " never; default: a regression, or nothing could be decided",
 )

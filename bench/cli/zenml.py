@@ -7,6 +7,7 @@ import json
 import click
 
 from bench.cli.group import output_format
+from bench.terminal.output import answer_alone, echo
 
 
 @click.group()
@@ -35,7 +36,8 @@ def install_(max_workers: int | None, stack: str, activate: bool, form: str) -> 
 
     If repeated, it changes only the given options: --max-workers, --activate.
     """
-    from executors.zenml.install import install
+    with answer_alone(wanted=True):  # ZenML prints its first steps
+        from executors.zenml.install import install
 
-    lines = install(stack, max_workers, activate=activate)
-    click.echo(json.dumps({"stack": stack, "done": lines}) if form == "json" else "\n".join(lines))
+        lines = install(stack, max_workers, activate=activate)
+    echo(json.dumps({"stack": stack, "done": lines}) if form == "json" else "\n".join(lines))

@@ -7,8 +7,6 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import click
-
 from bench import BenchError
 from bench.analysis.comparison import (
     FASTER,
@@ -24,7 +22,7 @@ from bench.commands.exit_codes import REGRESSION, UNSURE
 from bench.machine.noise import UNUSABLE
 from bench.results.store import read_results
 from bench.terminal.answers import show_verdict
-from bench.terminal.output import emphasised, first_column, warn, wrapped
+from bench.terminal.output import echo, emphasised, first_column, warn, wrapped
 from executors.spelling import instead
 from reports.comparison import markdown, write_comparison
 
@@ -64,15 +62,15 @@ def compare(
         write_comparison(comparison, output)
         (output / "compare.json").write_text(_json(comparison) + "\n", encoding="utf-8")
     if form == "json":
-        click.echo(_json(comparison))
+        echo(_json(comparison))
     elif form == "markdown":
-        click.echo(markdown(comparison))
+        echo(markdown(comparison))
     elif quiet:
         wrapped(comparison.finding)
     else:
         _show(comparison)
         if output is not None:
-            click.echo(f"\nReport: {output / 'compare.md'}")
+            echo(f"\nReport: {output / 'compare.md'}")
     return _exit_code(comparison, reasons)
 
 
@@ -104,26 +102,26 @@ def _show(comparison: Comparison) -> None:
         wrapped(f"Warning: {difference}")
     wrapped(f"Ratio new / old of the {comparison.what}, with its 95 % interval; above 1 is slower")
     pad = first_column((change.case.backend for change in comparison.changes), 11)
-    click.echo(f"  {pad('backend')}workers  ratio  95 % interval  verdict")
+    echo(f"  {pad('backend')}workers  ratio  95 % interval  verdict")
     group = None
     for change in comparison.changes:
         if change.case.subject != group:
             group = change.case.subject
-            click.echo(f"\n{group}")
-        click.echo(_line(change, pad(change.case.backend)))
+            echo(f"\n{group}")
+        echo(_line(change, pad(change.case.backend)))
     for name, cases in (("OLD", comparison.only_old), ("NEW", comparison.only_new)):
         for case in cases:
-            click.echo(f"only in {name}: {case}")
+            echo(f"only in {name}: {case}")
     names = list(zip(("OLD", "NEW"), comparison.verdicts, strict=True))
     noisy = [(name, verdict) for name, verdict in names if not verdict.is_clean]
     for name, verdict in noisy:  # first: they make the rest doubtful
-        click.echo()
+        echo()
         show_verdict(verdict, name)
-    click.echo()
+    echo()
     wrapped(comparison.finding, bold=True)
     for name, verdict in names:
         if verdict.is_clean:
-            click.echo()
+            echo()
             show_verdict(verdict, name)
 
 

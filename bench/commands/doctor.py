@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from dataclasses import asdict
 
-import click
-
 from bench.machine.doctor import examine
+from bench.terminal.output import echo
 
 NAME_WIDTH = 24
 
@@ -15,13 +14,13 @@ NAME_WIDTH = 24
 def doctor(form: str) -> None:
     """Prints the facts one by one, each with its advice below it."""
     if form == "json":
-        click.echo(json.dumps([asdict(fact) for fact in examine()], indent=1))
+        echo(json.dumps([asdict(fact) for fact in examine()], indent=1))
         return
     section = None
     for fact in examine():
         if fact.section != section:
-            click.echo(fact.section if section is None else f"\n{fact.section}")
+            echo(fact.section if section is None else f"\n{fact.section}")
             section = fact.section
-        click.echo(f"  {fact.name:<{NAME_WIDTH}} {fact.value}")
+        echo(f"  {fact.name:<{NAME_WIDTH}} {fact.value}")
         if fact.advice:
-            click.echo(f"  {'':<{NAME_WIDTH}} -> {fact.advice}")
+            echo(f"  {'':<{NAME_WIDTH}} -> {fact.advice}")

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
-
 from bench import BenchError
 from bench.results.exporters import EXPORTERS
 from bench.results.store import read_results
-from bench.terminal.output import warn
+from bench.terminal.output import echo, warn
 from executors.core.records import describe
 from executors.spelling import instead
 
@@ -35,7 +33,7 @@ def export(source: Path, form: str, output: Path | None) -> None:
     except Exception as error:
         raise BenchError(f"exporter {form!r} failed: {describe(error)}") from error
     if output is None:
-        click.echo(content, nl=False)
+        echo(content, nl=False)
         return
     unfinished = output.with_name(f"{output.name}.unfinished")
     try:

@@ -6,11 +6,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import click
-
 from bench import BenchError
 from bench.results.exporters import EXPORTERS
-from bench.terminal.output import answer_alone, first_column, warn
+from bench.terminal.output import answer_alone, echo, first_column, warn
 from bench.workloads.kernels import KERNELS
 from bench.workloads.registry import Registry, Thing
 from bench.workloads.shapes import SHAPES, sized
@@ -27,34 +25,34 @@ def listing(form: str) -> None:
     with answer_alone(form == "json"):
         content = _content()
     if form == "json":
-        click.echo(json.dumps(content, indent=1))
+        echo(json.dumps(content, indent=1))
         return
     shapes, kernels, backends = content["shapes"], content["kernels"], content["backends"]
     pad = first_column(shape["name"] for shape in shapes)
-    click.echo(f"{pad('shape')}{'tasks':>6}{'edges':>6}{'depth':>6}{'width':>6}{'avg. par.':>10}")
+    echo(f"{pad('shape')}{'tasks':>6}{'edges':>6}{'depth':>6}{'width':>6}{'avg. par.':>10}")
     for shape in shapes:
-        click.echo(
+        echo(
             f"{pad(shape['name'])}{shape['tasks']:>6}{shape['edges']:>6}{shape['depth']:>6}"
             f"{shape['width']:>6}{shape['average_parallelism']:>10.2f}"
         )
         parameters = "".join(f":{key}={value}" for key, value in shape["parameters"].items())
-        click.echo(f"  {parameters}  {shape['summary']}")
+        echo(f"  {parameters}  {shape['summary']}")
     pad = first_column(
         [*(kernel["name"] for kernel in kernels), *(one["name"] for one in backends)]
     )
-    click.echo(f"\n{pad('kernel')}with a length, for example sleep:20ms")
+    echo(f"\n{pad('kernel')}with a length, for example sleep:20ms")
     for kernel in kernels:
-        click.echo(pad(kernel["name"]) + kernel["summary"])
-    click.echo("\nbackend")
+        echo(pad(kernel["name"]) + kernel["summary"])
+    echo("\nbackend")
     for backend in backends:
         reason = backend["unavailable"]
         text = f"not available here: {reason}" if reason else "available"
         if backend["name"] == SIMULATED:
             text = "runs nothing: simulates that many ideal cores; used only if named"
-        click.echo(pad(backend["name"]) + text)
-    click.echo(f"\n{pad('exporter')}formats of bench export")
+        echo(pad(backend["name"]) + text)
+    echo(f"\n{pad('exporter')}formats of bench export")
     for exporter in content["exporters"]:
-        click.echo(pad(exporter["name"]) + exporter["summary"])
+        echo(pad(exporter["name"]) + exporter["summary"])
 
 
 def _usable(registry: Registry[Thing]) -> Iterator[tuple[str, Thing]]:

@@ -10,8 +10,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import click
-
 from bench import BenchError
 from bench.analysis.estimates import MIN_SAMPLES
 from bench.commands.exit_codes import UNSURE
@@ -23,7 +21,7 @@ from bench.machine.noise import UNUSABLE, Verdict, judge_machine
 from bench.predict.worker_counts import parsed_counts
 from bench.results.case import BASELINE
 from bench.terminal.answers import show_verdict
-from bench.terminal.output import counted, first_column, wrapped
+from bench.terminal.output import counted, echo, first_column, wrapped
 from bench.terminal.progress import Progress
 from bench.workloads.duration import shown
 from executors import usable_cpus
@@ -69,10 +67,10 @@ def metg(request: MetgRequest) -> int:
         if request.form == "text":
             _show(sweeps[-1])
     if request.form == "json":
-        click.echo(_json(sweeps, len(counts)))
+        echo(_json(sweeps, len(counts)))
     elif request.output is not None:
         for workers in counts:
-            click.echo(f"Figure: {request.output / _figure(workers, len(counts))}.svg")
+            echo(f"Figure: {request.output / _figure(workers, len(counts))}.svg")
     return 0 if all(sweep.is_known(name) for sweep in sweeps for name in sweep.names) else UNSURE
 
 
@@ -170,37 +168,37 @@ def _values(crossing: Crossing) -> list[float | None]:
 
 def _show(sweep: Sweep) -> None:
     outcome = sweep.outcome
-    click.echo(f"{outcome.kernel}, {outcome.workers} workers, {counted(outcome.blocks, 'block')}")
+    echo(f"{outcome.kernel}, {outcome.workers} workers, {counted(outcome.blocks, 'block')}")
     reached = f"{outcome.ceiling:.2f} times as fast as one"
-    click.echo(f"ceiling: {outcome.workers} processes are {reached}\n")
+    echo(f"ceiling: {outcome.workers} processes are {reached}\n")
     if not sweep.verdict.is_clean:
         show_verdict(sweep.verdict)
-        click.echo()
+        echo()
     if outcome.ceiling < 1:
         wrapped(
             "Together they are slower than one alone: something else uses the CPUs, and the"
             " figures below mean little."
         )
-        click.echo()
+        echo()
     if outcome.blocks < MIN_SAMPLES:
         wrapped(f"Fewer than {MIN_SAMPLES} blocks: no intervals.")
-        click.echo()
+        echo()
     pad = first_column(outcome.metg, 11)
-    click.echo(f"{pad('backend')}level             METG   95 % interval")
+    echo(f"{pad('backend')}level             METG   95 % interval")
     for name, levels in outcome.metg.items():
         for level in LEVELS:
             crossing = levels[level]
-            click.echo(
+            echo(
                 f"{pad(name)}{100 * level:>4.0f} % {length_of(crossing.length_s):>16}"
                 f"   {_interval(crossing)}".rstrip()
             )
-    click.echo()
+    echo()
     for name in sweep.names:
         wrapped(_plainly(name, sweep), bold=True)
-    click.echo()
+    echo()
     if sweep.verdict.is_clean:
         show_verdict(sweep.verdict)
-        click.echo()
+        echo()
 
 
 def _interval(crossing: Crossing) -> str:

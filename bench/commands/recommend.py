@@ -9,8 +9,6 @@ from pathlib import Path
 from time import monotonic
 from typing import Any
 
-import click
-
 from bench import BenchError
 from bench.analysis.summary import finding_of, summarise
 from bench.commands.exit_codes import UNSURE
@@ -21,12 +19,14 @@ from bench.predict.prediction import TaskModel
 from bench.predict.profiler import Profiler
 from bench.predict.worker_counts import parsed_counts
 from bench.recommend.advisor import Advisor, blank_for
+from bench.recommend.decision import corrections
 from bench.recommend.recommendation import Candidate, Recommendation
 from bench.results.store import read_results
 from bench.terminal.answers import show_answers, show_verdict
 from bench.terminal.output import (
     STAR,
     answer_alone,
+    echo,
     emphasised,
     warn,
     wrapped,
@@ -95,15 +95,15 @@ def _write(advice: Sequence[Recommendation], request: RecommendRequest) -> None:
         (request.output / "recommend.json").write_text(text + "\n", encoding="utf-8")
         draw_recommendations(advice, usable_cpus(), request.output / "recommend")
     if request.form == "json":
-        click.echo(text)
+        echo(text)
         return
     if request.output is not None:
-        click.echo(f"Figure, also as PNG, and JSON: {request.output / 'recommend.svg'}\n")
+        echo(f"Figure, also as PNG, and JSON: {request.output / 'recommend.svg'}\n")
     verdicts = {one.name: one.verdict for one in advice if one.verdict is not None}
     for name, verdict in verdicts.items():
         if not verdict.is_clean:  # first: it makes the picks doubtful
             show_verdict(verdict, name if len(advice) > 1 else "")
-            click.echo()
+            echo()
     answers = [answer for one in advice if (answer := one.answer) is not None]
     is_clean = bool(verdicts) and all(verdict.is_clean for verdict in verdicts.values())
     show_answers(answers, Verdict() if is_clean else None)
@@ -228,15 +228,15 @@ def _from_results(path: Path) -> Iterator[Recommendation]:
 
 
 def _show(advice: Recommendation) -> None:
-    click.echo(f"{advice.name}: {advice.pick or 'cannot tell'}")
+    echo(f"{advice.name}: {advice.pick or 'cannot tell'}")
     for line in text_table(*advice.table(), left=2):
-        click.echo(emphasised(line) if line.startswith(STAR) else line)
-    click.echo()
+        echo(emphasised(line) if line.startswith(STAR) else line)
+    echo()
     for paragraph in _paragraphs(advice):
         wrapped(paragraph)
     if advice.command is not None:
-        click.echo(f"To use it:\n  {advice.command}")
-    click.echo()
+        echo(f"To use it:\n  {advice.command}")
+    echo()
 
 
 def _paragraphs(advice: Recommendation) -> Iterator[str]:
@@ -257,6 +257,7 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
             yield f"At most {100 * advice.regret:.0f} % slower than any other measured candidate."
         else:
             yield "No other measured candidate is faster."
+    yield from corrections(advice)
     limits = f"Critical path: {shown(advice.span_s)}; total work: {shown(advice.work_s)}"
     if advice.bound_s is not None:
         limits += f"; predicted lower bound with {pick}: {shown(advice.bound_s)}"

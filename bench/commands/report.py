@@ -7,8 +7,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import click
-
 from bench.analysis.summary import Group, Row, Summary, summarise
 from bench.machine.noise import Verdict
 from bench.results.store import read_results
@@ -17,6 +15,7 @@ from bench.terminal.output import (
     GUESS,
     NOT_MEASURED,
     STAR,
+    echo,
     emphasised,
     first_column,
     warn,
@@ -41,12 +40,12 @@ def report(source: Path, folder: Path | None, form: str, quiet: bool) -> Verdict
     summary = summarise(results)
     page = write_report(summary, folder)
     if form == "json":
-        click.echo(json.dumps(_content(summary, page), indent=1))
+        echo(json.dumps(_content(summary, page), indent=1))
     elif quiet:
-        click.echo(folder)
+        echo(folder)
     else:
         _show(summary)
-        click.echo(f"Report: {page}")
+        echo(f"Report: {page}")
     return summary.verdict
 
 
@@ -94,15 +93,15 @@ def _case(row: Row) -> dict[str, Any]:
 
 def _show(summary: Summary) -> None:
     for group in summary.groups:
-        click.echo("\n".join(_group_lines(group)) + "\n")
+        echo("\n".join(_group_lines(group)) + "\n")
     if any(row.case.is_simulated for group in summary.groups for row in group.rows):
         wrapped(f"{NOT_MEASURED} marks simulated times: a perfect scheduler on that many cores.")
-        click.echo()
+        echo()
     show_answers(summary.answers, summary.verdict, summary.finding)
-    click.echo()
+    echo()
     if summary.shortfall is not None:
         wrapped(summary.shortfall)
-        click.echo()
+        echo()
 
 
 def _group_lines(group: Group) -> list[str]:

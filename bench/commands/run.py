@@ -29,6 +29,7 @@ from bench.terminal.output import (
     answer_alone,
     complain,
     counted,
+    echo,
     explained_os_error,
     first_column,
     is_terminal,
@@ -82,20 +83,18 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     if folder is None:
         return status
     if status in (INTERRUPTED, TERMINATED):
-        click.echo("Stopped; drawing the report of what was measured.", err=True)
+        echo("Stopped; drawing the report of what was measured.", err=True)
     try:
         verdict = report(folder, None, settings.form, settings.quiet)
     except KeyboardInterrupt:
-        click.echo(f"Interrupted; to draw the report: bench report {folder}", err=True)
+        echo(f"Interrupted; to draw the report: bench report {folder}", err=True)
         return INTERRUPTED
-    except BrokenPipeError:
-        raise  # nobody reads the output; everything is on the disk
     except OSError as error:
         complain(explained_os_error(error))
-        click.echo(f"To draw the report: bench report {folder}", err=True)
+        echo(f"To draw the report: bench report {folder}", err=True)
         return status or FAILED
     if status:
-        click.echo(f"To continue it: bench run --resume {folder}", err=True)
+        echo(f"To continue it: bench run --resume {folder}", err=True)
     elif settings.strict and not verdict.is_clean:
         return UNSURE
     return status
@@ -292,27 +291,27 @@ def _new_folder() -> Path:
 def _show_plan(prepared: PreparedPlan, form: str) -> int:
     planned = prepared.plan
     if form == "json":
-        click.echo(json.dumps(_content(prepared), indent=1))
+        echo(json.dumps(_content(prepared), indent=1))
         return 0
     pad = first_column((case.backend for case in planned.cases), 11)
     subject = None
     for case in planned.cases:
         if (case.shape, case.kernel) != subject:
             subject = case.shape, case.kernel
-            click.echo(", ".join(subject))
+            echo(", ".join(subject))
         time = f"about {shown(prepared.expected_s(case), 2)} per block"
         if case.kernel == OWN_TASKS:
             time = "time not known: it has not run yet"
-        click.echo(f"  {pad(case.backend)}{case.workers:>7}  {time}")
+        echo(f"  {pad(case.backend)}{case.workers:>7}  {time}")
     for kernel, counts in planned.ceilings:
         numbers = ", ".join(map(str, counts))
-        click.echo(f"ceiling of {kernel.text}: {numbers} independent processes")
+        echo(f"ceiling of {kernel.text}: {numbers} independent processes")
     most = "" if planned.options.precision is None else " at most"
     blocks = f"{counted(prepared.blocks, 'block')}{most}"
     total = estimated(prepared.blocks * prepared.block_s)
     beside = ", not counting your own graphs" if planned.graphs else ""
     cases = counted(len(planned.cases), "case")
-    click.echo(f"{cases}, {blocks}: about {total}{beside}. Nothing was measured.")
+    echo(f"{cases}, {blocks}: about {total}{beside}. Nothing was measured.")
     if planned.budget_s is not None and prepared.block_s > planned.budget_s:
         warn(
             f"a block takes about {estimated(prepared.block_s)}, longer than the budget; raise"

@@ -149,8 +149,8 @@ def _ceiling(cpus: int) -> Fact:
     advice = ""
     if ceiling < LOW_CEILING * cpus:
         advice = (
-            "Other programs use the CPUs now, or the CPUs are threads of one core: expect no higher"
-            " speedup than this."
+            "Other programs use the CPUs now, or CPUs share a core, which a virtual machine does not"
+            " show: expect no higher speedup than this."
         )
     reached = f"{cpus} processes are {ceiling:.2f} times as fast as one"
     data = {"processes": cpus, "speed": ceiling}

@@ -72,17 +72,44 @@ def candidates_of(predicted: Sequence[Candidate], parallelism: float) -> list[Ca
 
 def _expected_s(candidates: Sequence[Candidate]) -> dict[Candidate, float]:
     """Measured, or else predicted and corrected by the measurements of the same backend."""
+    errors = _errors(candidates)
+    return {
+        candidate: candidate.seconds
+        if candidate.wall_s
+        else candidate.seconds * errors.get(candidate.backend, 1.0)
+        for candidate in candidates
+    }
+
+
+def _errors(candidates: Sequence[Candidate]) -> dict[str, float]:
+    """How many times as long as predicted the runs of each backend took."""
     errors: dict[str, list[float]] = {}
     for candidate in candidates:
         predicted = candidate.predicted
         if candidate.wall_s and predicted is not None and predicted.value:
             errors.setdefault(candidate.backend, []).append(candidate.seconds / predicted.value)
-    return {
-        candidate: candidate.seconds
-        if candidate.wall_s
-        else candidate.seconds * median(errors.get(candidate.backend, [1.0]))
-        for candidate in candidates
-    }
+    return {backend: median(ratios) for backend, ratios in errors.items()}
+
+
+def corrections(recommendation: Recommendation) -> Iterator[str]:
+    """Why candidates with a shorter prediction than the time of the pick were not run."""
+    chosen = recommendation.pick or recommendation.guess
+    if chosen is None or not chosen.wall_s:
+        return
+    for backend, error in _errors(recommendation.candidates).items():
+        shortest_s = min(
+            (
+                candidate.seconds
+                for candidate in recommendation.candidates
+                if candidate.backend == backend and candidate.can_gain and not candidate.wall_s
+            ),
+            default=chosen.seconds,
+        )
+        if shortest_s < chosen.seconds <= shortest_s * error * (1 + INDIFFERENCE):
+            yield (
+                f"Runs of {backend} took {error:.2f} times as long as predicted; taken that much"
+                " longer, none of its other predictions is noticeably better."
+            )
 
 
 def decide(

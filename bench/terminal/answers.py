@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import click
-
 from bench.analysis.answer import Answer, sentence
 from bench.machine.noise import CLEAN, NOISY, UNUSABLE, Verdict
-from bench.terminal.output import GUESS, STAR, emphasised, first_column, wrapped
+from bench.terminal.output import GUESS, STAR, echo, emphasised, first_column, wrapped
 
 COLOURS = {CLEAN: "green", NOISY: "yellow", UNUSABLE: "red"}
 
@@ -26,15 +24,15 @@ def show_answers(
     """
     if verdict is not None and not verdict.is_clean:
         show_verdict(verdict)
-        click.echo()
+        echo()
     if answers:
-        click.echo("\n".join(_table(answers)))
-        click.echo()
+        echo("\n".join(_table(answers)))
+        echo()
     wrapped(finding or sentence(answers), bold=True)
     if any(not answer.is_sure for answer in answers):
         wrapped(f"{GUESS} marks a best guess: no runs have decided it.")
     if verdict is not None and verdict.is_clean:
-        click.echo()
+        echo()
         show_verdict(verdict)
 
 

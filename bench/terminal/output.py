@@ -23,17 +23,36 @@ def is_terminal(stream: TextIO | None) -> bool:
     return stream is not None and stream.isatty()
 
 
+def echo(text: object = "", nl: bool = True, err: bool = False) -> None:
+    """Prints a text; one that nobody reads is dropped, since the work and the exit code remain."""
+    try:
+        click.echo(text, nl=nl, err=err)
+    except BrokenPipeError:
+        stream = sys.stderr if err else sys.stdout
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())  # or what is left in the stream fails at the end
+        os.close(nowhere)
+
+
 def wrapped(text: str, bold: bool = False, colour: str | None = None) -> None:
     """Prints a paragraph as wide as the terminal."""
-    click.echo(emphasised(_filled(text), bold, colour))
+    echo(emphasised(_filled(text), bold, colour))
 
 
 def emphasised(text: str, bold: bool = True, colour: str | None = None) -> str:
     """The text in bold or in colour if that is wanted here: on a terminal, without NO_COLOR."""
+    return click.style(text, fg=colour, bold=bold or None) if _has_colour(sys.stdout) else text
+
+
+def _has_colour(stream: TextIO | None) -> bool:
     is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
-    if is_plain or not is_terminal(sys.stdout):
-        return text
-    return click.style(text, fg=colour, bold=bold or None)
+    return is_terminal(stream) and not is_plain
+
+
+def colour_of_libraries() -> None:
+    """Turns off the colours of ZenML's messages where they are not wanted either."""
+    if not (_has_colour(sys.stdout) and _has_colour(sys.stderr)):
+        os.environ.setdefault("ZENML_LOGGING_COLORS_DISABLED", "true")
 
 
 def _filled(text: str) -> str:
@@ -80,8 +99,8 @@ def _to_stderr(text: str) -> None:
     first, line_end, rest = text.partition("\n")
     if is_terminal(sys.stderr):
         first = _filled(first)
-    with suppress(OSError):  # nobody reads it: not a reason to stop measuring
-        click.echo(first + line_end + rest, err=True)
+    with suppress(OSError):  # a full disk, for example: not a reason to stop measuring
+        echo(first + line_end + rest, err=True)
 
 
 def first_column(names: Iterable[str], least: int = 12) -> Callable[[str], str]:

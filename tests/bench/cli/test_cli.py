@@ -318,6 +318,27 @@ def test_a_closed_pipe_is_no_error(tmp_path: Path) -> None:
     assert len(done.stdout.splitlines()) == 2
 
 
+@pytest.mark.parametrize(
+    ("arguments", "status"), [(["report", "old"], 0), (["list"], 0), (["compare", "old", "new"], 3)]
+)
+def test_an_output_that_nobody_reads_changes_no_exit_code(
+    tmp_path: Path, arguments: list[str], status: int
+) -> None:
+    write(tmp_path / "old", TYPICAL, noise=0)
+    slower = {case: 2 * wall_s for case, wall_s in TYPICAL.items() if case[2] != "sequential"}
+    write(tmp_path / "new", {**TYPICAL, **slower}, noise=0)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "bench", *arguments]
+    try:
+        done = subprocess.run(
+            command, cwd=tmp_path, stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
+        )
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (status, b"")
+
+
 @pytest.mark.usefixtures("undrawn")
 def test_numbers_of_the_report_are_those_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path, TYPICAL, noise=0)

@@ -147,16 +147,27 @@ def test_a_range_of_workers_is_understood() -> None:
     assert [line.split()[1] for line in output.splitlines() if "threads" in line] == list("1238")
 
 
-def test_names_are_completed_in_lists() -> None:
-    def completed(parameter: str, incomplete: str) -> list[str]:
-        command = main.commands["run"]
-        (option,) = (one for one in command.params if one.name == parameter)
-        with command.make_context("run", ["--help-me"], resilient_parsing=True) as ctx:
-            return [item.value for item in option.shell_complete(ctx, incomplete)]
-
-    assert completed("shapes", "chain,fan") == ["chain,fan-in", "chain,fan-out"]
-    assert completed("kernel", "py") == ["python-cpu"]
-    assert completed("backends", "threads,pro") == ["threads,processes"]
+@pytest.mark.parametrize(
+    ("command", "parameter", "incomplete", "offered"),
+    [
+        ("run", "shapes", "chain,fan", ["chain,fan-in", "chain,fan-out"]),
+        ("run", "shapes", "fan-in,fan", ["fan-in,fan-out"]),  # what is in the list already
+        ("run", "shapes", "stencil:", ["stencil:steps=", "stencil:width="]),
+        ("run", "shapes", "chain,stencil:steps=3:", ["chain,stencil:steps=3:width="]),
+        ("run", "kernel", "py", ["python-cpu"]),
+        ("run", "kernel", "noop,sleep:1", ["noop,sleep:1ms", "noop,sleep:100ms", "noop,sleep:1s"]),
+        ("run", "backends", "threads,pro", ["threads,processes"]),
+        ("compare", "fail_on", "reg", ["regression"]),
+        ("compare", "fail_on", "regression,", ["regression,inconclusive", "regression,unusable"]),
+    ],
+)
+def test_names_are_completed_in_lists(
+    command: str, parameter: str, incomplete: str, offered: list[str]
+) -> None:
+    completed = main.commands[command]
+    (option,) = (one for one in completed.params if one.name == parameter)
+    with completed.make_context(command, ["--help-me"], resilient_parsing=True) as ctx:
+        assert [item.value for item in option.shell_complete(ctx, incomplete)] == offered
 
 
 def test_a_file_without_our_table_is_left_alone(folder: Path) -> None:
@@ -188,6 +199,46 @@ def test_the_table_of_a_wrong_value_is_named(folder: Path) -> None:
     result = CliRunner().invoke(main, ["metg"])
     assert result.exit_code == 2
     assert "(from [tool.bench.metg] of pyproject.toml)" in result.output
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "says"),
+    [
+        ("MAX_WORKERS", "a", "not 'a' (from BENCH_MAX_WORKERS)"),
+        ("SHAPES", "chian", "did you mean 'chain'? (from BENCH_SHAPES)"),
+        ("SHAPES", "fan-in:widht=3", "did you mean 'width'? (from BENCH_SHAPES)"),
+        ("KERNEL", "noop,sleep:5", "500us, 20ms or 1.5s (from BENCH_KERNEL)"),
+        ("BUDGET", "abc", "not 'abc' (from BENCH_BUDGET)"),
+        ("GRAPH", "nothing", "not 'nothing' (from BENCH_GRAPH)"),
+        ("WORKFLOW", "/nowhere", "/nowhere (from BENCH_WORKFLOW)"),
+        ("RESUME", "/nowhere", "leave out --resume (from BENCH_RESUME)"),
+    ],
+)
+def test_the_source_of_a_value_that_is_checked_later_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, says: str
+) -> None:
+    monkeypatch.setenv(f"BENCH_{variable}", value)
+    arguments = ["run", "--dry-run"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert says in result.output
+    monkeypatch.delenv(f"BENCH_{variable}")
+    option = f"--{variable.lower().replace('_', '-')}"
+    result = CliRunner().invoke(main, [*arguments, option, value])
+    assert "(from" not in result.output, "the command line is not named"
+    configured(folder, f"{option[2:]} = {value!r}")
+    result = CliRunner().invoke(main, arguments)
+    assert "(from [tool.bench] of pyproject.toml)" in result.output
+
+
+def test_only_the_source_of_the_wrong_value_is_named(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BENCH_KERNEL", "sleep:5ms,noop")
+    monkeypatch.setenv("BENCH_SHAPES", "chain")
+    result = CliRunner().invoke(main, ["run", "--dry-run", "--backends", "thread"])
+    assert result.exit_code == 2
+    assert "(from" not in result.output
 
 
 def test_a_byte_order_mark_does_no_harm(folder: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from bench.analysis.estimates import Estimate
 from bench.machine.noise import NOISY, UNUSABLE, Reason, Verdict
 from bench.predict.prediction import TaskModel
-from bench.recommend.decision import _ratio, candidates_of, decide
+from bench.recommend.decision import _ratio, candidates_of, corrections, decide
 from bench.recommend.recommendation import Candidate, Recommendation
 from executors import Graph, Task
 from executors.contention import Demand, Machine
@@ -133,6 +133,21 @@ def test_a_chain_is_sequential_on_any_machine() -> None:
     advice = decide(blank, chain, MODEL, COSTS)
     assert advice.pick is ALONE
     assert "nothing can run in parallel" in advice.reason
+
+
+def test_why_shorter_predictions_were_not_run_is_said() -> None:
+    four = replace(candidate("threads", 4, *[2.4] * 5), predicted=Estimate(2.0, None, None))
+    six = Candidate("threads", 6, Estimate(2.1, None, None))
+    two = candidate("processes", 2, *[4.0] * 5)
+    advice = decided(ALONE, four, six, two)
+    assert advice.pick is four
+    (sentence,) = corrections(advice)
+    assert sentence.startswith("Runs of threads took 1.20 times as long as predicted; ")
+    assert not list(corrections(decided(ALONE, four, two)))
+    longer = replace(six, predicted=Estimate(2.5, None, None))
+    assert not list(corrections(decided(ALONE, four, longer, two)))
+    better = replace(six, predicted=Estimate(1.5, None, None))  # as if time had run out
+    assert not list(corrections(decided(ALONE, four, better, two)))
 
 
 def test_candidates_are_those_that_may_be_best() -> None:
