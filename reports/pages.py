@@ -29,7 +29,7 @@ GLOSSARY = """## Glossary
   Speedups are measured against it.
 - **Warm**: the workers are started and have run such tasks before. All speedups are warm unless
   they are called cold.
-- **Cold**: including the start of the workers and, for a graph of your own, its first run on them.
+- **Cold**: including the start of the workers and, for your own graph, its first run on them.
 - **Bound of the graph**: the largest possible speedup on p workers, however fast the scheduler is:
   tasks / max(ceil(tasks / p), depth) with equal tasks, and work / max(work / p, span) with others,
   where work is the time of all tasks together and span that of the longest chain.
@@ -131,7 +131,7 @@ def _shape(shape: str, sizes: dict[str, Any]) -> str:
 
 
 def _own(trial: Mapping[str, Any]) -> Iterator[str]:
-    """What the first runs of a graph of one's own showed."""
+    """What the first runs of the user's own graph showed."""
     for remark in trial.get("remarks", {}).values():
         yield f"Beware: {remark}"
     for backend, reason in trial.get("left_out", {}).items():

@@ -17,7 +17,7 @@ MOST_PANELS = 12
 LEAST_TICKS = 4
 
 
-def draw_recommendations(advice: Sequence[Recommendation], cpus: int, path: Path) -> None:
+def draw_recommendations(advice: Sequence[Recommendation], path: Path) -> None:
     """A panel for each of the first twelve, as SVG and PNG: time against max_workers.
 
     Lines and bands are predictions with their ranges; filled markers are measurements with the
@@ -27,12 +27,12 @@ def draw_recommendations(advice: Sequence[Recommendation], cpus: int, path: Path
     with drawing():
         figure, panels = panels_of(min(len(advice), MOST_PANELS), 2.6)
         for axes, recommendation in zip(panels, advice, strict=False):
-            _panel(axes, recommendation, cpus)
+            _panel(axes, recommendation)
         save(figure, panels, path, legend_inches=2.0)
 
 
-def _panel(axes: Axes, advice: Recommendation, cpus: int) -> None:
-    axes.axvline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
+def _panel(axes: Axes, advice: Recommendation) -> None:
+    axes.axvline(advice.cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
     if advice.span_s:
         axes.axhline(advice.span_s, color=FAINT, linewidth=1, label="critical path")
     shifts = apart({one.backend: None for one in advice.candidates if not one.is_baseline})

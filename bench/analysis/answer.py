@@ -17,8 +17,8 @@ class Answer:
     """What to run one graph on.
 
     Attributes:
-        graph: the shape, the workflow, or the graph of one's own.
-        kernel: what its tasks do; empty for a graph of one's own.
+        graph: the shape, the workflow, or the user's own graph.
+        kernel: what its tasks do; empty for the user's own graph.
         activity: the same in words, such as "Python code"; the graph if nothing is known.
         backend, workers: the pick or, if it is not sure, the best guess.
         speedup: of these over sequential; None if sequential is not among what is known.

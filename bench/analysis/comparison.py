@@ -3,8 +3,8 @@
 For each case, the time over that of its run's own sequential baseline is compared: a machine that
 was slower throughout one of the runs slows down both, and so does a kernel that was calibrated a
 little longer. The baselines are then the yardstick: their times are shown, not judged. Against the
-clock, times per unit of work are compared. Graphs of one's own are, unless something else is asked
-for: a change in their code changes the baseline as well.
+clock, times per unit of work are compared. The user's own graphs are, unless something else is
+asked for: a change in their code changes the baseline as well.
 
 The ratio's 95 % interval is an independent bootstrap of the ratio of the medians (see
 `estimates.py`). With threshold t a case is::
@@ -35,7 +35,7 @@ YARDSTICK = "yardstick"
 WHAT = {  # the ratios are of, by `Comparison.against`
     "baseline": "time relative to sequential (of the yardstick: the time)",
     "clock": "time per unit of work",
-    "baseline and clock": "time relative to sequential or, for graphs of your own, of the time",
+    "baseline and clock": "time relative to sequential or, for your own graphs, of the time",
 }
 RATIO, CLOCK = "baseline", "clock"  # compared: ratios to the baseline, or times
 THRESHOLD = 0.05
@@ -138,7 +138,7 @@ def compare(
     Args:
         threshold: smallest relative change that counts.
         against: "baseline": times over those of each run's own sequential baseline; "clock": times
-            per unit of work; None: clock for graphs of one's own, baseline for others.
+            per unit of work; None: clock for the user's own graphs, baseline for others.
         force: compare even if machines or configurations differ.
 
     Raises:

@@ -61,7 +61,7 @@ class Group:
 
     @property
     def is_own(self) -> bool:
-        """Whether it is a graph of one's own, whose tasks have no kernel."""
+        """Whether it is the user's own graph, whose tasks have no kernel."""
         return self.kernel == OWN_TASKS
 
     @property

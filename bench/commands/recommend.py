@@ -93,7 +93,7 @@ def _write(advice: Sequence[Recommendation], request: RecommendRequest) -> None:
     text = json.dumps([_content(recommendation) for recommendation in advice], indent=1)
     if request.output is not None:  # first: nobody may be reading what is printed
         (request.output / "recommend.json").write_text(text + "\n", encoding="utf-8")
-        draw_recommendations(advice, usable_cpus(), request.output / "recommend")
+        draw_recommendations(advice, request.output / "recommend")
     if request.form == "json":
         echo(text)
         return
@@ -221,6 +221,7 @@ def _from_results(path: Path) -> Iterator[Recommendation]:
             parallelism=group.bound(),
             reason=reason,
             verdict=summary.verdict,
+            cpus=int(results.header["cpus"]),
         )
 
 

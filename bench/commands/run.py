@@ -78,7 +78,7 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
         with answer_alone(settings.form == "json"):
             prepared = prepare(plan(options, usable_cpus()), try_graphs=False)
         return _show_plan(prepared, settings.form)
-    with answer_alone(settings.form == "json"):
+    with answer_alone(settings.form == "json"), _terminable():
         folder, status = _run(options, given, settings)
     if folder is None:
         return status
@@ -250,7 +250,6 @@ def _measure(
     """Measures the plan; returns the exit code, which is 0 if everything was measured."""
     with ExitStack() as stack:
         stack.enter_context(_current_folder_kept())
-        stack.callback(signal.signal, signal.SIGTERM, signal.signal(signal.SIGTERM, _terminate))
         logs = []
         if settings.log_file is not None:
             level = logging.getLevelNamesMapping()[settings.log_level.upper()]
@@ -275,6 +274,16 @@ def _measure(
         except SystemExit:
             return TERMINATED
     return 0
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+    """Lets SIGTERM end a run like Ctrl-C, with its folder tidied or reported."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(number: int, frame: object) -> NoReturn:

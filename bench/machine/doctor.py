@@ -149,7 +149,7 @@ def _ceiling(cpus: int) -> Fact:
     advice = ""
     if ceiling < LOW_CEILING * cpus:
         advice = (
-            "Other programs use the CPUs now, or CPUs share a core, which a virtual machine does not"
+            "Other programs use the CPUs now, or CPUs share a core, which virtual machines do not"
             " show: expect no higher speedup than this."
         )
     reached = f"{cpus} processes are {ceiling:.2f} times as fast as one"

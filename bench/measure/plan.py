@@ -38,7 +38,7 @@ class RunOptions:
             shapes, or none if there is a workflow or a graph.
         kernel: likewise, such as `sleep:20ms,noop`. A workflow gives the lengths of its tasks.
         workflow: files in WfFormat, or folders of them.
-        graph: functions that return graphs of one's own, as module:function.
+        graph: functions that return the user's own graphs, as module:function.
         scale: factor for recorded times; None scales each workflow to 1 s of work.
         backends: names; None means all that are available here. The baseline is always added.
         max_workers: whole numbers; None means powers of two up to the CPU count and, for kernels
@@ -104,7 +104,7 @@ class Plan:
 
     Attributes:
         blocks: the largest number of blocks; `budget_s` or `precision` may end the run earlier.
-        graphs: those of one's own.
+        graphs: the user's own.
     """
 
     options: RunOptions

@@ -34,8 +34,8 @@ class PreparedPlan:
 
     Attributes:
         graphs: by shape and kernel.
-        actions: the calibrated work of a task, by kernel; those of one's own graphs have none.
-        trials: of one's own graphs, by name.
+        actions: the calibrated work of a task, by kernel; those of the user's own graphs have none.
+        trials: of the user's own graphs, by name.
     """
 
     plan: Plan
@@ -165,13 +165,13 @@ def prepare(
     try_graphs: bool = True,
     progress: Callable[[str], object] = lambda step: None,
 ) -> PreparedPlan:
-    """Calibrates the kernels and builds the graphs; runs those of one's own on each backend.
+    """Calibrates the kernels and builds the graphs; runs the user's own on each backend.
 
     Cases on a backend on which a graph fails are left out of the plan.
 
     Args:
         before: the run to continue, whose calibration and trials are used.
-        try_graphs: otherwise, nothing of one's own runs.
+        try_graphs: otherwise, no own graph runs.
         progress: called with what comes next.
 
     Raises:

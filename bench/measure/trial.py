@@ -1,4 +1,4 @@
-"""Runs a graph of one's own on each backend before the blocks: does it work, and how long?"""
+"""Runs the user's own graph on each backend before the blocks: does it work, and how long?"""
 
 from __future__ import annotations
 

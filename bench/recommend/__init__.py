@@ -1,4 +1,4 @@
-"""Which backend and how many workers: `recommend` for a graph of your own."""
+"""Which backend and how many workers: `recommend` for your own graph."""
 
 from bench.recommend.advisor import recommend
 

@@ -65,7 +65,7 @@ def recommend(
     budget_s: float | None = None,
     progress: Callable[[str], object] = lambda step: None,
 ) -> Recommendation:
-    """The backend and the number of workers for a graph of your own, on this machine.
+    """The backend and the number of workers for your own graph, on this machine.
 
     Runs the graph: four times in this thread, for the times of its tasks, three times on threads,
     to see how much they hold the interpreter lock, and each candidate six times or more. A backend

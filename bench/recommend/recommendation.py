@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from html import escape
 from statistics import median
 from typing import Any
@@ -13,6 +13,7 @@ from bench.analysis.estimates import INDIFFERENCE, Estimate, lower_bound, ratio_
 from bench.machine.noise import Verdict
 from bench.results.case import BASELINE
 from bench.workloads.duration import between, shown
+from executors import usable_cpus
 from executors.core.tables import data_frame, html_table, text_table
 
 ENDS = ("value", "low", "high")
@@ -88,7 +89,7 @@ class Recommendation:
 
     Attributes:
         graph: its name.
-        kernel: what its tasks do; empty for a graph of one's own.
+        kernel: what its tasks do; empty for the user's own graph.
         activity: the same in words.
         pick: None if it cannot tell.
         guess: what is probably best if it cannot tell; else None.
@@ -105,6 +106,7 @@ class Recommendation:
         left_out: candidates that could not be considered, and why, in sentences.
         remarks: what made the first run on a backend slow, in sentences.
         command: the command that puts the pick to use, or None.
+        cpus: how many CPUs the runs could use.
     """
 
     graph: str
@@ -124,6 +126,7 @@ class Recommendation:
     remarks: tuple[str, ...] = ()
     kernel: str = ""
     activity: str = ""
+    cpus: int = field(default_factory=usable_cpus)
 
     @property
     def name(self) -> str:

@@ -26,7 +26,7 @@ class Case:
 
     @property
     def subject(self) -> str:
-        """What is run: the shape and what its tasks do, or a graph of one's own."""
+        """What is run: the shape and what its tasks do, or the user's own graph."""
         return self.shape if self.kernel == OWN_TASKS else f"{self.shape}, {self.kernel}"
 
     @property

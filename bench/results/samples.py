@@ -31,7 +31,7 @@ class Measurement:
         cpu_s: CPU time of all processes of the tree during the run.
         busy: pairs of seconds since the start and the mean of busy cores since the previous pair.
         memory_bytes: largest sum of resident sizes (shared pages count in each process).
-        first_s: for a graph of one's own, the time of the first run on this pool; else None,
+        first_s: for the user's own graph, the time of the first run on this pool; else None,
             because a pool is warmed up with tasks of its own.
     """
 

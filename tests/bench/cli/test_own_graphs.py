@@ -1,4 +1,4 @@
-"""Graphs of one's own in `bench run`: measured, resumed, extended, compared."""
+"""The user's own graphs in `bench run`: measured, resumed, extended, compared."""
 
 from __future__ import annotations
 

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import json
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -176,3 +180,18 @@ def test_the_supported_versions_are_those_that_pip_installs() -> None:
     project = (ROOT / "pyproject.toml").read_text()
     assert '"zenml[local]>=0.98,<0.99"' in project
     assert executors.zenml.SUPPORTED == "0.98."
+
+
+def test_only_the_answer_is_on_standard_output(tmp_path: Path) -> None:
+    """ZenML has much to say when its store is new."""
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", "zenml", "install", "--format", "json"],
+        env={**os.environ, "ZENML_CONFIG_PATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=300,
+    )
+    assert json.loads(done.stdout)["stack"] == "threaded"
+    assert "default stack" in done.stderr
+    assert "\x1b" not in done.stderr
