@@ -158,8 +158,11 @@ def _group(
     yield table(titles, [_cells(row, group) for row in group.rows], right_from=1)
     if any(row.case.is_simulated for row in group.rows):
         yield SIMULATED_NOTE
-    titles = ["backend", "workers", "cold speedup", "efficiency", "of the ceiling", "utilisation"]
-    rows = [_details(row) for row in group.rows if not row.case.is_simulated]
+    has_ceiling = any(row.of_ceiling is not None for row in group.rows)
+    titles = ["backend", "workers", "cold speedup", "efficiency"]
+    titles += ["of the ceiling"] if has_ceiling else []
+    titles += ["utilisation"]
+    rows = [_details(row, has_ceiling) for row in group.rows if not row.case.is_simulated]
     yield table(titles, rows, right_from=1)
     yield from _fits(group)
     over_time = rows_over_time(group, cpus)
@@ -193,13 +196,14 @@ def _cells(row: Row, group: Group) -> list[str]:
     ]
 
 
-def _details(row: Row) -> list[str]:
+def _details(row: Row, has_ceiling: bool) -> list[str]:
+    of_ceiling = "" if row.of_ceiling is None else f"{100 * row.of_ceiling:.0f} %"
     return [
         row.case.backend,
         str(row.case.workers),
         "1.00" if row.case.is_baseline else interval(row.cold),
         f"{100 * row.efficiency:.0f} %",
-        "" if row.of_ceiling is None else f"{100 * row.of_ceiling:.0f} %",
+        *([of_ceiling] if has_ceiling else []),
         _unless_short(row, f"{100 * row.utilisation:.0f} %"),
     ]
 
