@@ -30,6 +30,7 @@ def run(
     observers: Collection[Observer] = (),
     keep: str | Collection[str] = "sinks",
     cancel: threading.Event | None = None,
+    measure_cpu: bool = False,
 ) -> RunReport:
     """Runs a graph and reports what happened; a task's failure is in the report, not raised.
 
@@ -47,6 +48,7 @@ def run(
         keep: values for the report: "sinks" (of the tasks that nothing needs), "all", "none", or
             task names.
         cancel: an event that stops the run when it is set; the run then returns its report.
+        measure_cpu: measure for how long each attempt computes (`Attempt.cpu_s`).
 
     Raises:
         KeyboardInterrupt: after SIGINT, with the report as its attribute `report`.
@@ -75,7 +77,12 @@ def run(
             stack.enter_context(backend)
         announcer = Announcer(observers)
         session = Session(
-            graph, workers=backend.workers, policy=policy, keep=keep, notify=announcer.notify
+            graph,
+            workers=backend.workers,
+            policy=policy,
+            keep=keep,
+            notify=announcer.notify,
+            measure_cpu=measure_cpu,
         )
         signals = stack.enter_context(_Signals(session, backend))
         stack.enter_context(_cancelled_by(cancel, session, backend))

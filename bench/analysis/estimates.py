@@ -76,6 +76,16 @@ def median_ratio_of_pairs(above: Sequence[float], below: Sequence[float]) -> Est
     return Estimate(median(ratios), *_interval(_medians(ratios, chosen)))
 
 
+def ratio_of_sums(parts: Sequence[float], totals: Sequence[float]) -> Estimate:
+    """The share of parts in their totals, with its interval; shares of the same totals add up."""
+    value = sum(parts) / sum(totals)
+    if len(parts) < MIN_SAMPLES:
+        return Estimate(value, None, None)
+    (chosen,) = _resamples((len(parts),), RESAMPLES)
+    resampled = np.asarray(parts)[chosen].sum(axis=1) / np.asarray(totals)[chosen].sum(axis=1)
+    return Estimate(value, *_interval(resampled))
+
+
 def ratio(
     above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], factor: float = 1.0
 ) -> Estimate:

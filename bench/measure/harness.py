@@ -23,6 +23,7 @@ from bench.machine.ceiling import side_by_side_s
 from bench.machine.counters import SystemCounters
 from bench.machine.sampler import Sample, Sampler
 from bench.machine.timing import wall_s, warm_up
+from bench.measure.losses import losses_of
 from bench.measure.prepared import CEILING_S, CEILINGS, PreparedPlan
 from bench.predict.simulation import simulated
 from bench.results.case import BASELINE, Case, PoolKey
@@ -219,7 +220,8 @@ def timed(
     gc.collect()  # so that this run does not clean up after earlier ones
     sampler.begin()
     start_s = monotonic()
-    report = run(graph, pool, observers=[sampling, *observers], keep="none")
+    every = [sampling, *observers]
+    report = run(graph, pool, observers=every, keep="none", measure_cpu=True)
     report.raise_for_failures()
     if sampling.sample is None:
         raise BenchError("the process that samples CPU time has ended, and the run with it")
@@ -250,4 +252,5 @@ def _measurement(
         busy=busy,
         memory_bytes=sample.memory_bytes,
         first_s=first_s,
+        **asdict(losses_of(graph, report)),
     )

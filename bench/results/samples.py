@@ -14,6 +14,8 @@ from executors.core.tables import data_frame
 COLUMNS = [
     *("shape", "kernel", "backend", "workers", "block", "wall_s", "makespan_s", "start_s"),
     *("first_s", "work_s", "span_s", "cpu_s", "memory_bytes"),
+    *("tasks_cpu_s", "retried_s", "reserved_s", "idle_handover_s", "idle_return_s"),
+    *("idle_graph_s", "idle_order_s", "idle_edges_s"),
 ]
 
 
@@ -33,6 +35,16 @@ class Measurement:
         memory_bytes: largest sum of resident sizes (shared pages count in each process).
         first_s: for the user's own graph, the time of the first run on this pool; else None,
             because a pool is warmed up with tasks of its own.
+        tasks_cpu_s: of `work_s`, the time for which the tasks' threads computed; tasks that were
+            too short to tell count as computing. This and all that follow are None if they were not
+            measured; with `work_s`, all but this and `idle_order_s` add up to workers x makespan.
+        retried_s: attempts that were followed by another one.
+        reserved_s: workers that tasks with several slots occupied beyond the first.
+        idle_handover_s: workers were idle while a task was ready that had not started.
+        idle_return_s: idle while an outcome was on its way on which another task depended.
+        idle_graph_s: idle without a ready task.
+        idle_order_s: the part of `idle_graph_s` that another order saves, as simulated, or None.
+        idle_edges_s: before the first task started, and after the last one ended.
     """
 
     shape: str
@@ -49,6 +61,14 @@ class Measurement:
     busy: list[tuple[float, float]]
     memory_bytes: int
     first_s: float | None = None
+    tasks_cpu_s: float | None = None
+    retried_s: float | None = None
+    reserved_s: float | None = None
+    idle_handover_s: float | None = None
+    idle_return_s: float | None = None
+    idle_graph_s: float | None = None
+    idle_order_s: float | None = None
+    idle_edges_s: float | None = None
 
     @property
     def cold_s(self) -> float:

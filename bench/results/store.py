@@ -20,7 +20,7 @@ import fcntl
 import json
 import os
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, Self, get_type_hints
 
@@ -154,7 +154,10 @@ KINDS: dict[type, str] = {
 _CLASSES: dict[str, type] = {kind: sample for sample, kind in KINDS.items()}
 _OLD_KINDS = {"window": "interference"}  # of schema 2
 _HINTS = {kind: get_type_hints(sample) for kind, sample in _CLASSES.items()}
-_ADDED: dict[str, dict[str, Any]] = {"run": {"first_s": None}}  # older files lack them
+_ADDED: dict[str, dict[str, Any]] = {  # older files lack them
+    kind: {field.name: field.default for field in fields(sample) if field.default is not MISSING}
+    for kind, sample in _CLASSES.items()
+}
 _STOPPING = {"blocks": int, "budget": str | None, "precision": float | None}
 _POSITIVE = ("workers", "wall_s", "one_s", "all_s")
 _SIGNED = ("foreign_s",)  # may be a little below 0

@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from time import monotonic
 from typing import Any, ClassVar, Self
 
+from executors.backends.meter import CpuMeter
 from executors.core.deferred import DEFERRED, refusal
 from executors.core.records import Attempt, Call
 from executors.core.session import Session
@@ -160,6 +161,15 @@ def attempt(call: Call, worker: str) -> Attempt:
     """Makes an attempt in this thread; whatever the action raises is the outcome."""
     started_s, ended_s, value, error = perform(call.task.action, arguments_of(call))
     return Attempt(call, worker, started_s, ended_s, value, error)
+
+
+def metered_attempt(call: Call, worker: str, meter: CpuMeter) -> Attempt:
+    """Likewise, with the time for which this thread computed."""
+    if meter.reads_start:
+        meter.begin()
+    started_s, ended_s, value, error = perform(call.task.action, arguments_of(call))
+    cpu_s = None if ended_s < meter.due_s else meter.end(started_s, ended_s)
+    return Attempt(call, worker, started_s, ended_s, value, error, cpu_s)
 
 
 def timed_out(call: Call, consequence: str) -> TaskTimeout:

@@ -6,7 +6,8 @@ from contextvars import copy_context
 from time import monotonic
 from typing import ClassVar
 
-from executors.backends.base import Backend, attempt, timed_out
+from executors.backends.base import Backend, attempt, metered_attempt, timed_out
+from executors.backends.meter import CpuMeter
 from executors.core.session import Session
 from executors.gate import Gate
 
@@ -26,6 +27,7 @@ class Sequential(Backend):
         self._woken = Gate()
 
     def drive(self, session: Session) -> None:
+        meter = CpuMeter()
         now_s = monotonic()
         while True:
             call = session.take(now_s)
@@ -37,7 +39,10 @@ class Sequential(Backend):
                 now_s = monotonic()
                 continue
             session.started(call, now_s)
-            outcome = copy_context().run(attempt, call, "main")
+            if session.measure_cpu:
+                outcome = copy_context().run(metered_attempt, call, "main", meter)
+            else:
+                outcome = copy_context().run(attempt, call, "main")
             timeout_s = call.task.timeout_s
             if timeout_s is not None and outcome.error is None and outcome.duration_s > timeout_s:
                 outcome.value = None

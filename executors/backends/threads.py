@@ -28,7 +28,15 @@ from itertools import count
 from time import monotonic
 from typing import ClassVar
 
-from executors.backends.base import LONGEST_SLEEP_S, Backend, attempt, stopped, timed_out
+from executors.backends.base import (
+    LONGEST_SLEEP_S,
+    Backend,
+    attempt,
+    metered_attempt,
+    stopped,
+    timed_out,
+)
+from executors.backends.meter import CpuMeter
 from executors.core.records import Attempt, Call
 from executors.core.session import Session
 from executors.errors import BackendError, TaskError
@@ -48,12 +56,13 @@ class _Worker:
             outcome: the worker when the action returns, or the calling thread when it gives up.
     """
 
-    __slots__ = ("claim", "gate", "name", "taken_s", "thread")
+    __slots__ = ("claim", "gate", "meter", "name", "taken_s", "thread")
 
     def __init__(self, name: str, team: _Team) -> None:
         self.name = name
         self.gate = Gate()
         self.claim: list[Call] = []
+        self.meter = CpuMeter()
         self.taken_s = 0.0
         self.thread = threading.Thread(target=team._work, args=(self,), name=name, daemon=True)
 
@@ -76,6 +85,7 @@ class _Team:
         self._lock = threading.Lock()  # guards the session
         self._session: Session | None = None
         self._context = Context()  # during a run, a copy of its caller's
+        self._measures_cpu = False  # during a run, whether it should
         self._inbox: deque[Attempt] = deque()  # outcomes on their way into the session
         self._sleepers: deque[_Worker] = deque()
         self._numbers = count()
@@ -113,6 +123,7 @@ class _Team:
     def drive(self, session: Session) -> None:
         self._inbox.clear()
         self._context = copy_context()
+        self._measures_cpu = session.measure_cpu
         self._session = session
         stop_by_s: float | None = None
         try:
@@ -172,7 +183,11 @@ class _Team:
             while not self._is_closing:
                 call = self._next(worker) or self._sleep(worker)
                 while call is not None:
-                    outcome = self._context.copy().run(attempt, call, worker.name)
+                    context = self._context.copy()
+                    if self._measures_cpu:
+                        outcome = context.run(metered_attempt, call, worker.name, worker.meter)
+                    else:
+                        outcome = context.run(attempt, call, worker.name)
                     call = None
                     try:
                         worker.claim.pop()

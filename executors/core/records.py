@@ -81,6 +81,10 @@ class Attempt:
         worker: name of the worker that made it.
         started_s: when the action started, on the worker.
         ended_s: when it ended, on the worker.
+        cpu_s: seconds for which its thread computed, without threads and processes that the action
+            starts; None if it was too short to tell (less than 0.1 ms), or if `run` was not asked
+            for it (`measure_cpu`).
+        peak_bytes: the largest resident size of its worker process until then, or None.
     """
 
     call: Call
@@ -89,6 +93,8 @@ class Attempt:
     ended_s: float
     value: Any
     error: BaseException | None
+    cpu_s: float | None = None
+    peak_bytes: int | None = None
 
     def __repr__(self) -> str:
         outcome = "succeeded" if self.error is None else f"failed: {describe(self.error)}"

@@ -16,6 +16,7 @@ State, by task (an integer: its rank in the graph, 0 the most urgent)::
                collector takes longer than the scheduling
     earlier    attempts before the last one, only for tasks that were retried
     errors     the last attempt's error, only for tasks that have one
+    used       the last attempt's processor time and peak memory, only where they were measured
 
 and for the run::
 
@@ -62,6 +63,7 @@ class Session:
             live until their last reader has ended), "all", "none", or a collection of task names.
         notify: called with each Call that started, each Attempt that ended, and the Stop of the
             run (which may come twice).
+        measure_cpu: attempts should have their processor time.
 
     Attributes:
         stopping: running tasks should be stopped.
@@ -81,11 +83,13 @@ class Session:
         policy: FailurePolicy = FAIL_FAST,
         keep: str | Collection[str] = "sinks",
         notify: Callable[[Call | Attempt | Stop], object] | None = None,
+        measure_cpu: bool = False,
     ) -> None:
         size = len(graph)
         self.graph = graph
         self.workers = workers
         self.policy = policy
+        self.measure_cpu = measure_cpu
         self.stopping = False
         self.stop_reason: str | None = None
         self.values: list[Any] = [None] * size
@@ -109,6 +113,7 @@ class Session:
         self._worker: list[str | None] = [None] * size
         self._earlier: dict[int, list[Attempt]] = {}
         self._imports: list[Imports] = []
+        self._used: dict[int, tuple[float, int | None]] = {}
         self._errors: dict[int, BaseException] = {}
 
         self._queues = Queues(graph.ranked, workers)
@@ -219,6 +224,10 @@ class Session:
         self._ended_s[rank] = attempt.ended_s
         self._received_s[rank] = now_s
         self._worker[rank] = attempt.worker
+        if attempt.cpu_s is not None:
+            self._used[rank] = attempt.cpu_s, attempt.peak_bytes
+        elif self._used:
+            self._used.pop(rank, None)  # of an earlier attempt
         value, attempt.value = attempt.value, None
         if self._notify is not None:
             self._notify(attempt)
@@ -361,7 +370,8 @@ class Session:
             call = Call(rank, task, len(attempts) + 1, needs, self.values)
             error = self._errors.get(rank)
             span = self._started_s[rank], self._ended_s[rank]
-            attempts.append(Attempt(call, worker, *span, None, error))
+            used = self._used.get(rank, ())
+            attempts.append(Attempt(call, worker, *span, None, error, *used))
         return TaskRecord(
             task.name,
             self._status(rank),

@@ -23,7 +23,7 @@ from executors.backends.workers.handle import ReturnCode, WorkerHandle, how_it_e
 from executors.backends.workers.orders import Kept, Orders
 from executors.backends.workers.pace import MOST_CALLS, PATIENCE_S, UNRESPONSIVE_S, Pace
 from executors.backends.workers.pool import POLLS, Pool
-from executors.backends.workers.wire import ERROR, LEADS, SKIPPED, WAKES, error_of
+from executors.backends.workers.wire import ERROR, LEADS, METERED, SKIPPED, WAKES, error_of
 from executors.core.records import Attempt, Call
 from executors.core.session import Session
 from executors.errors import NotPicklable, TaskError, WorkerDied
@@ -143,7 +143,7 @@ class Dispatch:
                 return False
         leads = session.graph.successor[call.rank] >= 0
         number, wakes = assigned.reserve(self._wakeup_after)
-        flags = LEADS * leads | WAKES * wakes
+        flags = LEADS * leads | WAKES * wakes | METERED * session.measure_cpu
         try:
             leader = assigned.leader if follows else 0
             self._orders.add(worker.batch, number, call, leader, flags)
@@ -275,7 +275,7 @@ class Dispatch:
         session, assigned, kept = self._session, worker.assigned, self._session.kept
         assigned.reported(now_s)
         total_s, count = 0.0, 0
-        for kind, number, outcome, started_s, ended_s in outcomes:
+        for kind, number, outcome, started_s, ended_s, used in outcomes:
             call = assigned.drop(number)
             if call is None:
                 continue  # it was put back while its report was on the way
@@ -293,7 +293,8 @@ class Dispatch:
                 value, error = self._orders.accept(call, outcome, call.rank in kept)
             if error is not None:
                 self._put_back_followers(worker, call, now_s)
-            session.finish(Attempt(call, worker.name, started_s, ended_s, value, error), now_s)
+            attempt = Attempt(call, worker.name, started_s, ended_s, value, error, *(used or ()))
+            session.finish(attempt, now_s)
             begun = assigned.newly_begun(ended_s)
             if begun is not None:
                 session.started(begun, ended_s)

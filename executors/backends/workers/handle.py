@@ -28,6 +28,7 @@ from executors.backends.workers.wire import (
     REPORT,
     TICKET,
     Setup,
+    Used,
     receive,
     send,
 )
@@ -46,7 +47,7 @@ MANY_DESCRIPTORS = 0.75  # of those that this process may have: beyond, segments
 ReturnCode = int | None  # as in subprocess; None if it cannot be known
 
 # The outcome of a call: its kind, the call's number, value or failure, start and end of the action.
-Outcome = tuple[int, int, Packed, float, float]
+Outcome = tuple[int, int, Packed, float, float, Used | None]
 
 
 class WorkerHandle:
@@ -176,9 +177,10 @@ class WorkerHandle:
                 return outcomes
 
     def _read(self, data: bytes, outcomes: list[Outcome]) -> None:
+        unpack = REPORT.unpack_from
         offset, last = 0, len(data) - REPORT.size
         while offset <= last:
-            size, number, kind, started_s, ended_s = REPORT.unpack_from(data, offset)
+            size, number, kind, started_s, ended_s, cpu_s, peak_bytes = unpack(data, offset)
             begin = offset + REPORT.size
             end = begin + size
             is_in_segment, kind = kind & IN_SEGMENT, kind & ~IN_SEGMENT
@@ -193,7 +195,8 @@ class WorkerHandle:
                 break
             offset = end
             if kind in OUTCOMES:
-                outcomes.append((kind, number, content, started_s, ended_s))
+                used = None if cpu_s < 0 else (cpu_s, peak_bytes or None)
+                outcomes.append((kind, number, content, started_s, ended_s, used))
             else:
                 self._on_report(self, kind, number, content)
         self._unread = data[offset:]

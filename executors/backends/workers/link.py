@@ -109,6 +109,8 @@ class ParentLink:
         outcome: Packed = b"",
         started_s: float = 0.0,
         ended_s: float = 0.0,
+        cpu_s: float = -1.0,
+        peak_bytes: int = 0,
     ) -> None:
         """Sends a report; it has left this process when this returns."""
         with self._writing:
@@ -116,7 +118,8 @@ class ParentLink:
                 self._send(outcome)
                 kind |= IN_SEGMENT
                 outcome = b""
-            report = REPORT.pack(len(outcome), number, kind, started_s, ended_s) + outcome
+            fields = len(outcome), number, kind, started_s, ended_s, cpu_s, peak_bytes
+            report = REPORT.pack(*fields) + outcome
             self.is_all_announced = False
             try:
                 sent = os.write(self._reports, report)

@@ -27,6 +27,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from executors.backends.base import without_frames
+from executors.backends.meter import CpuMeter, peak_bytes
 from executors.backends.workers.link import (
     ParentLink,
     die_with_parent,
@@ -41,6 +42,7 @@ from executors.backends.workers.wire import (
     LEADS,
     LOG,
     MEMORY,
+    METERED,
     NOT_READY,
     RAISED,
     READY,
@@ -160,6 +162,7 @@ def _work(link: ParentLink, limit_bytes: int | None) -> None:
     """Makes calls until the parent closes the pool."""
     os.register_at_fork(after_in_child=partial(setattr, _Fork, "is_child", True))
     modules = _Modules()
+    cpu_meter = CpuMeter()
     last: tuple[int, Packed] | None = None  # a call that another may follow, and its value
     while True:
         if not link.is_all_announced and link.is_idle():
@@ -178,13 +181,17 @@ def _work(link: ParentLink, limit_bytes: int | None) -> None:
         last = None
         objects: list[Any] = []
         taken_s = monotonic()
-        kind, outcome, started_s, ended_s = _attempt(action, arguments, objects, limit_bytes)
+        meter = cpu_meter if flags & METERED else None
+        kind, outcome, started_s, ended_s, cpu_s = _attempt(
+            action, arguments, objects, limit_bytes, meter
+        )
         _flush()
         if len(sys.modules) != modules.count:
             names = modules.new()
             if names:
                 link.report(IMPORTED, number, pack_ours((names, started_s - taken_s)))
-        link.report(kind, number, outcome, started_s, ended_s)
+        peak = peak_bytes() if cpu_s >= 0 else 0
+        link.report(kind, number, outcome, started_s, ended_s, cpu_s, peak)
         if flags & LEADS and kind == VALUE:
             last = number, outcome
         is_idle = link.is_idle()
@@ -252,14 +259,20 @@ def _leave(error: BaseException | None) -> NoReturn:
 
 
 def _attempt(
-    action: Packed, arguments: list[Packed], objects: list[Any], limit_bytes: int | None
-) -> tuple[int, Packed, float, float]:
-    """Makes a call: VALUE or ERROR, the outcome, start and end of the action.
+    action: Packed,
+    arguments: list[Packed],
+    objects: list[Any],
+    limit_bytes: int | None,
+    meter: CpuMeter | None,
+) -> tuple[int, Packed, float, float, float]:
+    """Makes a call: VALUE or ERROR, the outcome, start and end of the action, its processor time.
 
     Args:
         objects: receives the arguments and the value, so that the caller decides when to free them.
+        meter: measures the processor time, which is negative where it is not known.
     """
     started_s = ended_s = 0.0
+    cpu_s = -1.0
     stage: str | int = ACTION
     value = None
     try:
@@ -269,17 +282,22 @@ def _attempt(
             objects.append(loads(argument) if isinstance(argument, bytes) else argument.load())
         stage = RAISED
         started_s = monotonic()
+        if meter is not None and (meter.reads_start or started_s > meter.due_s):
+            meter.begin()
+            started_s = monotonic()
         try:
             value = _contexts[0].copy().run(function, *objects)
             if value.__class__ in DEFERRED:
                 raise refusal(value)
         finally:
             ended_s = monotonic()
+            if meter is not None and ended_s >= meter.due_s:
+                cpu_s = meter.end(started_s, ended_s)
         if _Fork.is_child:
             _leave(None)
         stage = VALUE_OF
         objects.append(value)
-        return VALUE, pack(value), started_s, ended_s
+        return VALUE, pack(value), started_s, ended_s, cpu_s
     except BaseException as error:
         what, stage = stage, DESCRIBED  # no interrupts from here on
         if _Fork.is_child:
@@ -293,7 +311,7 @@ def _attempt(
         objects.clear()  # there may be no memory left
         failure = _failure(what, type_name, without_frames(error, 1))
         now_s = monotonic()
-        return ERROR, pack_ours(failure), started_s or now_s, ended_s or now_s
+        return ERROR, pack_ours(failure), started_s or now_s, ended_s or now_s, cpu_s
 
 
 def _loaded(action: Packed) -> Any:

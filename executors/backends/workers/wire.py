@@ -44,12 +44,15 @@ Order = tuple[int, int, Encoded, list[Encoded] | int]
 DecodedOrder = tuple[int, int, Packed, list[Packed] | int]  # with packed values
 WAKES = 1  # flag: wake the parent after it
 LEADS = 2  # flag: keep its value, because the next call may follow it
+METERED = 4  # flag: measure its processor time
 
 # Before the packed outcome of each report: its size, number of the call, kind, start and end of
-# the action. With IN_SEGMENT added to the kind, the outcome is the next segment in the socket.
-REPORT = struct.Struct("<IQBdd")
+# the action, its processor time (negative: not measured), and the worker's peak memory. With
+# IN_SEGMENT added to the kind, the outcome is the next segment in the socket.
+REPORT = struct.Struct("<IQBdddQ")
 READY, NOT_READY, VALUE, ERROR, SKIPPED, LOG, IMPORTED = range(7)
 OUTCOMES = frozenset((VALUE, ERROR, SKIPPED))  # these end a call; skipped: nothing to follow
+Used = tuple[float, int | None]  # processor time and peak memory of an attempt
 IN_SEGMENT = 128  # added to the kind
 
 MESSAGES = socket.SOCK_SEQPACKET if sys.platform == "linux" else socket.SOCK_DGRAM
