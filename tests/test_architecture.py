@@ -23,7 +23,8 @@ MOST_MODULES = 10  # of a folder
 # From the bottom to the top; a module belongs to the longest name that it starts with.
 LAYERS: list[set[str]] = [
     {"executors.errors", "executors.imports", "executors.spelling", "executors.durations"},
-    {"executors.core", "executors.contention", "executors.cpus", "executors.gate"},
+    {"executors.core", "executors.contention", "executors.cpus", "executors.gate"}
+    | {"executors.backends.meter"},
     {"executors.pickling"},
     {"executors.backends.base", "executors.observers"},
     {"executors.backends.workers"},

@@ -25,6 +25,7 @@ from bench.machine.sampler import Sample, Sampler
 from bench.machine.timing import wall_s, warm_up
 from bench.measure.losses import losses_of
 from bench.measure.prepared import CEILING_S, CEILINGS, PreparedPlan
+from bench.measure.timelines import Timelines
 from bench.predict.simulation import simulated
 from bench.results.case import BASELINE, Case, PoolKey
 from bench.results.store import CeilingSample, Measurement, Results, ResultsWriter
@@ -61,7 +62,11 @@ def measure(
     """
     with Sampler() as sampler:
         measuring = _Measuring(prepared, writer, sampler, observers, progress, before)
-        reason = measuring.blocks()
+        try:
+            reason = measuring.blocks()
+        finally:  # also of an interrupted run
+            for line in measuring.timelines.lines():
+                writer.append(line)
     writer.end(reason)
     return reason
 
@@ -85,6 +90,7 @@ class _Measuring:
         self._progress = progress
         self._measurements = list(before.measurements) if before else []
         self._measured = {(run.case, run.block) for run in self._measurements}
+        self.timelines = Timelines(before)
         self._spent_s = sum(pool.wall_s for pool in before.interference) if before else 0.0
         ceilings = before.ceilings if before else ()
         self._spent_s += sum(sample.one_s + sample.all_s for sample in ceilings)
@@ -175,7 +181,9 @@ class _Measuring:
                 with named(case.shape) if case.kernel == OWN_TASKS else nullcontext():
                     first_s = wall_s(graph, pool) if case.kernel == OWN_TASKS else None
                     timed_run = timed(graph, pool, self._sampler, self._observers)
-                self._keep(_measurement(case, block, pool.start_s, first_s, graph, *timed_run))
+                measurement = _measurement(case, block, pool.start_s, first_s, graph, *timed_run)
+                self._keep(measurement)
+                self.timelines.add(measurement, graph, timed_run[1])
 
     def _alone(self, case: Case, block: int) -> Measurement:
         """The sequential run of the same graph in the same block, measured earlier."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.machine.counters import Interference
 from bench.results.case import Case
+from bench.results.timelines import GraphTasks, Timeline
 from executors.core.tables import data_frame
 
 # Of a measurement in a table: all its fields but the curve of busy cores.
@@ -111,7 +112,7 @@ class CeilingSample:
         return self.workers * self.one_s / self.all_s
 
 
-Sample = Measurement | CeilingSample | Interference
+Sample = Measurement | CeilingSample | Interference | GraphTasks | Timeline
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,8 @@ class Results:
     Attributes:
         header: machine, versions, configuration, shapes and calibration.
         measurements, ceilings, interference: in the order in which they were measured.
+        graphs: the tasks of the graphs that have timelines.
+        timelines: at most one for each case, of a run that is close to its median.
         end: why nothing more was measured ("complete", "budget", "precision"); None if cut off.
         warnings: about the file.
         sound_bytes: length of the file up to its last whole line.
@@ -130,6 +133,8 @@ class Results:
     measurements: tuple[Measurement, ...]
     ceilings: tuple[CeilingSample, ...] = ()
     interference: tuple[Interference, ...] = ()
+    graphs: tuple[GraphTasks, ...] = ()
+    timelines: tuple[Timeline, ...] = ()
     end: str | None = None
     warnings: tuple[str, ...] = ()
     sound_bytes: int = 0

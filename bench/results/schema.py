@@ -134,6 +134,12 @@ def conforms(value: Any, hint: Any) -> bool:
         return all(conforms(item, arguments[0]) for item in value)
     if isinstance(value, bool):
         return hint is bool
+    if hasattr(hint, "_fields"):  # a NamedTuple of whole numbers
+        return (
+            isinstance(value, (list, tuple))
+            and len(value) == len(hint._fields)
+            and all(type(item) is int for item in value)
+        )
     return isinstance(value, NUMBER if hint is float else hint)
 
 

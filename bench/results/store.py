@@ -6,6 +6,7 @@
     {"run": ...}                                   a Measurement
     {"ceiling": ...}                               a CeilingSample
     {"interference": ...}                          an Interference ("window" in schema 2)
+    {"graph": ...}, {"timeline": ...}              GraphTasks, and a Timeline for each case
     {"end": ...}                                   why nothing more was measured
     {"extended": ...}                              since then the run ends later: new options
 
@@ -31,6 +32,7 @@ from bench.results.samples import Measurement as Measurement
 from bench.results.samples import Results as Results
 from bench.results.samples import Sample as Sample
 from bench.results.schema import LARGEST, check_fields, check_header, check_keys
+from bench.results.timelines import GraphTasks, Span, Timeline
 
 SCHEMA = 3
 BYTE_ORDER_MARK = "\ufeff"  # some editors put it in front
@@ -150,6 +152,8 @@ KINDS: dict[type, str] = {
     Measurement: "run",
     CeilingSample: "ceiling",
     Interference: "interference",
+    GraphTasks: "graph",
+    Timeline: "timeline",
 }
 _CLASSES: dict[str, type] = {kind: sample for sample, kind in KINDS.items()}
 _OLD_KINDS = {"window": "interference"}  # of schema 2
@@ -211,6 +215,8 @@ def read_results(path: Path) -> Results:
         measurements=tuple(samples["run"]),
         ceilings=tuple(samples["ceiling"]),
         interference=tuple(samples["interference"]),
+        graphs=tuple({tasks.shape: tasks for tasks in samples["graph"]}.values()),
+        timelines=tuple({line.case: line for line in samples["timeline"]}.values()),
         end=end,
         warnings=warnings,
         sound_bytes=len(text.encode()) - len(rest.encode()),
@@ -287,7 +293,12 @@ def _sample(path: Path, number: int, line: dict[str, Any]) -> tuple[str, Any]:
         values = {name: content[name] for name in _HINTS[kind]}
         if "busy" in values:
             values["busy"] = [(float(at_s), float(cores)) for at_s, cores in values["busy"]]
-        return kind, _CLASSES[kind](**values)
+        if "spans" in values:
+            values["spans"] = [Span(*span) for span in values["spans"]]
+        sample = _CLASSES[kind](**values)
+        if isinstance(sample, (GraphTasks, Timeline)):
+            sample.check()
+        return kind, sample
     except (TypeError, ValueError, OverflowError) as error:
         raise BenchError(f"{path}, line {number}: {error}") from None
 
