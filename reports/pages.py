@@ -12,6 +12,8 @@ from typing import Any
 from bench.analysis.summary import Group, Row, Summary, summarise
 from bench.results.store import FILE_NAME, Results
 from bench.workloads.duration import shown
+from reports import account
+from reports.account import account_section
 from reports.markdown import interval, table
 from reports.plots import (
     LEAST_BUSY,
@@ -37,7 +39,8 @@ GLOSSARY = """## Glossary
   processes in plain loops, one per core, over that of a single one. Measured in each block.
 - **Efficiency**: the speedup divided by the number of cores that the workers can use or, if tasks
   wait, by the number of workers. "Of the ceiling" is the speedup divided by the ceiling.
-- **Cores busy**: CPU time divided by wall time. **Utilisation** is that divided by the workers."""
+- **Cores busy**: CPU time divided by wall time. **Utilisation** is that divided by the workers.
+"""
 SIMULATED_NOTE = (
     "Simulated rows were not measured: they are the time of list scheduling on as many cores as"
     " workers, with tasks as long as in the sequential run of the same block and no time for a"
@@ -69,7 +72,8 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
         parts += _own(results.header.get("graphs", {}).get(shape, {}))
         for group in same:
             parts += _group(group, same, results, folder, slugs[group.name])
-    parts += [_method(results, cpus), _machine(results), _reproduction(results), GLOSSARY]
+    parts += [_method(results, cpus), _machine(results), _reproduction(results)]
+    parts.append(GLOSSARY + account.GLOSSARY)
     page = folder / PAGE_NAME
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     return page
@@ -164,6 +168,7 @@ def _group(
     titles += ["utilisation"]
     rows = [_details(row, has_ceiling) for row in group.rows if not row.case.is_simulated]
     yield table(titles, rows, right_from=1)
+    yield from account_section(group)
     yield from _fits(group)
     over_time = rows_over_time(group, cpus)
     if over_time:

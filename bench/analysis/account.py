@@ -58,12 +58,15 @@ class Account:
         shares: of workers x makespan, over all blocks; they add up to 1. A part can be negative:
             tasks may wait less, or compute faster, than they do one after the other.
         cores_computing: mean number of threads that computed in tasks.
+        cores_wanted: likewise if tasks computed for the same part of their time as they do one
+            after the other.
         total_s: workers x makespan of a run, on average.
     """
 
     workers: int
     shares: dict[Part, Estimate]
     cores_computing: float
+    cores_wanted: float
     total_s: float
 
     @property
@@ -102,11 +105,16 @@ def account_of(runs: Sequence[Measurement], baseline: Sequence[Measurement]) -> 
         return None
     totals = [sum(parts.values()) for parts in blocks]
     count = len(blocks)
+    makespan_s = sum(run.makespan_s for run, _ in pairs)
+    work_s = sum(run.work_s for run, _ in pairs)
     cpu_s = sum(run.tasks_cpu_s or 0.0 for run, _ in pairs)
+    alone_s = sum(before.work_s for _, before in pairs)
+    alone_cpu_s = sum(before.tasks_cpu_s or 0.0 for _, before in pairs)
     return Account(
         workers=runs[0].workers,
         shares={part: ratio_of_sums([parts[part] for parts in blocks], totals) for part in Part},
-        cores_computing=cpu_s / sum(run.makespan_s for run, _ in pairs),
+        cores_computing=cpu_s / makespan_s,
+        cores_wanted=work_s / makespan_s * (alone_cpu_s / alone_s if alone_s else 0.0),
         total_s=sum(totals) / count,
     )
 

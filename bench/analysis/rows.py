@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.analysis.account import Account
 from bench.analysis.estimates import (
     INDIFFERENCE,
     LARGEST_REGRET,
@@ -25,6 +26,7 @@ class Row:
         efficiency: speedup over the cores that it could use or, if tasks wait, over its workers.
         of_ceiling: speedup over that of as many independent processes as cores, or None.
         wall_s: all samples, in the order in which they were measured.
+        account: where the time of its workers went, or None.
     """
 
     case: Case
@@ -35,6 +37,7 @@ class Row:
     wall_s: tuple[float, ...]
     median_s: float
     cores_busy: float
+    account: Account | None = None
 
     @property
     def can_be_picked(self) -> bool:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
+from bench.analysis.account import account_of
 from bench.analysis.answer import Answer, sentence
+from bench.analysis.causes import Cause, cause_of
 from bench.analysis.estimates import (
     Estimate,
     lower_bound,
@@ -18,7 +20,7 @@ from bench.analysis.rows import guess_of, is_decided, is_near, pick_of
 from bench.analysis.scaling import Fits, fit
 from bench.analysis.steadiness import judge
 from bench.machine.noise import UNUSABLE, Verdict
-from bench.results.case import Case
+from bench.results.case import BASELINE, Case
 from bench.results.store import CeilingSample, Measurement, Results
 from bench.workloads.kernels import COMPUTES, KERNELS
 from bench.workloads.own_graphs import OWN_TASKS
@@ -39,6 +41,7 @@ class Group:
         rival: the fastest case of another backend that may be picked instead, or None.
         ceilings: joint speed of independent processes over that of one, by their number.
         fits: curves through the times of each backend, for captions.
+        causes: why the best case of each backend is not faster, by case.
     """
 
     shape: str
@@ -53,6 +56,7 @@ class Group:
     rival: Row | None
     ceilings: dict[int, Estimate]
     fits: dict[str, Fits]
+    causes: dict[Case, Cause]
 
     @property
     def name(self) -> str:
@@ -227,7 +231,32 @@ def _group(
         rival=min(rivals, key=lambda row: row.median_s, default=None),
         ceilings=ceilings,
         fits=_fits(rows),
+        causes=_causes(results, [row for row in eligible if not row.case.is_baseline]),
     )
+
+
+def _causes(results: Results, rows: Sequence[Row]) -> dict[Case, Cause]:
+    """Why the best case of each backend is not faster."""
+    timelines = {timeline.case: timeline for timeline in results.timelines}
+    graphs = {tasks.shape: tasks for tasks in results.graphs}
+    has_lock = results.header["versions"].get("gil") != "off"
+    causes = {}
+    for backend in dict.fromkeys(row.case.backend for row in rows):
+        best = guess_of([row for row in rows if row.case.backend == backend])
+        if best.account is None:
+            continue
+        cause = cause_of(
+            best.case,
+            best.account,
+            int(results.header["cpus"]),
+            has_lock,
+            graphs.get(best.case.shape),
+            timelines.get(best.case),
+            timelines.get(replace(best.case, backend=BASELINE, workers=1)),
+        )
+        if cause is not None:
+            causes[best.case] = cause
+    return causes
 
 
 def _cpu_share(run: Measurement) -> float:
@@ -255,6 +284,7 @@ def _row(
         wall_s=tuple(walls),
         median_s=median(walls),
         cores_busy=median(run.cpu_s / run.wall_s for run in runs),
+        account=None if case.is_simulated else account_of(runs, baseline),
     )
 
 

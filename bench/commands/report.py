@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.account import Account
 from bench.analysis.summary import Group, Row, Summary, summarise
 from bench.machine.noise import Verdict
 from bench.results.store import read_results
@@ -67,7 +68,7 @@ def _content(summary: Summary, page: Path) -> dict[str, Any]:
                 "guess": _name(group.guess) if group.guess else None,
                 "at_least": group.answer.at_least,
                 "rival": _name(group.rival) if group.rival else None,
-                "cases": [_case(row) for row in group.rows],
+                "cases": [_case(row, group) for row in group.rows],
             }
             for group in summary.groups
         ],
@@ -78,7 +79,7 @@ def _name(row: Row) -> dict[str, Any]:
     return {"backend": row.case.backend, "workers": row.case.workers}
 
 
-def _case(row: Row) -> dict[str, Any]:
+def _case(row: Row, group: Group) -> dict[str, Any]:
     return {
         **_name(row),
         "runs": len(row.wall_s),
@@ -88,6 +89,20 @@ def _case(row: Row) -> dict[str, Any]:
         "efficiency": row.efficiency,
         "of_ceiling": row.of_ceiling,
         "cores_busy": row.cores_busy,
+        "account": _account(row.account),
+        "largest_loss": asdict(cause) if (cause := group.causes.get(row.case)) else None,
+    }
+
+
+def _account(account: Account | None) -> dict[str, Any] | None:
+    """The shares of workers x makespan, and the efficiencies of the POP model."""
+    if account is None:
+        return None
+    return {
+        "shares": {str(part): asdict(share) for part, share in account.shares.items()},
+        "efficiency": account.efficiency,
+        "parallel_efficiency": account.parallel_efficiency,
+        "computation_scaling": account.computation_scaling,
     }
 
 
@@ -120,6 +135,10 @@ def _group_lines(group: Group) -> list[str]:
             f" {row.speedup.value:>8.2f}  {interval}".rstrip()
         )
         lines.append(emphasised(line) if mark == STAR else line)
+    if (cause := group.causes.get((group.guess or group.pick).case)) is not None:
+        lines.append(
+            f"  lost: {100 * cause.share:.0f} % of the workers' time, because {cause.loss}"
+        )
     return lines
 
 

@@ -1,0 +1,242 @@
+"""Why a case is not faster: its largest loss in words, what would help, and by how much at most.
+
+The most that a remedy gives is simulated: the tasks of the case's timeline, with and without the
+loss, on as many workers and without a scheduler's overheads. What that saves is taken off the
+makespan that was measured.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from statistics import median
+
+from bench.analysis.account import Account, Part
+from bench.results.case import Case
+from bench.results.timelines import UNKNOWN, GraphTasks, Timeline
+from bench.workloads.duration import shown
+from executors import Graph, Task, load_backend, run
+from executors.backends import SIMULATED, backend_class
+from executors.contention import Demand
+
+WORTH_SAYING = 0.02  # share of the workers' time; a smaller loss is none
+STALLED = 0.7  # of the cores that running tasks want; fewer are computing if a lock stops them
+LEAST_GAIN = 0.01  # of the makespan
+MUCH_LONGER = 1.5  # times the median of all tasks
+
+Times = dict[str, float]  # seconds by name of the task
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """The largest loss of a case.
+
+    Attributes:
+        part: the part of the account.
+        share: of workers x makespan.
+        loss: what happened, in words.
+        remedy: what would help, in words.
+        unless: what would have to be so for the gain, in words.
+        gain: how many times as fast the run would be at most without this loss; None: not known,
+            because the results have no timeline of the case, or of the sequential run.
+    """
+
+    part: Part
+    share: float
+    loss: str
+    remedy: str
+    unless: str
+    gain: float | None
+
+    def __str__(self) -> str:
+        most = ""
+        if self.gain is not None and self.gain >= 1 + LEAST_GAIN:
+            most = f" {self.unless}, the run would be at most {self.gain:.2f} times as fast."
+        return f"{100 * self.share:.0f} % of the workers' time: {self.loss}. {self.remedy}{most}"
+
+
+def cause_of(
+    case: Case,
+    account: Account,
+    cpus: int,
+    has_lock: bool,
+    tasks: GraphTasks | None = None,
+    timeline: Timeline | None = None,
+    alone: Timeline | None = None,
+) -> Cause | None:
+    """The largest loss of a case; None if it loses next to nothing.
+
+    Args:
+        has_lock: the interpreter that ran it has an interpreter lock.
+        alone: the timeline of the sequential run.
+    """
+    part = account.largest
+    share = account.shares[part].value
+    is_lock = has_lock and _is_stalled(case, account, cpus)
+    if is_lock:  # taking a task needs the lock, too
+        by_lock = share_of(account, Part.WAITING, Part.HANDOVER)
+        if by_lock > share or part is Part.HANDOVER:
+            part, share = Part.WAITING, by_lock
+    if share < WORTH_SAYING:
+        return None
+    what_if = None
+    if tasks is not None and timeline is not None and len(tasks.names) == tasks.tasks:
+        what_if = WhatIf(tasks, timeline, alone)
+    gain = what_if.gain(part, share) if what_if else None
+    loss, remedy = _words(part, case, cpus, is_lock, what_if)
+    is_core = part is Part.WAITING and not is_lock and case.workers > cpus
+    unless = f"With {case.workers} CPUs" if is_core else "Without this loss"
+    return Cause(part, share, loss, remedy, unless, gain)
+
+
+def share_of(account: Account, *parts: Part) -> float:
+    """The share of some parts together."""
+    return sum(account.shares[part].value for part in parts)
+
+
+def _is_stalled(case: Case, account: Account, cpus: int) -> bool:
+    """Whether tasks that could compute wait for an interpreter lock."""
+    if not backend_class(case.backend).shares_interpreter:
+        return False
+    wanted = min(account.cores_wanted, cpus)
+    return wanted > 1 and account.cores_computing < STALLED * wanted
+
+
+def _words(
+    part: Part, case: Case, cpus: int, is_lock: bool, what_if: WhatIf | None
+) -> tuple[str, str]:
+    """What happened, and what would help."""
+    if part is Part.WAITING and is_lock:
+        return "tasks wait for the interpreter lock", "Processes have one each."
+    if part is Part.WAITING and case.workers > cpus:
+        return (
+            f"tasks wait for a core, because {case.workers} workers share {cpus} CPUs",
+            "For tasks that compute, more workers than CPUs do not help.",
+        )
+    if part is Part.WAITING:
+        return (
+            "tasks wait longer than one after the other, for a core or for each other",
+            "Look for other programs that use the CPUs, and for locks that the tasks share.",
+        )
+    if part is Part.GRAPH:
+        return "no task is ready", _remedy_for_graph(what_if)
+    return {
+        Part.SLOWER: (
+            "tasks need more processor time than one after the other, because they share caches,"
+            " memory bandwidth or a core",
+            "Fewer workers lose less.",
+        ),
+        Part.ORDER: (
+            "long tasks start too late",
+            "Set cost_s of the tasks, so that the most urgent ones start first.",
+        ),
+        Part.HANDOVER: (
+            "tasks are ready and a worker is free, but they have not started",
+            "Longer tasks lose less, for example several in one.",
+        ),
+        Part.RETURN: (
+            "outcomes are on their way to the scheduler",
+            "Longer tasks and smaller values lose less.",
+        ),
+        Part.EDGES: ("the run starts or ends", "Longer runs lose less."),
+        Part.RETRIED: ("attempts failed and were repeated", "Find out why they fail."),
+        Part.RESERVED: (
+            "tasks with several slots occupy workers that run nothing else",
+            "Give them as many slots as they use.",
+        ),
+    }[part]
+
+
+def _remedy_for_graph(what_if: WhatIf | None) -> str:
+    remedy = "No number of workers helps with that."
+    if what_if is None:
+        return remedy
+    if (task := what_if.long_task) is not None:
+        return f"{remedy} Split the task {task!r}."
+    path = f"The critical path, {len(what_if.path)} tasks, takes {shown(what_if.path_s)}"
+    return f"{remedy} {path}: shorten its tasks, or remove needs."
+
+
+class WhatIf:
+    """Simulations of a graph with the times of a timeline, and with others.
+
+    Args:
+        alone: the timeline of the sequential run, for what a task takes by itself.
+    """
+
+    def __init__(self, tasks: GraphTasks, timeline: Timeline, alone: Timeline | None) -> None:
+        self._workers = timeline.workers
+        self._makespan_s = timeline.end / 1e6
+        self._graph = Graph(
+            Task(name, abs, tuple(tasks.names[need] for need in needs))  # abs is never called
+            for name, needs in zip(tasks.names, tasks.needs, strict=True)
+        )
+        self._times_s, self._cpu_s = _times(tasks, timeline)
+        self._alone = _times(tasks, alone) if alone is not None else None
+        self._usual_s = self._alone[0] if self._alone else self._times_s
+        self.path = self._graph.critical_path(self._usual_s)
+        self.path_s = sum(self._usual_s[task.name] for task in self.path)
+
+    @property
+    def long_task(self) -> str | None:
+        """The longest task of the critical path, if it is much longer than tasks are as a rule."""
+        longest = max(self.path, key=lambda task: self._usual_s[task.name]).name
+        is_long = all(  # in both runs, or something may have delayed it
+            times_s[longest] > MUCH_LONGER * median(times_s.values())
+            for times_s in (self._usual_s, self._times_s)
+        )
+        return longest if is_long else None
+
+    def gain(self, part: Part, share: float) -> float | None:
+        """How many times as fast the run would be at most without a loss; None: not known."""
+        before_s = self._simulated_s(self._times_s)
+        if part in (Part.WAITING, Part.SLOWER):
+            if self._alone is None:
+                return None
+            after_s = self._simulated_s(self._alone_in(part))
+        elif part is Part.ORDER:
+            after_s = self._simulated_s(self._times_s, known=True)
+        elif part is Part.GRAPH:
+            after_s = self._without_waiting_s()
+        else:  # it is not in the tasks
+            before_s, after_s = share * self._makespan_s, 0.0
+        least_s = self._makespan_s - max(0.0, before_s - after_s)
+        return self._makespan_s / least_s if least_s > 0 else None
+
+    def _alone_in(self, part: Part) -> Times:
+        """The times of the tasks with the waiting, or the computing, that they have alone."""
+        assert self._alone is not None
+        alone_s, alone_cpu_s = self._alone
+        if part is Part.WAITING:
+            return {
+                name: cpu_s + max(0.0, alone_s[name] - alone_cpu_s[name])
+                for name, cpu_s in self._cpu_s.items()
+            }
+        return {
+            name: time_s - max(0.0, self._cpu_s[name] - alone_cpu_s[name])
+            for name, time_s in self._times_s.items()
+        }
+
+    def _without_waiting_s(self) -> float:
+        """The makespan with the long task split over all workers; without one, with no needs."""
+        if (task := self.long_task) is not None:
+            return self._simulated_s({**self._times_s, task: self._times_s[task] / self._workers})
+        return sum(self._times_s.values()) / self._workers
+
+    def _simulated_s(self, times_s: Times, known: bool = False) -> float:
+        graph = self._graph
+        if known:
+            graph = Graph(replace(task, cost_s=times_s[task.name]) for task in graph.tasks)
+        backend = load_backend(
+            SIMULATED, self._workers, demand=lambda task: Demand(times_s[task.name])
+        )
+        return run(graph, backend, keep="none").makespan_s
+
+
+def _times(tasks: GraphTasks, timeline: Timeline) -> tuple[Times, Times]:
+    """Seconds and processor seconds of each task, in its last attempt."""
+    times_s, cpu_s = dict.fromkeys(tasks.names, 0.0), dict.fromkeys(tasks.names, 0.0)
+    for span in timeline.spans:
+        took, name = span.ended - span.started, tasks.names[span.task]
+        times_s[name] = took / 1e6
+        cpu_s[name] = (took if span.cpu == UNKNOWN else min(span.cpu, took)) / 1e6
+    return times_s, cpu_s

@@ -1,0 +1,48 @@
+"""The part of a page on where the time went: a table of shares, and the largest losses in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from bench.analysis.account import Account, Part
+from bench.analysis.summary import Group
+from reports.markdown import table
+
+# Columns of the table, each with the parts that it adds up.
+COLUMNS = {
+    "work": (Part.WORK,),
+    "longer": (Part.WAITING, Part.SLOWER),
+    "graph": (Part.GRAPH, Part.ORDER),
+    "overhead": (Part.HANDOVER, Part.RETURN, Part.EDGES, Part.RETRIED, Part.RESERVED),
+}
+GLOSSARY = """\
+- **Where the time went**: workers x makespan is all the time that the workers had. It divides into
+  *work* (what the same tasks took in the sequential run of the same block), *longer* (what they
+  took beyond that: they waited for the interpreter lock or a core, or needed more processor time),
+  *graph* (a worker was idle because no task was ready, or long tasks started too late), and
+  *overhead* (a task was ready and a worker free, but it had not started; outcomes were on their way
+  back; the run started or ended). A part is below 0 if the tasks were faster than in the sequential
+  run."""
+
+
+def account_section(group: Group) -> Iterator[str]:
+    """The parts of the page; none if the results do not have them."""
+    rows = [
+        [row.case.backend, str(row.case.workers), *_cells(row.account)]
+        for row in group.rows
+        if row.account is not None and not row.case.is_baseline
+    ]
+    if not rows:
+        return
+    yield "Where the time of the workers went, in % of workers x makespan:"
+    yield table(["backend", "workers", *COLUMNS], rows, right_from=1)
+    if group.causes:
+        lines = [f"- {case.where}: {cause}" for case, cause in group.causes.items()]
+        yield "\n".join(["The largest loss of the best case of each backend:", "", *lines])
+
+
+def _cells(account: Account) -> list[str]:
+    return [
+        f"{100 * sum(account.shares[part].value for part in parts):.0f}"
+        for parts in COLUMNS.values()
+    ]
