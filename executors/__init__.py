@@ -38,7 +38,7 @@ from executors.errors import (
 )
 from executors.imports import neighbours
 from executors.imports.moved import MovedFinder
-from executors.observers import Observer
+from executors.observers import Observer, Trace
 from executors.runner import run
 
 neighbours.install()
@@ -72,6 +72,7 @@ __all__ = [
     "TaskRecord",
     "TaskStopped",
     "TaskTimeout",
+    "Trace",
     "WorkerDied",
     "backend_names",
     "load_backend",

@@ -12,6 +12,7 @@ import queue
 import threading
 from collections.abc import Callable, Collection
 from functools import partial
+from os import PathLike
 from typing import Any
 
 from executors.core.graph import Graph
@@ -48,6 +49,20 @@ class Observer:
 
     def run_ended(self, report: RunReport) -> None:
         """Nothing is running any more."""
+
+
+class Trace(Observer):
+    """Writes the run as a Chrome trace when it has ended; see `RunReport.trace`.
+
+    Args:
+        path: the file; it is replaced.
+    """
+
+    def __init__(self, path: str | PathLike[str]) -> None:
+        self._path = path
+
+    def run_ended(self, report: RunReport) -> None:
+        report.trace(self._path)
 
 
 class Announcer:

@@ -223,7 +223,35 @@ def report(results: Path, output: Path | None, form: str, quiet: bool) -> None:
     default="csv",
     show_default=True,
     metavar="NAME",
-    help="csv, json, or the name of an exporter of another package; see: bench list",
+    help="csv, json, tasks (CSV), or the name of an exporter of another package; see: bench list",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    metavar="PATH",
+    help="a new file, or a folder for CSV files of the measurements and of the tasks; default:"
+    " standard output",
+)
+def export(results: Path, form: str, output: str | None) -> None:
+    """Write the samples of a run as CSV or JSON, for pandas, a spreadsheet or jq.
+
+    RESULTS is a results.jsonl file, or a folder that contains one.
+
+    \b
+    Example: bench export bench-results/2026-05-04-101112 -o tables/
+    """
+    from bench.commands.export import export as export_
+
+    export_(results, form, output)
+
+
+@main.command(short_help="Write the timelines of a run as a trace for Perfetto.")
+@click.argument("results", type=click.Path(path_type=Path))
+@click.option(
+    "--case",
+    metavar="WORDS",
+    help="only cases with all of these words, e.g. 'fan-in threads 4'; default: every case",
 )
 @click.option(
     "-o",
@@ -232,14 +260,21 @@ def report(results: Path, output: Path | None, form: str, quiet: bool) -> None:
     metavar="FILE",
     help="a new file; default: standard output",
 )
-def export(results: Path, form: str, output: Path | None) -> None:
-    """Write the samples of a run as CSV or JSON, for pandas, a spreadsheet or jq.
+def trace(results: Path, case: str | None, output: Path | None) -> None:
+    """Write the timelines of a run in the Chrome trace format.
+
+    For each case, the run that is closest to the median, with a row per worker, arrows along the
+    needs, and counters of running and ready tasks and of busy cores. Open the file in
+    ui.perfetto.dev, which reads it in the browser, or in speedscope.
 
     RESULTS is a results.jsonl file, or a folder that contains one.
-    """
-    from bench.commands.export import export as export_
 
-    export_(results, form, output)
+    \b
+    Example: bench trace bench-results/2026-05-04-101112 --case 'threads 4' -o trace.json
+    """
+    from bench.commands.trace import trace as trace_
+
+    trace_(results, case, output)
 
 
 @main.command(short_help="Compare two runs case by case.")

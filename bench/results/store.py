@@ -20,7 +20,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any, Self, get_type_hints
@@ -210,6 +210,8 @@ def read_results(path: Path) -> Results:
             if (key := (sample.case, sample.block)) in measured:
                 raise BenchError(f"{path}, line {number}: repeats block {sample.block} of {key[0]}")
             measured.add(key)
+        if kind == "timeline" and not _fits(sample, samples["graph"]):
+            raise BenchError(f"{path}, line {number}: there is no graph for the timeline")
     return Results(
         header,
         measurements=tuple(samples["run"]),
@@ -221,6 +223,12 @@ def read_results(path: Path) -> Results:
         warnings=warnings,
         sound_bytes=len(text.encode()) - len(rest.encode()),
     )
+
+
+def _fits(timeline: Timeline, graphs: Sequence[GraphTasks]) -> bool:
+    """Whether the tasks of a timeline are known."""
+    count = next((len(tasks.names) for tasks in graphs if tasks.shape == timeline.shape), 0)
+    return all(span.task < count for span in timeline.spans)
 
 
 def _header(path: Path, header: dict[str, Any]) -> dict[str, Any]:

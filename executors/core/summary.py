@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator
+from os import PathLike
+from pathlib import Path
 from typing import Any
 
 from executors.core.descriptions import describe
@@ -44,6 +46,19 @@ class Readable:
             ImportError: pandas is not installed.
         """
         return data_frame(COLUMNS, [_values(record) for record in self.tasks.values()])
+
+    def trace(self, path: str | PathLike[str]) -> None:
+        """Writes the run as a Chrome trace, for ui.perfetto.dev or speedscope.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        import json
+
+        from executors.core.trace import chrome_trace, slices_of
+
+        content = chrome_trace([(headline(self), list(slices_of(self)))])
+        Path(path).write_text(json.dumps(content) + "\n", encoding="utf-8")
 
     def _repr_html_(self) -> str:
         return as_html(self)
