@@ -35,18 +35,6 @@ class Part(StrEnum):
     RESERVED = "reserved"
 
 
-TITLES = {
-    Part.WORK: "work",
-    Part.WAITING: "waiting for the lock or a core",
-    Part.SLOWER: "slower processors",
-    Part.GRAPH: "waiting for the graph",
-    Part.ORDER: "order of the tasks",
-    Part.HANDOVER: "handing over",
-    Part.RETURN: "return of outcomes",
-    Part.EDGES: "start and end of the run",
-    Part.RETRIED: "failed attempts",
-    Part.RESERVED: "reserved slots",
-}
 LOSSES = tuple(part for part in Part if part is not Part.WORK)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from bench.machine.counters import Interference
 from bench.results.case import Case
-from bench.results.store import FILE_NAME, KINDS, SCHEMA, CeilingSample, Measurement
+from bench.results.store import FILE_NAME, KINDS, SCHEMA, CeilingSample, Measurement, Sample
 
 SIZES = {"tasks": 9, "edges": 8, "depth": 2, "width": 8, "average_parallelism": 4.5}
 
@@ -68,7 +68,7 @@ def header(shapes: list[str], kernels: list[str], planned: int) -> dict[str, Any
     }
 
 
-def line(sample: Measurement | CeilingSample | Interference) -> dict[str, Any]:
+def line(sample: Sample) -> dict[str, Any]:
     return {KINDS[type(sample)]: asdict(sample)}
 
 
