@@ -47,6 +47,7 @@ EXAMPLES = [page for page in PAGES if blocks(page, "python") and page != ZENML_P
 @pytest.mark.parametrize("page", EXAMPLES, ids=named)
 def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    CliRunner().invoke(main, ["export", str(EXAMPLE), "-o", "tables/"])
     names: dict[str, Any] = {"__name__": "example"}
     for number, block in enumerate(blocks(page, "python")):
         exec(compile(block, f"{named(page)}[{number}]", "exec"), names)
@@ -70,7 +71,7 @@ def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     if arguments[0] in ("run", "metg"):
         arguments += ["--blocks", "1"]
     shutil.copy(RECORDING, "recording.json")
-    if arguments[0] in ("compare", "export"):
+    if arguments[0] in ("compare", "export", "trace"):
         for folder in arguments[1 : 3 if arguments[0] == "compare" else 2]:
             shutil.copytree(EXAMPLE, folder)
     Path("my_tasks.py").write_text(MY_TASKS)
@@ -89,7 +90,7 @@ def test_links_between_the_pages_lead_somewhere(page: Path) -> None:
 
 def test_every_option_is_in_the_documentation() -> None:
     text = " ".join(page.read_text() for page in PAGES)
-    names = ("run", "report", "compare", "export", "metg", "doctor", "recommend")
+    names = ("run", "report", "compare", "export", "trace", "metg", "doctor", "recommend")
     commands: list[tuple[str, ...]] = [*((name,) for name in names), ("zenml", "install")]
     options = {option for command in commands for option in _options(*command)}
     assert len(options) > 8

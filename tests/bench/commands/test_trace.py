@@ -72,7 +72,7 @@ def test_tasks_are_exported_with_their_times(measured: Path) -> None:
         times = [float(row[name]) for name in ("ready_s", "taken_s", "started_s", "ended_s")]
         assert times == sorted(times)
         assert float(row["ended_s"]) - float(row["started_s"]) >= 0.001
-    assert {row["kind"] for row in rows} == {"fork", "part", "join"}
+    assert {row["kind"] for row in rows} == {"split", "part", "join"}
 
 
 @pytest.mark.parametrize("ending", ["", "/"])
