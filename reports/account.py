@@ -13,7 +13,7 @@ COLUMNS = {
     "work": (Part.WORK,),
     "longer": (Part.WAITING, Part.SLOWER),
     "graph": (Part.GRAPH, Part.ORDER),
-    "overhead": (Part.HANDOVER, Part.RETURN, Part.EDGES, Part.RETRIED, Part.RESERVED),
+    "overhead": (Part.HANDOVER, Part.RETURN, Part.DELAY, Part.EDGES, Part.RETRIED, Part.RESERVED),
 }
 GLOSSARY = """\
 - **Where the time went**: workers x makespan is all the time that the workers had. It divides into

@@ -72,7 +72,7 @@ def markdown(comparison: Comparison) -> str:
         f"**{comparison.finding}**",
         f"Old: {verdicts[0]}\n\nNew: {verdicts[1]}",
         *(f"Compared despite a difference: {difference}." for difference in comparison.differences),
-        table(["shape", "tasks", "backend", "workers", "new / old", "verdict"], rows),
+        table(["graph", "tasks", "backend", "workers", "new / old", "verdict"], rows),
         f"The ratio is new / old of the {comparison.what}, with its 95 % interval; above 1 is"
         f" slower. Slower and faster mean a change of more than {percent:g} % whose interval does"
         f" not contain 1; same means that the interval lies within {percent:g} %.",

@@ -30,6 +30,7 @@ class Part(StrEnum):
     ORDER = "order"
     HANDOVER = "handover"
     RETURN = "return"
+    DELAY = "delay"
     EDGES = "edges"
     RETRIED = "retried"
     RESERVED = "reserved"
@@ -38,7 +39,7 @@ class Part(StrEnum):
 LOSSES = tuple(part for part in Part if part is not Part.WORK)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)  # a row of the summary can be a key
 class Account:
     """Where the time of a case's workers went.
 
@@ -115,13 +116,14 @@ def _parts_s(run: Measurement, alone: Measurement) -> dict[Part, float] | None:
         run.idle_graph_s,
         run.idle_handover_s,
         run.idle_return_s,
+        run.idle_retry_s,
         run.idle_edges_s,
         run.retried_s,
         run.reserved_s,
     )
     if any(seconds is None for seconds in measured):
         return None
-    cpu_s, alone_cpu_s, graph_s, handover_s, return_s, edges_s, retried_s, reserved_s = (
+    cpu_s, alone_cpu_s, graph_s, handover_s, return_s, delay_s, edges_s, retried_s, reserved_s = (
         seconds or 0.0 for seconds in measured
     )
     slower_s = cpu_s - alone_cpu_s
@@ -134,6 +136,7 @@ def _parts_s(run: Measurement, alone: Measurement) -> dict[Part, float] | None:
         Part.ORDER: order_s,
         Part.HANDOVER: handover_s,
         Part.RETURN: return_s,
+        Part.DELAY: delay_s,
         Part.EDGES: edges_s,
         Part.RETRIED: retried_s,
         Part.RESERVED: reserved_s,

@@ -137,6 +137,10 @@ def _words(
             "outcomes are on their way to the scheduler",
             "Longer tasks and smaller values lose less.",
         ),
+        Part.DELAY: (
+            "a failed task waits for its next attempt",
+            "Find out why it fails, or shorten its retry_delay_s.",
+        ),
         Part.EDGES: ("the run starts or ends", "Longer runs lose less."),
         Part.RETRIED: ("attempts failed and were repeated", "Find out why they fail."),
         Part.RESERVED: (

@@ -156,7 +156,7 @@ def compare(
             f"these runs are not comparable: {'; '.join(differences)};"
             " to compare them anyway, use --force"
         )
-    common.sort(key=lambda case: (case.shape, case.kernel, not case.is_baseline, str(case)))
+    common.sort(key=_place)
     verdicts = judge(old), judge(new)
     is_usable = UNUSABLE not in (verdict.level for verdict in verdicts)
     changes = []
@@ -172,10 +172,15 @@ def compare(
         threshold,
         verdicts,
         tuple(changes),
-        tuple(case for case in before if case not in after),
-        tuple(case for case in after if case not in before),
+        tuple(sorted((case for case in before if case not in after), key=_place)),
+        tuple(sorted((case for case in after if case not in before), key=_place)),
         differences,
     )
+
+
+def _place(case: Case) -> tuple[str, str, bool, str, int]:
+    """The place of a case in a list."""
+    return case.shape, case.kernel, not case.is_baseline, case.backend, case.workers
 
 
 def verdict_on(ratio: Estimate, threshold: float) -> str:

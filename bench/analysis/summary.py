@@ -231,7 +231,7 @@ def _group(
         rival=min(rivals, key=lambda row: row.median_s, default=None),
         ceilings=ceilings,
         fits=_fits(rows),
-        causes=_causes(results, [row for row in eligible if not row.case.is_baseline]),
+        causes=_causes(results, eligible) if is_usable else {},  # else other programs are the cause
     )
 
 
@@ -241,6 +241,7 @@ def _causes(results: Results, rows: Sequence[Row]) -> dict[Case, Cause]:
     graphs = {tasks.shape: tasks for tasks in results.graphs}
     has_lock = results.header["versions"].get("gil") != "off"
     causes = {}
+    rows = [row for row in rows if not row.case.is_baseline]
     for backend in dict.fromkeys(row.case.backend for row in rows):
         best = guess_of([row for row in rows if row.case.backend == backend])
         if best.account is None:

@@ -42,6 +42,23 @@ def kernels(ctx: click.Context, param: click.Parameter, incomplete: str) -> list
     return _completed([*KERNELS, *(f"{name}:{length}" for length in lengths)], incomplete)
 
 
+def busy_kernels(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    """Names of kernels that keep a CPU busy."""
+    from bench.workloads.kernels import KERNELS
+
+    busy = [name for name, kernel in KERNELS.items() if not kernel.waits and name != "noop"]
+    return _completed(busy, incomplete)
+
+
+def exporters(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Names of exporters."""
+    from bench.results.exporters import EXPORTERS
+
+    return _completed(EXPORTERS, incomplete)
+
+
 def backends(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of backends."""
     from executors.backends import SIMULATED, backend_names

@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 from bench import BenchError
+from bench.terminal.output import warn
 from executors.imports.interpreter import current_folder
 from executors.spelling import instead, similar
 
@@ -44,7 +45,7 @@ def key_of(option: click.Option) -> str:
 def check_environment(
     variables: Mapping[str, Collection[str]], command: str, environment: Mapping[str, str]
 ) -> None:
-    """Refuses a variable that is nearly one of the command's; others are none of ours.
+    """Refuses a variable that is nearly one of the command's; warns of those of others.
 
     Args:
         variables: the environment variables of each command.
@@ -56,11 +57,12 @@ def check_environment(
     for name in environment:
         if name.startswith(PREFIX) and name not in owners:
             meant = similar(name, owners)
-            if meant is not None and owners[meant] == command:
-                raise BenchError(
-                    f"the environment variable {name} is not an option of bench {command};"
-                    f" did you mean {meant}?"
-                )
+            if meant is None:
+                continue
+            text = f"the environment variable {name} is not an option"
+            if owners[meant] == command:
+                raise BenchError(f"{text} of bench {command}; did you mean {meant}?")
+            warn(f"{text} of a command; did you mean {meant}?")
 
 
 def defaults(
@@ -84,16 +86,19 @@ def defaults(
         return {}
     path, tables = _tables(here.absolute())
     for name, value in tables.items():
-        is_unknown = isinstance(value, dict) and name not in commands
-        if is_unknown and (similar(name, commands) or MAIN) == command:
-            raise BenchError(
+        if isinstance(value, dict) and name not in commands:
+            text = (
                 f"{path}: {table_name(name)} does not belong to a command;"
                 f" {instead(name, commands, 'commands')}"
             )
+            if (similar(name, commands) or MAIN) == command:
+                raise BenchError(text)
+            warn(text)
     is_table = isinstance(tables.get(command), dict)
     values = dict(tables[command]) if is_table else {}
     if command == MAIN:
-        values |= {key: value for key, value in tables.items() if not isinstance(value, dict)}
+        common = {key: value for key, value in tables.items() if not isinstance(value, dict)}
+        values = common | values  # [tool.bench.run] is more specific
     known = {key_of(option): option for option in options}
     configured: dict[str, Any] = {}
     for key, value in values.items():

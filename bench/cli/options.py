@@ -223,6 +223,7 @@ def report(results: Path, output: Path | None, form: str, quiet: bool) -> None:
     default="csv",
     show_default=True,
     metavar="NAME",
+    shell_complete=completion.exporters,
     help="csv, json, tasks (CSV), or the name of an exporter of another package; see: bench list",
 )
 @click.option(
@@ -322,7 +323,7 @@ def compare(**values: Any) -> None:
     default="native-cpu",
     show_default=True,
     metavar="NAME",
-    shell_complete=completion.kernels,
+    shell_complete=completion.busy_kernels,
     help="what a task does; must keep a CPU busy",
 )
 @shared.backends

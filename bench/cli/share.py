@@ -13,6 +13,9 @@ def share(text: str) -> float:
     """
     text = text.strip()
     try:
-        return float(text[:-1]) / 100 if text.endswith("%") else float(text)
+        value = float(text[:-1]) / 100 if text.endswith("%") else float(text)
     except ValueError:
         raise click.BadParameter(f"{text!r} is not a share like 0.03 or 3%") from None
+    if 1 <= value < 100 and not text.endswith("%"):
+        raise click.BadParameter(f"{text!r} is more than everything; did you mean {text}%?")
+    return value

@@ -66,7 +66,7 @@ def compare(
     elif form == "markdown":
         echo(markdown(comparison))
     elif quiet:
-        wrapped(comparison.finding)
+        echo(comparison.finding)
     else:
         _show(comparison)
         if output is not None:
@@ -109,6 +109,15 @@ def _show(comparison: Comparison) -> None:
             group = change.case.subject
             echo(f"\n{group}")
         echo(_line(change, pad(change.case.backend)))
+    moved = [change for change in comparison.of(YARDSTICK) if _has_moved(change, comparison)]
+    if moved:
+        most = max(moved, key=lambda change: abs(change.ratio.value - 1))
+        echo()
+        wrapped(
+            f"The sequential times, which the others are divided by, changed themselves: by"
+            f" {most.ratio.value:.2f} for {most.case.subject}. To compare the times themselves:"
+            " --against clock."
+        )
     for name, cases in (("OLD", comparison.only_old), ("NEW", comparison.only_new)):
         for case in cases:
             echo(f"only in {name}: {case}")
@@ -123,6 +132,12 @@ def _show(comparison: Comparison) -> None:
         if verdict.is_clean:
             echo()
             show_verdict(verdict, name)
+
+
+def _has_moved(change: Change, comparison: Comparison) -> bool:
+    """Whether a sequential time is more than the threshold from what it was."""
+    most = 1 + comparison.threshold
+    return not 1 / most <= change.ratio.value <= most
 
 
 def _line(change: Change, backend: str) -> str:

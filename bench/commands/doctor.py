@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict
 
 from bench.machine.doctor import examine
-from bench.terminal.output import echo
+from bench.terminal.output import echo, hanging
 
 NAME_WIDTH = 24
 
@@ -21,6 +21,6 @@ def doctor(form: str) -> None:
         if fact.section != section:
             echo(fact.section if section is None else f"\n{fact.section}")
             section = fact.section
-        echo(f"  {fact.name:<{NAME_WIDTH}} {fact.value}")
+        hanging(f"  {fact.name:<{NAME_WIDTH}} {fact.value}", NAME_WIDTH + 3)
         if fact.advice:
-            echo(f"  {'':<{NAME_WIDTH}} -> {fact.advice}")
+            hanging(f"  {'':<{NAME_WIDTH}} -> {fact.advice}", NAME_WIDTH + 6)

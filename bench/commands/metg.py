@@ -212,10 +212,9 @@ def _plainly(name: str, sweep: Sweep) -> str:
     length_s = outcome.break_even[name].length_s
     tasks = f"{outcome.kernel} tasks"
     if not sweep.is_known(name):
-        guess = "" if length_s in (0.0, math.inf) else f" Best guess: {length_of(length_s)}."
         return (
             f"{name}: cannot tell how long {tasks} must be to be worth running in parallel here."
-            f"{guess} Stop other programs, or measure more blocks, and try again."
+            " Stop other programs, or measure more blocks, and try again."
         )
     if math.isinf(length_s):
         longest = shown(outcome.lengths_s[-1], digits=2)

@@ -248,7 +248,7 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
         yield (
             f"Runner-up, the best of another backend: {runner_up}"
             f" ({_seconds(runner_up)}; {slower:.2f} times as long)."
-            + (" It needs more workers, or starts more slowly." if slower < 1 else "")
+            + (f" {_why_not(runner_up, pick)}" if slower < 1 else "")
         )
     if pick is not None and pick is not advice.sequential:
         how = "measured" if advice.sequential.wall_s and pick.wall_s else "predicted"
@@ -260,13 +260,20 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
             yield "No other measured candidate is faster."
     yield from corrections(advice)
     limits = f"Critical path: {shown(advice.span_s)}; total work: {shown(advice.work_s)}"
-    if advice.bound_s is not None:
+    if advice.bound_s is not None and pick is not None and advice.bound_s <= pick.seconds:
         limits += f"; predicted lower bound with {pick}: {shown(advice.bound_s)}"
     yield f"{limits}."
     for remark in advice.remarks:
         yield f"Beware: {remark}"
     for sentence in advice.left_out:
         yield f"Left out: {sentence}"
+
+
+def _why_not(runner_up: Candidate, pick: Candidate) -> str:
+    """Why a runner-up that is not slower was not picked."""
+    if runner_up.workers > pick.workers:
+        return "It needs more workers."
+    return "It starts more slowly." if runner_up.start_s > pick.start_s else "It is not surely so."
 
 
 def _seconds(candidate: Candidate) -> str:

@@ -19,6 +19,7 @@ from bench.terminal.output import (
     echo,
     emphasised,
     first_column,
+    hanging,
     warn,
     wrapped,
 )
@@ -108,7 +109,11 @@ def _account(account: Account | None) -> dict[str, Any] | None:
 
 def _show(summary: Summary) -> None:
     for group in summary.groups:
-        echo("\n".join(_group_lines(group)) + "\n")
+        echo("\n".join(_group_lines(group)))
+        if (cause := group.causes.get((group.guess or group.pick).case)) is not None:
+            share = f"{100 * cause.share:.0f} %"
+            hanging(f"  lost: {share} of the workers' time, because {cause.loss}", 8)
+        echo()
     if any(row.case.is_simulated for group in summary.groups for row in group.rows):
         wrapped(f"{NOT_MEASURED} marks simulated times: a perfect scheduler on that many cores.")
         echo()
@@ -135,10 +140,6 @@ def _group_lines(group: Group) -> list[str]:
             f" {row.speedup.value:>8.2f}  {interval}".rstrip()
         )
         lines.append(emphasised(line) if mark == STAR else line)
-    if (cause := group.causes.get((group.guess or group.pick).case)) is not None:
-        lines.append(
-            f"  lost: {100 * cause.share:.0f} % of the workers' time, because {cause.loss}"
-        )
     return lines
 
 

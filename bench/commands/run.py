@@ -17,11 +17,12 @@ from typing import Any, NoReturn
 import click
 
 from bench import BenchError
+from bench.analysis.estimates import MIN_SAMPLES
 from bench.commands.exit_codes import FAILED, INTERRUPTED, TERMINATED, UNSURE
 from bench.commands.report import report
 from bench.machine.facts import SAME_MACHINE, describe_machine
 from bench.measure.forecast import Forecast
-from bench.measure.harness import COMPLETE, measure
+from bench.measure.harness import BUDGET, COMPLETE, measure
 from bench.measure.plan import STOPPING, RunOptions, continued, plan
 from bench.measure.prepared import PreparedPlan, prepare
 from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder
@@ -117,7 +118,7 @@ def _run(
         with _current_folder_kept(), Progress(settings.quiet) as progress:
             prepared = prepare(planned, progress=progress)
         _tell_of_trials(prepared)
-        if not _is_wanted(prepared, prepared.forecast(), 0, settings):
+        if not _is_wanted(prepared, prepared.forecast(), 0, 0.0, settings):
             return None, 0
         writer = ResultsWriter.create(folder, prepared.header)
     with writer:
@@ -183,7 +184,7 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
         if planned.budget_s is not None and spent_s >= planned.budget_s:
             note("The budget is already spent; drawing the report.")
             return 0
-        if not _is_wanted(prepared, prepared.forecast(before), done, settings):
+        if not _is_wanted(prepared, prepared.forecast(before), done, spent_s, settings):
             return 0
         if options != had:
             ends = {name: getattr(options, name) for name in STOPPING}
@@ -199,20 +200,32 @@ def _tell_of_trials(prepared: PreparedPlan) -> None:
             warn(f"{name} does not run on {backend}, which is left out: {reason}")
 
 
-def _is_wanted(prepared: PreparedPlan, forecast: Forecast, done: int, settings: RunOutput) -> bool:
+def _is_wanted(
+    prepared: PreparedPlan, forecast: Forecast, done: int, spent_s: float, settings: RunOutput
+) -> bool:
     """Says how long the run takes and, if that is long, asks whether to go on.
 
     Args:
         done: blocks that an interrupted run has finished.
+        spent_s: the part of the budget that it has spent.
     """
     if settings.quiet:
         return True
     left_s = (forecast.blocks - done) * forecast.block_s
+    budget_s = prepared.plan.budget_s
+    if budget_s is not None:
+        left_s = min(left_s, max(0.0, budget_s - spent_s))
     cases = prepared.plan.cases
-    most = " at most" if prepared.plan.options.precision is not None else ""
+    is_open = budget_s is not None or prepared.plan.options.precision is not None
+    most = " at most" if is_open else ""
     count = f"{counted(len(cases), 'case')} x {counted(prepared.blocks, 'block')}{most}"
     rest = f", {done} of them done" if done else ""
     note(f"{count}{rest}: about {estimated(left_s)}.")
+    if budget_s is not None and prepared.blocks < MIN_SAMPLES:
+        note(
+            f"Fewer than {MIN_SAMPLES} blocks give no intervals, so they decide nothing; raise"
+            " --budget, or measure fewer cases."
+        )
     if left_s < LONG_S:
         return True
     longest = max(cases, key=prepared.expected_s)
@@ -256,7 +269,10 @@ def _measure(
             logs.append(stack.enter_context(log_to_file(settings.log_file, level)))
         progress = stack.enter_context(Progress(settings.quiet))
         try:
-            measure(prepared, writer, logs, progress, before)
+            reason = measure(prepared, writer, logs, progress, before)
+            progress.erase()
+            if reason == BUDGET and not settings.quiet:
+                note("The budget is used up; drawing the report of the blocks that fitted into it.")
         except RunFailed as error:
             progress.erase()
             complain(explained(error))
@@ -320,6 +336,9 @@ def _show_plan(prepared: PreparedPlan, form: str) -> int:
     total = estimated(prepared.blocks * prepared.block_s)
     beside = ", not counting your own graphs" if planned.graphs else ""
     cases = counted(len(planned.cases), "case")
+    if not planned.shapes:
+        echo(f"{cases}, {blocks}. Nothing was measured.")
+        return 0
     echo(f"{cases}, {blocks}: about {total}{beside}. Nothing was measured.")
     if planned.budget_s is not None and prepared.block_s > planned.budget_s:
         warn(

@@ -5,6 +5,7 @@ At each moment between the first start and the last end of a task, workers are i
     as long as a task is ready and has not started       handing over
     else, as long as an outcome that others wait for
     is on its way to the scheduler                        return
+    else, as long as a failed task waits for its retry    delay
     else                                                  waiting for the graph
 
 and before the first start and after the last end, all of them: the run starts or ends. In the terms
@@ -14,11 +15,11 @@ the transfer efficiency, and the third is load imbalance and serialisation.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
-import numpy.typing as npt
 
 from executors import Graph, RunReport, TaskRecord, load_backend, run
 from executors.backends import SIMULATED
@@ -26,8 +27,6 @@ from executors.contention import Demand
 
 MOST_TASKS = 20_000  # of a graph that is simulated for the best order
 LEAST_SHARE = 0.002  # of all time, that waits for the graph; less is not simulated
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +40,7 @@ class Losses:
         reserved_s: workers that tasks with several slots occupied beyond the first.
         idle_handover_s: idle while a task was ready that had not started.
         idle_return_s: idle while an outcome was on its way on which another task depended.
+        idle_retry_s: idle while a failed task waited for its next attempt.
         idle_graph_s: idle without a ready task.
         idle_order_s: the part of `idle_graph_s` that another order saves, as simulated; or None.
         idle_edges_s: before the first task started and after the last one ended.
@@ -51,6 +51,7 @@ class Losses:
     reserved_s: float
     idle_handover_s: float
     idle_return_s: float
+    idle_retry_s: float
     idle_graph_s: float
     idle_order_s: float | None
     idle_edges_s: float
@@ -82,9 +83,13 @@ def losses_of(graph: Graph, report: RunReport) -> Losses:
         for record, count in zip(records, slots, strict=True)
         for attempt in record.attempts
     ]
-    idle_handover_s, idle_return_s, idle_graph_s = _idle(
-        workers, first_s, last_s, running, waiting, returning
-    )
+    retrying = [
+        (failed.ended_s, following.started_s)
+        for record in records
+        for failed, following in pairwise(record.attempts)
+    ]
+    *queues, idle_graph_s = _idle(workers, first_s, last_s, running, waiting, returning, retrying)
+    idle_handover_s, idle_return_s, idle_retry_s = queues
     last = {record.name: record.duration_s for record in records}
     retried_s = sum(attempt.duration_s for record in records for attempt in record.attempts[:-1])
     occupied = zip(records, slots, strict=True)
@@ -98,6 +103,7 @@ def losses_of(graph: Graph, report: RunReport) -> Losses:
         ),
         idle_handover_s=idle_handover_s,
         idle_return_s=idle_return_s,
+        idle_retry_s=idle_retry_s,
         idle_graph_s=idle_graph_s,
         idle_order_s=_order_s(graph, last, workers, idle_graph_s, report.makespan_s),
         idle_edges_s=workers * ((first_s - report.started_s) + (report.ended_s - last_s)),
@@ -114,32 +120,40 @@ def _idle(
     first_s: float,
     last_s: float,
     running: Iterable[tuple[float, float, int]],
-    waiting: Iterable[tuple[float, float]],
-    returning: Iterable[tuple[float, float]],
-) -> tuple[float, float, float]:
-    """Idle seconds of workers: while tasks wait for one, while outcomes return, and the others."""
-    events: list[tuple[float, ...]] = [
-        (at_s, *change)
-        for begins_s, ends_s, count in running
-        for at_s, change in ((begins_s, (count, 0, 0)), (ends_s, (-count, 0, 0)))
-    ]
-    for place, spans in ((1, waiting), (2, returning)):
-        step = [0, 0, 0]
-        step[place] = 1
-        for begins_s, ends_s in spans:
-            if ends_s > begins_s:
-                events.append((begins_s, *step))
-                events.append((ends_s, *(-change for change in step)))
-    table: Floats = np.array([*events, (first_s, 0, 0, 0), (last_s, 0, 0, 0)], dtype=float)
-    table = table[np.argsort(table[:, 0], kind="stable")]
-    times = np.clip(table[:, 0], first_s, last_s)
-    lengths = np.diff(times)
-    busy, ready, away = np.cumsum(table[:-1, 1:], axis=0).T
-    idle = np.clip(workers - busy, 0, None)
-    handover = np.minimum(idle, ready)
-    back = np.minimum(idle - handover, away)
-    rest = idle - handover - back
-    return float(handover @ lengths), float(back @ lengths), float(rest @ lengths)
+    *causes: Iterable[tuple[float, float]],
+) -> list[float]:
+    """Idle seconds of workers, for each cause and without one; a moment counts for the first cause.
+
+    Args:
+        running: starts, ends and slots of the attempts.
+        causes: starts and ends of what an idle worker may be idle for.
+    """
+    events = [(at_s, 0, sign * slots) for *span, slots in running for at_s, sign in _ends(span)]
+    for place, spans in enumerate(causes, 1):
+        events += [(at_s, place, sign) for span in spans for at_s, sign in _ends(span)]
+    events += [(first_s, 0, 0), (last_s, 0, 0)]
+    events.sort()
+    table = np.zeros((len(events), 1 + len(causes)))
+    for row, (_, place, change) in enumerate(events):
+        table[row, place] = change
+    lengths = np.diff(np.clip([at_s for at_s, _, _ in events], first_s, last_s))
+    busy, *wanted = np.cumsum(table[:-1], axis=0).T
+    left = np.clip(workers - busy, 0, None)
+    seconds = []
+    for count in wanted:
+        # If nothing runs, all workers wait for what happens next, not only one for each of them.
+        idle = np.where(busy > 0, np.minimum(left, count), np.where(count > 0, left, 0))
+        seconds.append(float(idle @ lengths))
+        left = left - idle
+    return [*seconds, float(left @ lengths)]
+
+
+def _ends(span: Sequence[float]) -> Iterator[tuple[float, int]]:
+    """When a span begins and ends, with the change of a count; nothing if it has no length."""
+    begins_s, ends_s = span
+    if ends_s > begins_s:
+        yield begins_s, 1
+        yield ends_s, -1
 
 
 def _order_s(

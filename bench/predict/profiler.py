@@ -33,7 +33,7 @@ from executors import Backend, Graph, Task, load_backend, usable_cpus
 from executors.backends import backend_class, backend_names
 from executors.backends.simulated import Overheads
 from executors.contention import Demand, Machine
-from executors.core.summary import remarks
+from executors.core.summary import remarks, retries
 
 OWN_ROUNDS = 3  # of a graph about which nothing is known
 CONTESTED = 1.5  # cores that tasks must want together to show whether they need the lock
@@ -98,7 +98,11 @@ class Profiler:
     def run_s(self, graph: Graph, backend: str, workers: int) -> float:
         """Seconds of a run on a warm pool."""
         seconds, report = timed_run(graph, self.pool(backend, workers))
-        self._remarks |= dict.fromkeys(remarks(report))
+        again = retries(report)
+        texts = [text for text in remarks(report) if text != again]
+        if again is not None:
+            texts.append("Tasks were retried; predictions leave out failed attempts and delays.")
+        self._remarks |= dict.fromkeys(texts)
         return seconds
 
     def take_remarks(self) -> tuple[str, ...]:

@@ -10,14 +10,10 @@ from bench.analysis.answer import floored
 from bench.analysis.estimates import (
     INDIFFERENCE,
     LARGEST_REGRET,
-    MIN_SAMPLES,
-    Estimate,
-    median_ratio_of_pairs,
-    ratio_of_medians,
 )
 from bench.machine.noise import UNUSABLE
 from bench.predict.prediction import TaskModel
-from bench.recommend.recommendation import Candidate, Recommendation
+from bench.recommend.recommendation import Candidate, Recommendation, ratio_of_times
 from bench.results.case import BASELINE
 from bench.workloads.duration import shown
 from executors import Graph
@@ -129,7 +125,9 @@ def decide(
         for candidate in others or recommendation.candidates
         if candidate.backend != pick.backend and candidate.can_gain
     ]
-    runner_up = min(rivals, key=lambda rival: rival.seconds, default=None)
+    best_s = min((rival.seconds for rival in rivals), default=0.0)
+    near = [rival for rival in rivals if rival.seconds <= best_s * (1 + INDIFFERENCE)]
+    runner_up = min(near, key=lambda rival: (rival.workers, rival.seconds), default=None)
     recommendation = replace(recommendation, runner_up=runner_up, regret=regret, guess=None)
     verdict = recommendation.verdict
     if verdict is not None and verdict.level == UNUSABLE:
@@ -142,6 +140,8 @@ def decide(
 
 def _undecided(guess: Candidate, recommendation: Recommendation, advice: str) -> Recommendation:
     """No pick, but what is sure all the same: a speedup that all contenders reach."""
+    if guess.is_baseline:  # it was the pick only because nothing is reliably faster
+        guess = _fastest(recommendation)
     contenders = [
         guess,
         *(
@@ -163,6 +163,17 @@ def _undecided(guess: Candidate, recommendation: Recommendation, advice: str) ->
         sentences.append(f"The runs differ too much to choose between {names}.")
     sentences += [f"Best guess: {guess}.", advice]
     return replace(recommendation, reason=" ".join(sentences))
+
+
+def _fastest(recommendation: Recommendation) -> Candidate:
+    """The fewest workers within 5 % of the fastest measured candidate, by their medians."""
+    best_s = min(candidate.seconds for candidate in recommendation.measured)
+    near = [
+        candidate
+        for candidate in recommendation.measured
+        if candidate.seconds <= best_s * (1 + INDIFFERENCE)
+    ]
+    return min(near, key=lambda candidate: (candidate.workers, candidate.seconds))
 
 
 def _subject(contenders: Sequence[Candidate]) -> str:
@@ -230,28 +241,16 @@ def _is_near(candidate: Candidate, best: Candidate) -> bool:
     starts_faster = candidate.workers == best.workers and candidate.start_s < best.start_s
     if not candidate.wall_s or not starts_faster:
         return False
-    return _ratio(candidate, best).value <= 1 + INDIFFERENCE
+    return ratio_of_times(candidate, best).value <= 1 + INDIFFERENCE
 
 
 def _slowdown(candidate: Candidate, other: Candidate, low_end: bool = False) -> float:
     """Upper end of the interval of the ratio of their times; `low_end`: the lower end."""
     if not candidate.wall_s or not other.wall_s:
         return candidate.seconds / other.seconds
-    ratio = _ratio(candidate, other)
+    ratio = ratio_of_times(candidate, other)
     end = ratio.low if low_end else ratio.high
     return ratio.value if end is None else end
-
-
-def _ratio(candidate: Candidate, other: Candidate) -> Estimate:
-    """The ratio of their times, block by block if they have enough blocks in common."""
-    walls = dict(zip(candidate.blocks, candidate.wall_s, strict=True))
-    other_walls = dict(zip(other.blocks, other.wall_s, strict=True))
-    common = [block for block in walls if block in other_walls]
-    if len(common) < MIN_SAMPLES:
-        return ratio_of_medians(candidate.wall_s, other.wall_s)
-    return median_ratio_of_pairs(
-        [walls[block] for block in common], [other_walls[block] for block in common]
-    )
 
 
 # -- reasons --------------------------------------------------------------------------------------

@@ -84,7 +84,7 @@ def recommend_from_runs(
     helps = pick.workers > ZENML_WORKERS if is_dynamic else not pick.is_baseline
     command = f"bench zenml install --max-workers {pick.workers} --activate"
     return Recommendation(
-        graph=f"pipeline {name}, from {len(runs)} recorded run{'s' * (len(runs) > 1)}",
+        graph=f"pipeline {name}",
         pick=pick,
         runner_up=None,
         candidates=candidates,
@@ -153,9 +153,10 @@ def _reasons(
     shares = ", ".join(
         f"{task.name} ({100 * (task.cost_s or 0.0) / span_s:.0f} %)" for task in longest if span_s
     )
+    recorded = f"{len(runs)} recorded run{'s' * (len(runs) > 1)}"
     sentences = [
-        f"Predicted from recorded step times, assuming that the steps {ACTIVITIES[steps]} (change"
-        " this with --steps); nothing was run.",
+        f"Predicted from the step times of {recorded}, assuming that the steps"
+        f" {ACTIVITIES[steps]} (change this with --steps); nothing was run.",
         f"The critical path is {' > '.join(task.name for task in path)}."
         f" To get below it, split or speed up first: {shares}.",
     ]

@@ -9,7 +9,14 @@ from statistics import median
 from typing import Any
 
 from bench.analysis.answer import Answer
-from bench.analysis.estimates import INDIFFERENCE, Estimate, lower_bound, ratio_of_medians
+from bench.analysis.estimates import (
+    INDIFFERENCE,
+    MIN_SAMPLES,
+    Estimate,
+    lower_bound,
+    median_ratio_of_pairs,
+    ratio_of_medians,
+)
 from bench.machine.noise import Verdict
 from bench.results.case import BASELINE
 from bench.workloads.duration import between, shown
@@ -81,6 +88,18 @@ class Candidate:
         if self.is_baseline:
             return self.backend
         return f"{self.backend} with {self.workers} worker{'s' * (self.workers > 1)}"
+
+
+def ratio_of_times(candidate: Candidate, other: Candidate) -> Estimate:
+    """The ratio of the times of two, block by block if they have enough blocks in common."""
+    walls = dict(zip(candidate.blocks, candidate.wall_s, strict=False))  # not known of results
+    other_walls = dict(zip(other.blocks, other.wall_s, strict=False))
+    common = [block for block in walls if block in other_walls]
+    if len(common) < MIN_SAMPLES:
+        return ratio_of_medians(candidate.wall_s, other.wall_s)
+    return median_ratio_of_pairs(
+        [walls[block] for block in common], [other_walls[block] for block in common]
+    )
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -155,7 +174,8 @@ class Recommendation:
         """Whether the pick has run, or needs no run because nothing can run in parallel."""
         if self.pick is None:
             return False
-        return bool(self.pick.wall_s) or self.parallelism < 1 + INDIFFERENCE
+        is_predicted = not self.measured  # nothing was to run
+        return bool(self.pick.wall_s) or is_predicted or self.parallelism < 1 + INDIFFERENCE
 
     def _speedup_of(self, candidate: Candidate) -> Estimate | None:
         """Of the measured times or, if the sequential backend did not run, of its predicted time.
@@ -165,7 +185,7 @@ class Recommendation:
         """
         alone = self.sequential
         if candidate.wall_s and alone.wall_s:
-            return ratio_of_medians(alone.wall_s, candidate.wall_s)
+            return ratio_of_times(alone, candidate)
         predicted_s = candidate.predicted.value if candidate.predicted is not None else 0.0
         longest_s = max(predicted_s, candidate.seconds)
         if alone.predicted is None or not longest_s:
@@ -190,7 +210,8 @@ class Recommendation:
         return "\n".join([f"{self.name}: {self.pick or 'cannot tell'}", *lines, "", self.reason])
 
     def _repr_html_(self) -> str:
-        return f"<p>{escape(str(self))}</p>\n{html_table(*self.table())}"
+        speedup = "" if self.speedup is None else f" Speedup: {self.speedup:.2f}."
+        return f"<p>{escape(str(self) + speedup)}</p>\n{html_table(*self.table())}"
 
     def to_pandas(self) -> Any:
         """A DataFrame with a row per candidate; predicted and measured times in seconds.

@@ -16,7 +16,7 @@ COLUMNS = [
     *("shape", "kernel", "backend", "workers", "block", "wall_s", "makespan_s", "start_s"),
     *("first_s", "work_s", "span_s", "cpu_s", "memory_bytes"),
     *("tasks_cpu_s", "retried_s", "reserved_s", "idle_handover_s", "idle_return_s"),
-    *("idle_graph_s", "idle_order_s", "idle_edges_s"),
+    *("idle_retry_s", "idle_graph_s", "idle_order_s", "idle_edges_s"),
 ]
 
 
@@ -43,6 +43,7 @@ class Measurement:
         reserved_s: workers that tasks with several slots occupied beyond the first.
         idle_handover_s: workers were idle while a task was ready that had not started.
         idle_return_s: idle while an outcome was on its way on which another task depended.
+        idle_retry_s: idle while a failed task waited for its next attempt.
         idle_graph_s: idle without a ready task.
         idle_order_s: the part of `idle_graph_s` that another order saves, as simulated, or None.
         idle_edges_s: before the first task started, and after the last one ended.
@@ -67,6 +68,7 @@ class Measurement:
     reserved_s: float | None = None
     idle_handover_s: float | None = None
     idle_return_s: float | None = None
+    idle_retry_s: float | None = None
     idle_graph_s: float | None = None
     idle_order_s: float | None = None
     idle_edges_s: float | None = None
@@ -115,7 +117,7 @@ class CeilingSample:
 Sample = Measurement | CeilingSample | Interference | GraphTasks | Timeline
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Results:
     """The content of a results file.
 
@@ -138,6 +140,11 @@ class Results:
     end: str | None = None
     warnings: tuple[str, ...] = ()
     sound_bytes: int = 0
+
+    def __repr__(self) -> str:
+        cases = len({run.case for run in self.measurements})
+        ended = "" if self.is_complete else ", incomplete"
+        return f"<Results: {len(self.measurements)} measurements of {cases} cases{ended}>"
 
     @property
     def is_complete(self) -> bool:

@@ -167,7 +167,7 @@ _POSITIVE = ("workers", "wall_s", "one_s", "all_s")
 _SIGNED = ("foreign_s",)  # may be a little below 0
 
 
-def read_results(path: Path) -> Results:
+def read_results(path: str | os.PathLike[str]) -> Results:
     """Reads a results file, or the one in a folder.
 
     A last line without its end, which an interrupted run may leave, is dropped with a warning.
@@ -175,6 +175,7 @@ def read_results(path: Path) -> Results:
     Raises:
         BenchError: no such file, or a malformed line (with its number).
     """
+    path = Path(path)
     if path.is_dir():
         path = path / FILE_NAME
     try:

@@ -30,7 +30,12 @@ def show_answers(
         echo()
     wrapped(finding or sentence(answers), bold=True)
     if any(not answer.is_sure for answer in answers):
-        wrapped(f"{GUESS} marks a best guess: no runs have decided it.")
+        legend = f"{GUESS} marks a best guess: no runs have decided it."
+        if any(answer.certainty.startswith("at least") for answer in answers if not answer.is_sure):
+            legend += (
+                ' "At least" compares its slowest run with the fastest sequential one, less 5 %.'
+            )
+        wrapped(legend)
     if verdict is not None and verdict.is_clean:
         echo()
         show_verdict(verdict)

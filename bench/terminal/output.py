@@ -39,6 +39,22 @@ def wrapped(text: str, bold: bool = False, colour: str | None = None) -> None:
     echo(emphasised(_filled(text), bold, colour))
 
 
+def hanging(text: str, indent: int) -> None:
+    """Prints a line of a list; on a narrow terminal, it goes on below its own beginning."""
+    if is_terminal(sys.stdout) and len(text) > terminal_width():
+        width = max(20, terminal_width())
+        lead = " " * (indent if indent < width // 2 else 4)
+        text = textwrap.fill(
+            text,
+            width,
+            subsequent_indent=lead,
+            break_on_hyphens=False,
+            break_long_words=False,
+            drop_whitespace=True,
+        )
+    echo(text)
+
+
 def emphasised(text: str, bold: bool = True, colour: str | None = None) -> str:
     """The text in bold or in colour if that is wanted here: on a terminal, without NO_COLOR."""
     return click.style(text, fg=colour, bold=bold or None) if _has_colour(sys.stdout) else text

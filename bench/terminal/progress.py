@@ -14,10 +14,12 @@ PLAIN_S = 5.0  # between two lines where there is no terminal
 
 
 def shortened(step: str, columns: int) -> str:
-    """A step that fits: its end stays, which has the time that is left."""
+    """A step that fits: its end stays, which has the run and the time that is left."""
     if len(step) <= columns:
         return step
-    name, comma, end = step.rpartition(", about ")
+    name, comma, end = step.rpartition(", run ")
+    if not comma:
+        name, comma, end = step.rpartition(", about ")
     room = columns - len(comma + end) - 3
     return f"{name[:room]}...{comma}{end}" if comma and room > 0 else step[:columns]
 

@@ -17,6 +17,7 @@ MOST_ROWS = 60  # of a summary; the longest tasks and all failures
 IMPORTANT = 0.1  # share of a run that an import must take to be mentioned
 LEAST_S = 0.05
 MOST_MODULES = 2
+MOST_NAMES = 3
 SUCCEEDED = "succeeded"  # a `Status`
 
 
@@ -35,7 +36,8 @@ class Readable:
     def summary(self) -> str:
         """A table of the tasks, with why the run took longer than it had to, if that is known.
 
-        Columns: task, status, attempts, worker, waited (from ready to start), ran.
+        Columns: task, status, attempts, worker, waited (from ready to the start of the last
+        attempt, so with earlier attempts and their delays), ran (the last attempt).
         """
         return summary(self)
 
@@ -84,8 +86,26 @@ def summary(report: Any) -> str:
         parts.append("\n".join(text_table(titles, rows, left=2)))
     if len(rows) < len(report.tasks):
         parts.append(f"The other {len(report.tasks) - len(rows)} tasks succeeded in less time.")
-    errors = [f"{record.name}: {describe(record.error)}" for record in report.failures]
+    errors = _errors(report)
     return "\n\n".join([*parts, *(["\n".join(errors)] if errors else []), *remarks(report)])
+
+
+def _errors(report: Any) -> list[str]:
+    """The failed tasks, with where their errors were raised if that is known."""
+    return [
+        f"{record.name}: {describe(record.error)}{_place(record.error)}"
+        for record in report.failures
+    ]
+
+
+def _place(error: BaseException) -> str:
+    """File and line of the last frame."""
+    trace = error.__traceback__
+    if trace is None:
+        return ""
+    while trace.tb_next is not None:
+        trace = trace.tb_next
+    return f" ({Path(trace.tb_frame.f_code.co_filename).name}, line {trace.tb_lineno})"
 
 
 def as_html(report: Any) -> str:
@@ -94,7 +114,8 @@ def as_html(report: Any) -> str:
 
     titles = [column.removesuffix("_s") for column in COLUMNS]
     table = html_table(titles, [_cells(record) for record in _shown(report)])
-    words = "".join(f"<p>{escape(remark)}</p>" for remark in remarks(report))
+    lines = [*_errors(report), *remarks(report)]
+    words = "".join(f"<p>{escape(line)}</p>" for line in lines)
     return f"<p>{escape(headline(report))}</p>\n{table}\n{words}"
 
 
@@ -135,6 +156,24 @@ def remarks(report: Any) -> Iterator[str]:
     """Sentences on what made the run slow, and what to do about it."""
     if report.imports:
         yield from _imports(report)
+    if (sentence := retries(report)) is not None:
+        yield sentence
+
+
+def retries(report: Any) -> str | None:
+    """A sentence on the time that failed attempts and the delays after them took, if any did."""
+    took_s: dict[str, float] = {}
+    for record in report.tasks.values():
+        if len(record.attempts) > 1:
+            took_s[record.name] = record.attempts[-1].started_s - record.attempts[0].started_s
+    if not took_s:
+        return None
+    names = sorted(took_s, key=lambda name: -took_s[name])
+    more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
+    return (
+        f"Failed attempts, with the delays before retries, took {shown(sum(took_s.values()))}:"
+        f" {', '.join(names[:MOST_NAMES])}{more}."
+    )
 
 
 def _imports(report: Any) -> Iterator[str]:

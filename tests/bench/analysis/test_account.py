@@ -17,7 +17,7 @@ ALONE = Case("fan-in", "x", "sequential", 1)
 NOTHING = dict.fromkeys(
     (
         *("retried_s", "reserved_s", "idle_handover_s", "idle_return_s"),
-        *("idle_graph_s", "idle_order_s", "idle_edges_s"),
+        *("idle_retry_s", "idle_graph_s", "idle_order_s", "idle_edges_s"),
     ),
     0.0,
 )
@@ -130,6 +130,7 @@ def test_old_results_have_no_account() -> None:
         ),
         (account(idle_handover_s=8.0), "processes", Part.HANDOVER, "have not started"),
         (account(idle_return_s=8.0), "processes", Part.RETURN, "on their way"),
+        (account(idle_retry_s=8.0), "threads", Part.DELAY, "waits for its next attempt"),
         (account(idle_edges_s=8.0), "processes", Part.EDGES, "starts or ends"),
         (account(retried_s=8.0), "processes", Part.RETRIED, "attempts failed"),
         (account(reserved_s=8.0), "processes", Part.RESERVED, "slots"),

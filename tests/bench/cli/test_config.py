@@ -71,8 +71,9 @@ def test_help_never_reads_the_file(folder: Path) -> None:
 
 
 def test_a_bad_table_fails_its_own_command_only(folder: Path) -> None:
-    configured(folder, 'kernel = "noop"\n[tool.bench.recommend]\nbloks = 1')
+    configured(folder, 'kernel = "noop"\n[tool.bench.recommend]\nbloks = 1\n[tool.bench.mteg]')
     assert "fan-in, noop" in planned()
+    assert "[tool.bench.mteg] does not belong to a command; did you mean 'metg'?" in planned()
     assert CliRunner().invoke(main, ["list"]).exit_code == 0
     result = CliRunner().invoke(main, ["recommend"])
     assert result.exit_code == 2
@@ -105,10 +106,18 @@ def test_a_misspelled_variable_stops_its_own_command_only(
 ) -> None:
     monkeypatch.setenv("BENCH_METG_BLOKS", "3")
     monkeypatch.setenv("BENCH_COLOUR_OF_THE_SKY", "blue")  # of somebody else
-    assert "fan-in, noop" in planned()
+    output = planned()
+    assert "fan-in, noop" in output
+    assert "Warning: the environment variable BENCH_METG_BLOKS" in output
+    assert "COLOUR" not in output
     result = CliRunner().invoke(main, ["metg"])
     assert result.exit_code == 2
     assert "did you mean BENCH_METG_BLOCKS?" in result.output
+
+
+def test_the_more_specific_table_counts(folder: Path) -> None:
+    configured(folder, "blocks = 3\n[tool.bench.run]\nblocks = 4")
+    assert "4 blocks" in planned()
 
 
 @pytest.mark.parametrize(
@@ -134,6 +143,7 @@ def test_a_share_may_be_in_percent(share: str) -> None:
 
 
 def test_what_is_no_share_is_refused() -> None:
+    assert "did you mean 3%?" in planned("--precision", "3")
     assert "'much' is not a share like 0.03 or 3%" in planned("--precision", "much")
 
 
@@ -158,6 +168,8 @@ def test_a_range_of_workers_is_understood() -> None:
         ("run", "kernel", "noop,sleep:1", ["noop,sleep:1ms", "noop,sleep:100ms", "noop,sleep:1s"]),
         ("run", "backends", "threads,pro", ["threads,processes"]),
         ("compare", "fail_on", "reg", ["regression"]),
+        ("metg", "kernel", "n", ["native-cpu"]),
+        ("export", "form", "", ["csv", "json", "tasks"]),
         ("compare", "fail_on", "regression,", ["regression,inconclusive", "regression,unusable"]),
     ],
 )

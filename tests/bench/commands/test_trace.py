@@ -96,6 +96,12 @@ def test_a_path_without_a_slash_is_a_file(measured: Path, tmp_path: Path) -> Non
     assert (tmp_path / "samples").read_text().startswith("shape,kernel,")
 
 
+def test_measured_results_are_enough_for_a_recommendation(measured: Path) -> None:
+    result = bench("recommend", "--results", measured)
+    assert result.exit_code in (0, 4), result.output
+    assert "diamond" in result.output
+
+
 def test_the_account_is_in_the_json_of_a_report(measured: Path) -> None:
     (group,) = json.loads(bench("report", measured, "--format", "json").stdout)["groups"]
     for case in group["cases"]:

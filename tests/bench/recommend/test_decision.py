@@ -10,8 +10,8 @@ import pytest
 from bench.analysis.estimates import Estimate
 from bench.machine.noise import NOISY, UNUSABLE, Reason, Verdict
 from bench.predict.prediction import TaskModel
-from bench.recommend.decision import _ratio, candidates_of, corrections, decide
-from bench.recommend.recommendation import Candidate, Recommendation
+from bench.recommend.decision import candidates_of, corrections, decide
+from bench.recommend.recommendation import Candidate, Recommendation, ratio_of_times
 from executors import Graph, Task
 from executors.contention import Demand, Machine
 from tests.bench.recommend.machines import COSTS, CPUS
@@ -111,8 +111,8 @@ def test_runs_of_different_blocks_are_not_paired() -> None:
     advice = decided(candidate("sequential", 1, *[3 * wall_s for wall_s in early]), fewest, first)
     assert advice.pick is fewest
     assert advice.regret == 0.0
-    assert _ratio(fewest, last).value == 1.0
-    apart = _ratio(first, last)  # no block in common: what is left are their medians
+    assert ratio_of_times(fewest, last).value == 1.0
+    apart = ratio_of_times(first, last)  # no block in common: what is left are their medians
     assert apart.value == pytest.approx(0.5, rel=0.01)
     assert apart.has_interval
 

@@ -129,6 +129,6 @@ def test_errors_wrap_at_words_on_a_terminal_only(tmp_path: Path) -> None:
 def test_a_narrow_terminal_still_shows_the_time_left() -> None:
     step = "fan-in:width=16, sleep:1s, processes with 16, run 3 of 12, about 12 s left"
     assert shortened(step, 100) == step
-    assert shortened(step, 40) == "fan-in:width=16, sle..., about 12 s left"
+    assert shortened(step, 40) == "fan-in:..., run 3 of 12, about 12 s left"
     assert len(shortened(step, 40)) <= 40
     assert shortened(step, 10) == step[:10]

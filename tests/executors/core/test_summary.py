@@ -47,7 +47,9 @@ def test_the_summary_has_a_row_per_task_and_the_errors() -> None:
     assert [line.split()[0] for line in lines[3:6]] == ["load", "check", "join"]
     assert lines[4].split()[1:3] == ["failed", "2"]
     assert lines[5].split()[1:] == ["upstream_failed", "0"]
-    assert lines[-1] == "check: ValueError: no such <column>"
+    assert lines[-3].startswith("check: ValueError: no such <column> (test_summary.py, line ")
+    assert lines[-1].startswith("Failed attempts, with the delays before retries, took ")
+    assert lines[-1].endswith(": check.")
 
 
 def test_a_summary_of_many_tasks_shows_failures_and_the_longest() -> None:
@@ -63,6 +65,7 @@ def test_notebooks_show_html() -> None:
     page = run(GRAPH, "sequential", policy=CONTINUE_ON_FAILURE)._repr_html_()
     assert page.count("<tr>") == 4
     assert "<td>upstream_failed</td>" in page
+    assert "check: ValueError: no such &lt;column&gt; (test_summary.py, line " in page
 
 
 def test_a_data_frame_has_seconds() -> None:
