@@ -17,5 +17,5 @@ def share(text: str) -> float:
     except ValueError:
         raise click.BadParameter(f"{text!r} is not a share like 0.03 or 3%") from None
     if 1 <= value < 100 and not text.endswith("%"):
-        raise click.BadParameter(f"{text!r} is more than everything; did you mean {text}%?")
+        raise click.BadParameter(f"must be between 0 and 1, not {text}; did you mean {text}%?")
     return value

@@ -140,7 +140,9 @@ def decide(
 
 def _undecided(guess: Candidate, recommendation: Recommendation, advice: str) -> Recommendation:
     """No pick, but what is sure all the same: a speedup that all contenders reach."""
-    if guess.is_baseline:  # it was the pick only because nothing is reliably faster
+    if (
+        guess.is_baseline and recommendation.measured
+    ):  # it was the pick only because nothing is reliably faster
         guess = _fastest(recommendation)
     contenders = [
         guess,

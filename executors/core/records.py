@@ -84,7 +84,8 @@ class Attempt:
         cpu_s: seconds for which its thread computed, without threads and processes that the action
             starts; None if it was too short to tell (less than 0.1 ms), or if `run` was not asked
             for it (`measure_cpu`).
-        peak_bytes: the largest resident size of its worker process until then, or None.
+        peak_bytes: the largest resident size of its worker process until then; None if it took
+            less than 5 ms, or on other backends.
     """
 
     call: Call

@@ -27,7 +27,7 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from executors.backends.base import without_frames
-from executors.backends.meter import CpuMeter, peak_bytes
+from executors.backends.meter import LONG_S, CpuMeter, PeakMemory
 from executors.backends.workers.link import (
     ParentLink,
     die_with_parent,
@@ -162,7 +162,7 @@ def _work(link: ParentLink, limit_bytes: int | None) -> None:
     """Makes calls until the parent closes the pool."""
     os.register_at_fork(after_in_child=partial(setattr, _Fork, "is_child", True))
     modules = _Modules()
-    cpu_meter = CpuMeter()
+    cpu_meter, peak_memory = CpuMeter(), PeakMemory()
     last: tuple[int, Packed] | None = None  # a call that another may follow, and its value
     while True:
         if not link.is_all_announced and link.is_idle():
@@ -190,7 +190,7 @@ def _work(link: ParentLink, limit_bytes: int | None) -> None:
             names = modules.new()
             if names:
                 link.report(IMPORTED, number, pack_ours((names, started_s - taken_s)))
-        peak = peak_bytes() if cpu_s >= 0 else 0
+        peak = peak_memory.read() if cpu_s >= 0 and ended_s - started_s >= LONG_S else 0
         link.report(kind, number, outcome, started_s, ended_s, cpu_s, peak)
         if flags & LEADS and kind == VALUE:
             last = number, outcome

@@ -241,7 +241,7 @@ def test_json_markdown_and_the_forest_plot_say_the_same(old: Path, tmp_path: Pat
 def test_a_threshold_is_a_part(old: Path, threshold: str) -> None:
     result = command(old, old, "--threshold", threshold)
     assert result.exit_code == 2
-    assert "--threshold must be between 0 and 1" in result.output
+    assert "must be between 0 and 1" in result.output
 
 
 # -- how often it is right ----------------------------------------------------------------------

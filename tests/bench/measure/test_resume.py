@@ -66,9 +66,12 @@ def page_of(folder: Path, out: Path) -> str:
         "start_s": 0.01,
         "memory_bytes": 1,
         "busy": [(0.1, 1.0)],
+        "tasks_cpu_s": None,
     }
     measurements = tuple(replace(run, **same) for run in results.measurements)
-    blank = replace(results, header=header, measurements=measurements, interference=())
+    blank = replace(
+        results, header=header, measurements=measurements, interference=(), timelines=()
+    )
     return write_report(blank, out).read_text()
 
 
