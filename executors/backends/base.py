@@ -165,8 +165,6 @@ def attempt(call: Call, worker: str) -> Attempt:
 
 def metered_attempt(call: Call, worker: str, meter: CpuMeter) -> Attempt:
     """Likewise, with the time for which this thread computed."""
-    if meter.reads_start:
-        meter.begin()
     started_s, ended_s, value, error = perform(call.task.action, arguments_of(call))
     cpu_s = None if ended_s < meter.due_s else meter.end(started_s, ended_s)
     return Attempt(call, worker, started_s, ended_s, value, error, cpu_s)

@@ -1,9 +1,9 @@
 """The processor time of attempts, read so seldom that short tasks hardly notice.
 
 Reading a thread's clock is a system call (0.3 to 0.6 us), a tenth of the time of an empty task. So
-a clock is read at the end of an attempt only if `SHORT_S` have passed since the last reading, and
-at its start only if the attempt before it was long. What a short attempt computes is then unknown,
-and a long one that follows short ones may be given up to `SHORT_S` of theirs.
+it is read at the end of an attempt, and only if `SHORT_S` have passed since the last reading. What
+a shorter attempt computes is then unknown. A longer one counts from the last reading, so it may be
+given up to `SHORT_S` of what its thread did in between; and never more than all of its time.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class CpuMeter:
     """Reads the clock of the thread that uses it.
 
     Attributes:
-        reads_start: the next attempt may be long, so `begin` should be called before it.
+        reads_start: the last attempt was long, so another reading takes little beside it.
         due_s: an attempt that ends later is measured by `end`.
     """
 

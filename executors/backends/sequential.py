@@ -27,7 +27,9 @@ class Sequential(Backend):
         self._woken = Gate()
 
     def drive(self, session: Session) -> None:
-        meter = CpuMeter()
+        measures_cpu, meter = session.measure_cpu, CpuMeter()
+        if measures_cpu:
+            meter.begin()
         now_s = monotonic()
         while True:
             call = session.take(now_s)
@@ -39,7 +41,7 @@ class Sequential(Backend):
                 now_s = monotonic()
                 continue
             session.started(call, now_s)
-            if session.measure_cpu:
+            if measures_cpu:
                 outcome = copy_context().run(metered_attempt, call, "main", meter)
             else:
                 outcome = copy_context().run(attempt, call, "main")

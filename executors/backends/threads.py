@@ -182,6 +182,8 @@ class _Team:
         try:
             while not self._is_closing:
                 call = self._next(worker) or self._sleep(worker)
+                if self._measures_cpu:
+                    worker.meter.begin()  # not what it computed before it slept
                 while call is not None:
                     context = self._context.copy()
                     if self._measures_cpu:

@@ -226,8 +226,6 @@ class Session:
         self._worker[rank] = attempt.worker
         if attempt.cpu_s is not None:
             self._used[rank] = attempt.cpu_s, attempt.peak_bytes
-        elif self._used:
-            self._used.pop(rank, None)  # of an earlier attempt
         value, attempt.value = attempt.value, None
         if self._notify is not None:
             self._notify(attempt)
@@ -294,6 +292,7 @@ class Session:
         stopped = self.stopping and isinstance(error, (TaskStopped, ActionInterrupted))
         if call.number <= task.retries and not stopped and not self._closed:
             self._earlier.setdefault(rank, []).append(attempt)
+            self._used.pop(rank, None)
             heappush(self._delayed, (now_s + task.delay_s(call.number), rank))
             return
         self._errors[rank] = error

@@ -79,6 +79,15 @@ def test_what_a_long_task_computes_is_known_after_short_ones(backend: str) -> No
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
+def test_what_a_worker_computed_before_does_not_count(backend: str) -> None:
+    with load_backend(backend, 1) as pool:
+        run(Graph([Task("busy", compute)]), pool)
+        report = run(Graph([Task("lazy", wait)]), pool, measure_cpu=True)
+    cpu_s = report.tasks["lazy"].attempts[-1].cpu_s
+    assert cpu_s is not None and cpu_s < BUSY_S
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_each_attempt_has_its_own(backend: str) -> None:
     graph = Graph([Task("flaky", compute_and_fail_once, retries=1)])
     first, second = run(graph, backend, workers=1, measure_cpu=True).tasks["flaky"].attempts
