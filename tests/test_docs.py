@@ -43,11 +43,22 @@ ZENML_PAGE = ROOT / "docs" / "zenml.md"  # its examples run in tests/executors/z
 EXAMPLES = [page for page in PAGES if blocks(page, "python") and page != ZENML_PAGE]
 
 
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results of this version, with timelines."""
+    folder = tmp_path_factory.mktemp("docs") / "measured"
+    options = ["--shapes", "diamond", "--kernel", "sleep:1ms", "--max-workers", "4"]
+    CliRunner().invoke(main, ["run", *options, "--blocks", "1", "-q", "-o", str(folder)])
+    return folder
+
+
 @pytest.mark.usefixtures("quick")
 @pytest.mark.parametrize("page", EXAMPLES, ids=named)
-def test_python_examples_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_examples_run(
+    page: Path, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    CliRunner().invoke(main, ["export", str(EXAMPLE), "-o", "tables/"])
+    CliRunner().invoke(main, ["export", str(measured), "-o", "tables/"])
     names: dict[str, Any] = {"__name__": "example"}
     for number, block in enumerate(blocks(page, "python")):
         exec(compile(block, f"{named(page)}[{number}]", "exec"), names)
@@ -65,7 +76,9 @@ def commands() -> list[str]:
 
 @pytest.mark.usefixtures("quick", "undrawn")
 @pytest.mark.parametrize("command", commands())
-def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commands_run(
+    command: str, measured: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     arguments = shlex.split(command)[1:]
     if arguments[0] in ("run", "metg"):
@@ -73,7 +86,7 @@ def test_commands_run(command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPa
     shutil.copy(RECORDING, "recording.json")
     if arguments[0] in ("compare", "export", "trace"):
         for folder in arguments[1 : 3 if arguments[0] == "compare" else 2]:
-            shutil.copytree(EXAMPLE, folder)
+            shutil.copytree(EXAMPLE if arguments[0] == "compare" else measured, folder)
     Path("my_tasks.py").write_text(MY_TASKS)
     monkeypatch.syspath_prepend(tmp_path)
     result = CliRunner().invoke(main, arguments)
