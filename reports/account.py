@@ -15,14 +15,6 @@ COLUMNS = {
     "graph": (Part.GRAPH, Part.ORDER),
     "overhead": (Part.HANDOVER, Part.RETURN, Part.DELAY, Part.EDGES, Part.RETRIED, Part.RESERVED),
 }
-GLOSSARY = """\
-- **Where the time went**: workers x makespan is all the time that the workers had. It divides into
-  *work* (what the same tasks took in the sequential run of the same block), *longer* (what they
-  took beyond that: they waited for the interpreter lock or a core, or needed more processor time),
-  *graph* (a worker was idle because no task was ready, or long tasks started too late), and
-  *overhead* (a task was ready and a worker free, but it had not started; outcomes were on their way
-  back; the run started or ended). A part is below 0 if the tasks were faster than in the sequential
-  run."""
 
 
 def account_section(group: Group) -> Iterator[str]:

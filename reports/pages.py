@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from itertools import chain, count
@@ -12,8 +13,9 @@ from typing import Any
 from bench.analysis.summary import Group, Row, Summary, summarise
 from bench.results.store import FILE_NAME, Results
 from bench.workloads.duration import shown
-from reports import account
 from reports.account import account_section
+from reports.glossary import GLOSSARY
+from reports.html import write_html
 from reports.markdown import interval, table
 from reports.plots import (
     LEAST_BUSY,
@@ -25,22 +27,6 @@ from reports.plots import (
 
 PAGE_NAME = "report.md"
 STAR, GUESS = "★", "?"
-GLOSSARY = """## Glossary
-
-- **Baseline**: the sequential backend, which runs one task after the other in the calling thread.
-  Speedups are measured against it.
-- **Warm**: the workers are started and have run such tasks before. All speedups are warm unless
-  they are called cold.
-- **Cold**: including the start of the workers and, for your own graph, its first run on them.
-- **Bound of the graph**: the largest possible speedup on p workers, however fast the scheduler is:
-  tasks / max(ceil(tasks / p), depth) with equal tasks, and work / max(work / p, span) with others,
-  where work is the time of all tasks together and span that of the longest chain.
-- **Ceiling**: what the machine reaches without a scheduler: the combined speed of independent
-  processes in plain loops, one per core, over that of a single one. Measured in each block.
-- **Efficiency**: the speedup divided by the number of cores that the workers can use or, if tasks
-  wait, by the number of workers. "Of the ceiling" is the speedup divided by the ceiling.
-- **Cores busy**: CPU time divided by wall time. **Utilisation** is that divided by the workers.
-"""
 SIMULATED_NOTE = (
     "Simulated rows were not measured: they are the time of list scheduling on as many cores as"
     " workers, with tasks as long as in the sequential run of the same block and no time for a"
@@ -73,10 +59,27 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
         for group in same:
             parts += _group(group, same, results, folder, slugs[group.name])
     parts += [_method(results, cpus), _machine(results), _reproduction(results)]
-    parts.append(GLOSSARY + account.GLOSSARY)
+    parts.append(_glossary())
     page = folder / PAGE_NAME
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    write_html(
+        summary,
+        folder,
+        slugs,
+        bounds={group.name: _bound(group) for group in groups},
+        machine=_facts(results),
+        blocks=f"{_blocks(results)}.",
+        glossary=GLOSSARY,
+    )
     return page
+
+
+def _glossary() -> str:
+    lines = [
+        textwrap.fill(f"- **{term}**: {text}", 100, subsequent_indent="  ", break_on_hyphens=False)
+        for term, text in GLOSSARY
+    ]
+    return "\n".join(["## Glossary", "", *lines])
 
 
 def _opening(summary: Summary) -> str:
@@ -283,6 +286,11 @@ def _blocks(results: Results) -> str:
 
 
 def _machine(results: Results) -> str:
+    return "## Machine\n\n" + table(["what", "value"], _facts(results))
+
+
+def _facts(results: Results) -> list[list[str]]:
+    """The machine and what is installed on it: names and values."""
     machine, versions = results.header["machine"], results.header["versions"]
     limits = ", ".join(
         f"{key} {value}" for key, value in machine["cpus"].items() if value is not None
@@ -294,7 +302,7 @@ def _machine(results: Results) -> str:
         for name, kernel in results.header["kernels"].items()
         if kernel["units"]
     )
-    rows = [
+    return [
         ["measured", f"{created:%Y-%m-%d %H:%M} UTC"],
         ["system", f"{machine['system']}, {machine['architecture']}"],
         ["CPU", str(machine["cpu"])],
@@ -305,7 +313,6 @@ def _machine(results: Results) -> str:
         ["kernels, units of work per task", kernels],
         *([name, str(value)] for name, value in versions.items()),
     ]
-    return "## Machine\n\n" + table(["what", "value"], rows)
 
 
 def _load(machine: dict[str, Any]) -> str:

@@ -63,13 +63,13 @@ DRAWN = (
 )
 
 # Which of the packages that take long to load each package of ours may import.
-HEAVY = {"numpy", "matplotlib", "psutil", "click", "zenml", "pydantic"}
+HEAVY = {"numpy", "matplotlib", "jinja2", "psutil", "click", "zenml", "pydantic"}
 MAY_IMPORT = {
     "executors": set[str](),
     "executors.zenml": {"zenml", "pydantic"},
     "bench": {"numpy", "psutil", "click"},
     "bench.cli": {"click"},
-    "reports": {"numpy", "matplotlib"},
+    "reports": {"numpy", "matplotlib", "jinja2"},
 }
 
 

@@ -1,0 +1,247 @@
+"""The report as one HTML file: answers, speedups, where the time went, timelines.
+
+The file needs nothing else, no network and no server. The template is `report.html.j2`; the script
+draws the timelines from the JSON that is beside them. The same results give the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment
+from markupsafe import Markup
+
+from bench.analysis.account import Account, Part
+from bench.analysis.summary import Group, Summary
+from bench.analysis.what_if import ideal_timeline
+from bench.results.case import BASELINE, Case
+from bench.results.timelines import UNKNOWN, GraphTasks, Timeline
+from bench.workloads.duration import shown
+
+PAGE_NAME = "report.html"
+HERE = Path(__file__).parent
+MOST_ROWS = 20  # of the table of a timeline
+
+# What the bars show, by CSS class: the title, and the parts of the account that it adds up.
+BARS = {
+    "work": ("work, as in the sequential run", (Part.WORK,)),
+    "waiting": ("waiting for the interpreter lock or a core", (Part.WAITING,)),
+    "slower": ("more processor time for the same work", (Part.SLOWER,)),
+    "graph": ("no task was ready", (Part.GRAPH,)),
+    "order": ("long tasks started too late", (Part.ORDER,)),
+    "overhead": (
+        "handing over, return, start and end",
+        (Part.HANDOVER, Part.RETURN, Part.EDGES, Part.RETRIED, Part.RESERVED),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LongTask:
+    """A row of the table of a timeline."""
+
+    name: str
+    worker: str
+    started_s: float
+    ran_s: float
+    cpu_s: float | None
+    is_critical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Timelines:
+    """What the page has of a group's timelines.
+
+    Attributes:
+        json: tasks and runs, for the script.
+        titles: of the runs.
+        first, second: the runs that are shown at first; the second one may be None.
+        cut: how many tasks were not kept.
+        longest: tasks of the first run.
+    """
+
+    json: Markup
+    titles: list[str]
+    first: int
+    second: int | None
+    kinds: list[str]
+    tasks: int
+    cut: int
+    longest: list[LongTask]
+
+
+def write_html(
+    summary: Summary,
+    folder: Path,
+    slugs: Mapping[str, str],
+    bounds: Mapping[str, str],
+    machine: Sequence[Sequence[str]],
+    blocks: str,
+    glossary: Sequence[tuple[str, str]],
+) -> Path:
+    """Writes the page beside the figures; returns its path.
+
+    Args:
+        slugs: by name of a group, what its figures are called.
+        bounds: by name of a group, what the graph allows, in a sentence.
+        machine: names and values.
+        blocks: how many blocks were measured.
+        glossary: terms and what they mean.
+    """
+    timelines = {group.name: _timelines(group, summary) for group in summary.groups}
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    page = environment.from_string((HERE / "report.html.j2").read_text(encoding="utf-8")).render(
+        summary=summary,
+        slugs=slugs,
+        bounds=bounds,
+        curves={
+            group.name: _data_uri(folder / _curve(slugs[group.name])) for group in summary.groups
+        },
+        accounts={group.name: _bars(group) for group in summary.groups},
+        negative={group.name: _has_negative(group) for group in summary.groups},
+        parts={name: title for name, (title, _) in BARS.items()},
+        timelines=timelines,
+        has_timelines=any(timelines.values()),
+        command=summary.results.header["config"]["command"],
+        blocks=blocks,
+        machine=machine,
+        glossary=glossary,
+        shown=shown,
+        style=Markup((HERE / "style.css").read_text(encoding="utf-8")),
+        script=Markup((HERE / "timeline.js").read_text(encoding="utf-8")),
+    )
+    path = folder / PAGE_NAME
+    path.write_text(page + "\n", encoding="utf-8")
+    return path
+
+
+def _curve(slug: str) -> str:
+    return f"speedup-{slug}.svg"
+
+
+def _data_uri(figure: Path) -> str:
+    return f"data:image/svg+xml;base64,{b64encode(figure.read_bytes()).decode()}"
+
+
+def _bars(group: Group) -> list[tuple[str, dict[str, float]]]:
+    """A bar for each case: its title, and its parts by their classes."""
+    return [
+        (row.case.where, {name: _share(row.account, parts) for name, (_, parts) in BARS.items()})
+        for row in group.rows
+        if row.account is not None and not row.case.is_baseline
+    ]
+
+
+def _share(account: Account, parts: Sequence[Part]) -> float:
+    return sum(account.shares[part].value for part in parts)
+
+
+def _has_negative(group: Group) -> bool:
+    return any(round(share, 2) < 0 for _, shares in _bars(group) for share in shares.values())
+
+
+def _timelines(group: Group, summary: Summary) -> Timelines | None:
+    """The runs of a group; at first the pick and the best other backend, or else sequential."""
+    by_case = {
+        line.case: line
+        for line in summary.results.timelines
+        if (line.shape, line.kernel) == (group.shape, group.kernel)
+    }
+    tasks = next((one for one in summary.results.graphs if one.shape == group.shape), None)
+    if not by_case or tasks is None:
+        return None
+    cases = [row.case for row in group.rows if row.case in by_case]
+    titles = [case.where for case in cases]
+    lines = [by_case[case] for case in cases]
+    best = (group.guess or group.pick).case
+    alone = Case(group.shape, group.kernel, BASELINE, 1)
+    if alone in by_case and best.workers > 1 and len(tasks.names) == tasks.tasks:
+        titles.append(f"simulated: ideal with {best.workers}")
+        lines.append(ideal_timeline(tasks, by_case[alone], best.workers))
+    first = cases.index(best) if best in cases else 0
+    rival = group.rival.case if group.rival is not None else alone
+    second = cases.index(rival) if rival in cases and rival != best else None
+    return Timelines(
+        json=_json(tasks, titles, lines),
+        titles=titles,
+        first=first,
+        second=second,
+        kinds=tasks.kinds,
+        tasks=tasks.tasks,
+        cut=tasks.tasks - len(tasks.names),
+        longest=_longest(tasks, lines[first]),
+    )
+
+
+def _json(tasks: GraphTasks, titles: Sequence[str], lines: Sequence[Timeline]) -> Markup:
+    """Tasks and runs; a span is seven numbers in a row (see `timeline.js`)."""
+    content = {
+        "tasks": {
+            "names": tasks.names,
+            "kinds": tasks.kinds,
+            "kindOf": tasks.kind_of,
+            "needs": tasks.needs,
+        },
+        "runs": [
+            {
+                "title": title,
+                "end": line.end,
+                "workers": line.worker_names,
+                "spans": [
+                    number
+                    for span in line.spans
+                    for number in (
+                        *(span.task, span.worker, span.number, span.ready),
+                        *(span.started, span.ended, span.cpu),
+                    )
+                ],
+            }
+            for title, line in zip(titles, lines, strict=True)
+        ],
+    }
+    text = json.dumps(content, separators=(",", ":"))
+    return Markup(text.replace("<", "\\u003c"))  # or a name could end the script
+
+
+def _longest(tasks: GraphTasks, line: Timeline) -> list[LongTask]:
+    critical = critical_path(tasks, line)
+    longest = sorted(line.spans, key=lambda span: (span.started - span.ended, span.task))
+    return [
+        LongTask(
+            name=tasks.names[span.task] + (f", attempt {span.number}" if span.number > 1 else ""),
+            worker=line.worker_names[span.worker],
+            started_s=span.started / 1e6,
+            ran_s=(span.ended - span.started) / 1e6,
+            cpu_s=None if span.cpu == UNKNOWN else span.cpu / 1e6,
+            is_critical=span.task in critical,
+        )
+        for span in longest[:MOST_ROWS]
+    ]
+
+
+def critical_path(tasks: GraphTasks, line: Timeline) -> list[int]:
+    """The tasks of the observed critical path: each with the one that it waited for last.
+
+    A task waits for the tasks that it needs and for its worker; the one of them that ended last let
+    it start.
+    """
+    spans = sorted(line.spans, key=lambda span: span.started)
+    last = {span.task: span for span in spans}
+    before = {}
+    row: dict[int, int] = {}
+    for index, span in enumerate(spans):
+        before[span] = spans[row[span.worker]] if span.worker in row else None
+        row[span.worker] = index
+    path: list[int] = []
+    span = max(spans, key=lambda one: one.ended, default=None)
+    while span is not None and span.task not in path:
+        path.append(span.task)
+        needs = [last[need] for need in tasks.needs[span.task] if need in last]
+        need = max(needs, key=lambda one: one.ended, default=None)
+        earlier = before[span]
+        span = need if need and (not earlier or need.ended >= earlier.ended) else earlier
+    return path[::-1]
