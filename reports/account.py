@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from bench.analysis.account import Account, Part
+from bench.analysis.losses.account import Account, Part
 from bench.analysis.summary import Group
 from reports.markdown import table
 

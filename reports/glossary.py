@@ -42,8 +42,8 @@ GLOSSARY = [
         " that: they waited for the interpreter lock or a core, or needed more processor time),"
         " graph (a worker was idle because no task was ready, or long tasks started too late), and"
         " overhead (a task was ready and a worker free, but it had not started; outcomes were on"
-        " their way back; the run started or ended). A part is below 0 if the tasks were faster than"
-        " in the sequential run.",
+        " their way back; tasks failed and were repeated; the run started or ended). A part is"
+        " below 0 if the tasks were faster than in the sequential run.",
     ),
     (
         "Critical path",

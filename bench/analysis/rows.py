@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench.analysis.account import Account
 from bench.analysis.estimates import (
     INDIFFERENCE,
     LARGEST_REGRET,
@@ -13,6 +12,7 @@ from bench.analysis.estimates import (
     Estimate,
     ratio_of_medians,
 )
+from bench.analysis.losses.account import Account
 from bench.results.case import Case
 
 

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
 
-from bench.analysis.account import account_of
 from bench.analysis.answer import Answer, sentence
-from bench.analysis.causes import Cause, cause_of
 from bench.analysis.estimates import (
     Estimate,
     lower_bound,
     ratio,
     ratio_of_medians,
 )
+from bench.analysis.losses.account import account_of
+from bench.analysis.losses.causes import Cause, cause_of
 from bench.analysis.rows import Row as Row
 from bench.analysis.rows import guess_of, is_decided, is_near, pick_of
 from bench.analysis.scaling import Fits, fit

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.account import Account
+from bench.analysis.losses.account import Account
 from bench.analysis.summary import Group, Row, Summary, summarise
 from bench.machine.noise import Verdict
 from bench.results.store import read_results
@@ -47,7 +47,7 @@ def report(source: Path, folder: Path | None, form: str, quiet: bool) -> Verdict
         echo(folder)
     else:
         _show(summary)
-        echo(f"Report: {page}")
+        echo(f"Report: {page}, and with timelines: {page.with_suffix('.html').name}")
     return summary.verdict
 
 

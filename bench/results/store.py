@@ -55,7 +55,7 @@ def check_folder(folder: Path) -> None:
         raise BenchError(
             f"cannot write results to {folder}: {error.strerror}; name another folder with -o"
         ) from error
-    for name in (FILE_NAME, "report.md"):
+    for name in (FILE_NAME, "report.md", "report.html"):
         if (folder / name).exists():
             raise BenchError(
                 f"{folder / name} already exists and is not overwritten; name another folder with"

@@ -15,11 +15,11 @@ from pathlib import Path
 from jinja2 import Environment
 from markupsafe import Markup
 
-from bench.analysis.account import Account, Part
+from bench.analysis.losses.account import Account, Part
+from bench.analysis.losses.what_if import ideal_timeline
 from bench.analysis.summary import Group, Summary
-from bench.analysis.what_if import ideal_timeline
 from bench.results.case import BASELINE, Case
-from bench.results.timelines import UNKNOWN, GraphTasks, Timeline
+from bench.results.timelines import UNKNOWN, GraphTasks, Span, Timeline
 from bench.workloads.duration import shown
 
 PAGE_NAME = "report.html"
@@ -34,8 +34,8 @@ BARS = {
     "graph": ("no task was ready", (Part.GRAPH,)),
     "order": ("long tasks started too late", (Part.ORDER,)),
     "overhead": (
-        "handing over, return, start and end",
-        (Part.HANDOVER, Part.RETURN, Part.EDGES, Part.RETRIED, Part.RESERVED),
+        "handing over, return, retries, start and end",
+        (Part.HANDOVER, Part.RETURN, Part.DELAY, Part.EDGES, Part.RETRIED, Part.RESERVED),
     ),
 }
 
@@ -231,17 +231,17 @@ def critical_path(tasks: GraphTasks, line: Timeline) -> list[int]:
     """
     spans = sorted(line.spans, key=lambda span: span.started)
     last = {span.task: span for span in spans}
-    before = {}
-    row: dict[int, int] = {}
-    for index, span in enumerate(spans):
-        before[span] = spans[row[span.worker]] if span.worker in row else None
-        row[span.worker] = index
+    before: dict[Span, Span | None] = {}
+    row: dict[int, Span] = {}
+    for span in spans:
+        before[span] = row.get(span.worker)
+        row[span.worker] = span
     path: list[int] = []
-    span = max(spans, key=lambda one: one.ended, default=None)
-    while span is not None and span.task not in path:
-        path.append(span.task)
-        needs = [last[need] for need in tasks.needs[span.task] if need in last]
+    at: Span | None = max(spans, key=lambda one: one.ended, default=None)
+    while at is not None and at.task not in path:
+        path.append(at.task)
+        needs = [last[need] for need in tasks.needs[at.task] if need in last]
         need = max(needs, key=lambda one: one.ended, default=None)
-        earlier = before[span]
-        span = need if need and (not earlier or need.ended >= earlier.ended) else earlier
+        earlier = before[at]
+        at = need if need and (not earlier or need.ended >= earlier.ended) else earlier
     return path[::-1]

@@ -42,7 +42,8 @@ function read(run, tasks) {
     const needs = tasks.needs[span.task].map((need) => last.get(need)).filter(Boolean);
     span.need = needs.reduce((a, b) => (a && a.ended >= b.ended ? a : b), undefined);
   }
-  return { ...run, spans, rows, path: pathOf(spans), counts: countsOf(spans, tasks.names.length) };
+  const order = [...rows.keys()].sort((a, b) => run.workers[a].localeCompare(run.workers[b], "en", { numeric: true }));
+  return { ...run, spans, rows, order, path: pathOf(spans), counts: countsOf(spans, tasks.names.length) };
 }
 
 /** The observed critical path: each task with the one that it waited for last. */
@@ -252,7 +253,8 @@ class Timeline {
     let y = top + 20;
     const paths = this.data.tasks.kinds.map(() => []);
     const [failed, critical] = [[], []];
-    run.rows.forEach((spans, row) => {
+    run.order.forEach((row) => {
+      const spans = run.rows[row];
       element("text", { x: 0, y: y + 13, class: "worker" }, svg, run.workers[row].slice(0, 14));
       this.places.push({ y, spans });
       for (const span of spans) {
@@ -278,7 +280,7 @@ class Timeline {
 
   /** The steps of the critical path from one row to another. */
   links(run, top) {
-    const middle = (span) => top + run.rows.indexOf(run.rows[span.worker]) * ROW + ROW - 3;
+    const middle = (span) => top + run.order.indexOf(span.worker) * ROW + ROW - 3;
     const parts = [];
     for (const span of run.path) {
       if (!span.waited || span.waited.ended < this.from || span.started > this.to) continue;
@@ -305,7 +307,7 @@ class Timeline {
         if (next < this.from || point.at > this.to) continue;
         const from = Math.max(LEFT, this.x(point.at)).toFixed(1);
         const to = Math.min(LEFT + this.width, this.x(next)).toFixed(1);
-        d += `${d ? "L" : "M"}${from} ${scale(point[name])}H${to}`;
+        d += `${d ? "V" : `M${from} `}${scale(point[name])}H${to}`;
       }
       element("path", { class: `line c${name}`, d }, svg);
     });

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from bench.analysis.account import Account, Part, account_of
-from bench.analysis.causes import Cause, cause_of
+from bench.analysis.losses.account import Account, Part, account_of
+from bench.analysis.losses.causes import Cause, cause_of
 from bench.results.case import Case
 from bench.results.samples import Measurement
 from bench.results.timelines import GraphTasks, Span, Timeline

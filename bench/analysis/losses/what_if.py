@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from statistics import median
 
-from bench.analysis.account import Part
+from bench.analysis.losses.account import Part
 from bench.results.timelines import UNKNOWN, GraphTasks, Span, Timeline
 from executors import Graph, RunReport, Task, load_backend, run
 from executors.backends import SIMULATED

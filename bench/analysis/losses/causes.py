@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.analysis.account import Account, Part
-from bench.analysis.what_if import WhatIf
+from bench.analysis.losses.account import Account, Part
+from bench.analysis.losses.what_if import WhatIf
 from bench.results.case import Case
 from bench.results.timelines import GraphTasks, Timeline
 from bench.workloads.duration import shown
