@@ -45,6 +45,7 @@ def test_run_leaves_results_figures_and_a_report(tmp_path: Path) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "results.jsonl",
         "report.md",
+        "report.html",
         *(
             f"speedup-{shape}-{kernel}.{kind}"
             for shape in ("fan-in-width-2", "diamond")
@@ -170,7 +171,7 @@ def test_a_report_is_drawn_from_the_file_alone_and_always_the_same(tmp_path: Pat
         assert bench("report", path, "-o", tmp_path / folder).exit_code == 0
     first = {file.name: file.read_bytes() for file in (tmp_path / "first").iterdir()}
     second = {file.name: file.read_bytes() for file in (tmp_path / "second").iterdir()}
-    assert len(first) == 17
+    assert len(first) == 18
     assert first == second
     assert bench("report", path.parent).exit_code == 0
     assert (path.parent / "report.md").read_bytes() == first["report.md"]
