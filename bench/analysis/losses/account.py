@@ -36,6 +36,16 @@ class Part(StrEnum):
     RESERVED = "reserved"
 
 
+MEASURED = {  # by the field of a measurement
+    Part.GRAPH: "idle_graph_s",
+    Part.ORDER: "idle_order_s",
+    Part.HANDOVER: "idle_handover_s",
+    Part.RETURN: "idle_return_s",
+    Part.DELAY: "idle_retry_s",
+    Part.EDGES: "idle_edges_s",
+    Part.RETRIED: "retried_s",
+    Part.RESERVED: "reserved_s",
+}
 LOSSES = tuple(part for part in Part if part is not Part.WORK)
 
 
@@ -49,14 +59,12 @@ class Account:
         cores_computing: mean number of threads that computed in tasks.
         cores_wanted: likewise if tasks computed for the same part of their time as they do one
             after the other.
-        total_s: workers x makespan of a run, on average.
     """
 
     workers: int
     shares: dict[Part, Estimate]
     cores_computing: float
     cores_wanted: float
-    total_s: float
 
     @property
     def efficiency(self) -> float:
@@ -93,7 +101,6 @@ def account_of(runs: Sequence[Measurement], baseline: Sequence[Measurement]) -> 
     if not blocks:
         return None
     totals = [sum(parts.values()) for parts in blocks]
-    count = len(blocks)
     makespan_s = sum(run.makespan_s for run, _ in pairs)
     work_s = sum(run.work_s for run, _ in pairs)
     cpu_s = sum(run.tasks_cpu_s or 0.0 for run, _ in pairs)
@@ -104,40 +111,19 @@ def account_of(runs: Sequence[Measurement], baseline: Sequence[Measurement]) -> 
         shares={part: ratio_of_sums([parts[part] for parts in blocks], totals) for part in Part},
         cores_computing=cpu_s / makespan_s,
         cores_wanted=work_s / makespan_s * (alone_cpu_s / alone_s if alone_s else 0.0),
-        total_s=sum(totals) / count,
     )
 
 
 def _parts_s(run: Measurement, alone: Measurement) -> dict[Part, float] | None:
-    """The parts of one run in seconds of workers."""
-    measured = (
-        run.tasks_cpu_s,
-        alone.tasks_cpu_s,
-        run.idle_graph_s,
-        run.idle_handover_s,
-        run.idle_return_s,
-        run.idle_retry_s,
-        run.idle_edges_s,
-        run.retried_s,
-        run.reserved_s,
-    )
-    if any(seconds is None for seconds in measured):
+    """The parts of one run in seconds of workers; None if they were not measured."""
+    if run.tasks_cpu_s is None or alone.tasks_cpu_s is None:
         return None
-    cpu_s, alone_cpu_s, graph_s, handover_s, return_s, delay_s, edges_s, retried_s, reserved_s = (
-        seconds or 0.0 for seconds in measured
-    )
-    slower_s = cpu_s - alone_cpu_s
-    order_s = run.idle_order_s or 0.0
+    slower_s = run.tasks_cpu_s - alone.tasks_cpu_s
+    measured = {part: getattr(run, field) or 0.0 for part, field in MEASURED.items()}
     return {
         Part.WORK: alone.work_s,
         Part.WAITING: run.work_s - alone.work_s - slower_s,
         Part.SLOWER: slower_s,
-        Part.GRAPH: graph_s - order_s,
-        Part.ORDER: order_s,
-        Part.HANDOVER: handover_s,
-        Part.RETURN: return_s,
-        Part.DELAY: delay_s,
-        Part.EDGES: edges_s,
-        Part.RETRIED: retried_s,
-        Part.RESERVED: reserved_s,
+        **measured,
+        Part.GRAPH: measured[Part.GRAPH] - measured[Part.ORDER],
     }

@@ -30,7 +30,7 @@ class Cause:
         share: of workers x makespan.
         loss: what happened, in words.
         remedy: what would help, in words.
-        unless: what would have to be so for the gain, in words.
+        condition: what the gain depends on, in words.
         gain: how many times as fast the run would be at most without this loss; None: not known,
             because the results have no timeline of the case, or of the sequential run.
     """
@@ -39,13 +39,13 @@ class Cause:
     share: float
     loss: str
     remedy: str
-    unless: str
+    condition: str
     gain: float | None
 
     def __str__(self) -> str:
         most = ""
         if self.gain is not None and self.gain >= 1 + LEAST_GAIN:
-            most = f" {self.unless}, the run would be at most {self.gain:.2f} times as fast."
+            most = f" {self.condition}, the run would be at most {self.gain:.2f} times as fast."
         return f"{100 * self.share:.0f} % of the workers' time: {self.loss}. {self.remedy}{most}"
 
 
@@ -79,8 +79,8 @@ def cause_of(
     gain = what_if.gain(part, share) if what_if else None
     loss, remedy = _words(part, case, cpus, is_lock, what_if)
     is_core = part is Part.WAITING and not is_lock and case.workers > cpus
-    unless = f"With {case.workers} CPUs" if is_core else "Without this loss"
-    return Cause(part, share, loss, remedy, unless, gain)
+    condition = f"With {case.workers} CPUs" if is_core else "Without this loss"
+    return Cause(part, share, loss, remedy, condition, gain)
 
 
 def share_of(account: Account, *parts: Part) -> float:
