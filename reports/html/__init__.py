@@ -191,6 +191,7 @@ def _json(tasks: GraphTasks, titles: Sequence[str], lines: Sequence[Timeline]) -
                 "title": title,
                 "end": line.end,
                 "workers": line.worker_names,
+                "path": _places(critical_path(tasks, line), line),
                 "spans": [
                     number
                     for span in line.spans
@@ -207,8 +208,14 @@ def _json(tasks: GraphTasks, titles: Sequence[str], lines: Sequence[Timeline]) -
     return Markup(text.replace("<", "\\u003c"))  # or a name could end the script
 
 
+def _places(spans: Sequence[Span], line: Timeline) -> list[int]:
+    """The indices of some attempts of a timeline."""
+    place = {span: index for index, span in enumerate(line.spans)}
+    return [place[span] for span in spans]
+
+
 def _longest(tasks: GraphTasks, line: Timeline) -> list[LongTask]:
-    critical = critical_path(tasks, line)
+    critical = set(critical_path(tasks, line))
     longest = sorted(line.spans, key=lambda span: (span.started - span.ended, span.task))
     return [
         LongTask(
@@ -217,14 +224,14 @@ def _longest(tasks: GraphTasks, line: Timeline) -> list[LongTask]:
             started_s=span.started / 1e6,
             ran_s=(span.ended - span.started) / 1e6,
             cpu_s=None if span.cpu == UNKNOWN else span.cpu / 1e6,
-            is_critical=span.task in critical,
+            is_critical=span in critical,
         )
         for span in longest[:MOST_ROWS]
     ]
 
 
-def critical_path(tasks: GraphTasks, line: Timeline) -> list[int]:
-    """The tasks of the observed critical path: each with the one that it waited for last.
+def critical_path(tasks: GraphTasks, line: Timeline) -> list[Span]:
+    """The attempts of the observed critical path: each with the one that it waited for last.
 
     A task waits for the tasks that it needs and for its worker; the one of them that ended last let
     it start.
@@ -236,12 +243,12 @@ def critical_path(tasks: GraphTasks, line: Timeline) -> list[int]:
     for span in spans:
         before[span] = row.get(span.worker)
         row[span.worker] = span
-    path: list[int] = []
+    path: dict[Span, None] = {}
     at: Span | None = max(spans, key=lambda one: one.ended, default=None)
-    while at is not None and at.task not in path:
-        path.append(at.task)
+    while at is not None and at not in path:
+        path[at] = None
         needs = [last[need] for need in tasks.needs[at.task] if need in last]
         need = max(needs, key=lambda one: one.ended, default=None)
         earlier = before[at]
         at = need if need and (not earlier or need.ended >= earlier.ended) else earlier
-    return path[::-1]
+    return list(path)[::-1]

@@ -29,11 +29,12 @@ function read(run, tasks) {
     const [task, worker, number, ready, started, ended, cpu] = run.spans.slice(at, at + FIELDS);
     spans.push({ task, worker, number, ready, started, ended, cpu });
   }
+  const path = run.path.map((index) => spans[index]);
+  path.forEach((span, index) => (span.waited = path[index - 1]));
   spans.sort((a, b) => a.started - b.started);
   const rows = run.workers.map(() => []);
   const last = new Map();
   for (const span of spans) {
-    span.before = rows[span.worker].at(-1);
     rows[span.worker].push(span);
     last.set(span.task, span);
   }
@@ -43,20 +44,7 @@ function read(run, tasks) {
     span.need = needs.reduce((a, b) => (a && a.ended >= b.ended ? a : b), undefined);
   }
   const order = [...rows.keys()].sort((a, b) => run.workers[a].localeCompare(run.workers[b], "en", { numeric: true }));
-  return { ...run, spans, rows, order, path: pathOf(spans), counts: countsOf(spans, tasks.names.length) };
-}
-
-/** The observed critical path: each task with the one that it waited for last. */
-function pathOf(spans) {
-  let span = spans.reduce((a, b) => (a && a.ended >= b.ended ? a : b), undefined);
-  const path = new Set();
-  while (span && !path.has(span)) {
-    path.add(span);
-    const { need, before } = span;
-    span.waited = need && (!before || need.ended >= before.ended) ? need : before;
-    span = span.waited;
-  }
-  return path;
+  return { ...run, spans, rows, order, path: new Set(path), counts: countsOf(spans, tasks.names.length) };
 }
 
 /** At each change: running, ready and waiting tasks, and the cores that the running ones keep busy. */
