@@ -264,7 +264,7 @@ def export(results: Path, form: str, output: str | None) -> None:
 def trace(results: Path, case: str | None, output: Path | None) -> None:
     """Write the timelines of a run in the Chrome trace format.
 
-    For each case, the run that is closest to the median, with a row per worker, arrows along the
+    For each case, a run that is close to the median, with a row per worker, arrows along the
     needs, and counters of running and ready tasks and of busy cores. Open the file in
     ui.perfetto.dev, which reads it in the browser, or in speedscope.
 
