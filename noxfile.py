@@ -115,6 +115,19 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def browser(session: nox.Session) -> None:
+    """Drives the report's page in Chromium, and times its opening; installs Debian's Chromium."""
+    if shutil.which("chromium") is None and shutil.which("apt-get"):
+        session.run("apt-get", "update", "-q", external=True)
+        session.run("apt-get", "install", "-yq", "chromium", external=True)
+    if shutil.which("chromium") is None:
+        session.error("Chromium was not found: install it, so that `chromium` starts it.")
+    session.install(".", *group("browser"))
+    session.run("python", "-m", "pytest", "tests/browser", *session.posargs)
+    session.run("python", "-m", "benchmarks.opening")
+
+
+@nox.session
 def docs(session: nox.Session) -> None:
     """Builds the documentation with MkDocs and with Sphinx; warnings are errors."""
     session.install(*group("docs"))
