@@ -1,12 +1,27 @@
-"""The part of a page on where the time went: a table of shares, and the largest losses in words."""
+"""The part of a page on where the time went: tables of shares, and the largest losses in words."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
+from bench.analysis.estimates import Estimate
 from bench.analysis.losses.account import Account, Part
 from bench.analysis.summary import Group
 from reports.markdown import table
+
+TITLES = {
+    Part.WORK: "work, as in the sequential run",
+    Part.WAITING: "waiting for the interpreter lock or a core",
+    Part.SLOWER: "more processor time for the same work",
+    Part.GRAPH: "no task was ready",
+    Part.ORDER: "long tasks started too late",
+    Part.HANDOVER: "handing over: a task was ready, a worker free",
+    Part.RETURN: "return: an outcome was on its way",
+    Part.EDGES: "start and end of the run",
+    Part.RETRIED: "attempts that failed and were repeated",
+    Part.DELAY: "delays before retries",
+    Part.RESERVED: "workers reserved by tasks with several slots",
+}
 
 # Columns of the table, each with the parts that it adds up.
 COLUMNS = {
@@ -33,8 +48,33 @@ def account_section(group: Group) -> Iterator[str]:
         yield "\n".join(["The largest loss of the best case of each backend:", "", *lines])
 
 
+def detail(group: Group) -> tuple[list[str], list[list[str]]]:
+    """Titles and rows of a table: all parts of the best case of each backend, with intervals.
+
+    Parts that none of them has are left out.
+    """
+    accounts = {
+        row.case.where: row.account
+        for row in group.rows
+        if row.case in group.causes and row.account is not None
+    }
+    rows = []
+    for part, title in TITLES.items():
+        shares = [account.shares[part] for account in accounts.values()]
+        if any(_percent(share) != "0.0" for share in shares):
+            rows.append([title, *map(_percent, shares)])
+    return ["", *accounts], rows
+
+
+def _percent(share: Estimate) -> str:
+    value = f"{100 * share.value + 0:.1f}".replace("-0.0", "0.0")
+    if share.low is None or share.high is None or value == "0.0":
+        return value
+    return f"{value} ({100 * share.low:.1f} to {100 * share.high:.1f})"
+
+
 def _cells(account: Account) -> list[str]:
     return [
-        f"{100 * sum(account.shares[part].value for part in parts):.0f}"
+        str(round(100 * sum(account.shares[part].value for part in parts)))
         for parts in COLUMNS.values()
     ]

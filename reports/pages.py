@@ -1,4 +1,4 @@
-"""The report page: plain Markdown that GitHub, MkDocs and Sphinx (MyST) all render."""
+"""The report page: plain Markdown that GitHub, MkDocs and Sphinx (MyST) render."""
 
 from __future__ import annotations
 

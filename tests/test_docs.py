@@ -13,8 +13,10 @@ import pytest
 from click.testing import CliRunner
 from markdown_it import MarkdownIt
 
+import executors.zenml
 from bench.cli import main
 from bench.results.store import read_results
+from executors import errors
 from reports import write_report
 
 ROOT = Path(__file__).parent.parent
@@ -116,6 +118,14 @@ def _options(*command: str) -> list[str]:
     return [option for option in re.findall(r"(--[a-z-]+)", output) if option != "--help"]
 
 
+def test_all_public_names_are_in_the_reference() -> None:
+    text = (ROOT / "docs" / "reference.md").read_text()
+    names = {f"executors.{name}" for name in executors.__all__ if name not in errors.__dict__}
+    names |= {f"executors.zenml.{name}" for name in executors.zenml.__all__}
+    names |= {"reports.write_report", "executors.errors"}  # that module with all of its members
+    assert not [name for name in names if not re.search(rf"{name}$", text, re.MULTILINE)]
+
+
 def test_the_example_report_is_what_its_results_say(tmp_path: Path) -> None:
     """Figures are drawn again, too; another matplotlib may place things a little differently."""
     results = read_results(EXAMPLE)
@@ -129,6 +139,17 @@ def test_the_example_report_is_what_its_results_say(tmp_path: Path) -> None:
         assert words_of(ours) == words_of(theirs)
         if is_same_version:
             assert ours == theirs
+    if is_same_version:
+        assert (tmp_path / "report.html").read_bytes() == (EXAMPLE / "report.html").read_bytes()
+
+
+def test_what_the_page_on_reading_quotes_is_in_the_example() -> None:
+    page = (ROOT / "docs" / "reading-a-report.md").read_text()
+    quotes = re.findall(r"(?:^> .*\n)+", page, re.MULTILINE)
+    report = " ".join((EXAMPLE / "report.md").read_text().split())
+    assert len(quotes) > 8
+    for quote in quotes:
+        assert " ".join(quote.replace("\n> ", " ").removeprefix("> ").split()) in report
 
 
 def words_of(svg: str) -> list[str]:

@@ -231,32 +231,34 @@ def _group(
         rival=min(rivals, key=lambda row: row.median_s, default=None),
         ceilings=ceilings,
         fits=_fits(rows),
-        causes=_causes(results, eligible) if is_usable else {},  # else other programs are the cause
+        causes=_causes(results, best, eligible) if is_usable else {},  # else others are the cause
     )
 
 
-def _causes(results: Results, rows: Sequence[Row]) -> dict[Case, Cause]:
-    """Why the best case of each backend is not faster."""
+def _causes(results: Results, best: Row, rows: Sequence[Row]) -> dict[Case, Cause]:
+    """Why the best case of each backend is not faster; of all backends first."""
     timelines = {timeline.case: timeline for timeline in results.timelines}
     graphs = {tasks.shape: tasks for tasks in results.graphs}
     has_lock = results.header["versions"].get("gil") != "off"
+    by_backend = {best.case.backend: [best]}
+    for row in rows:
+        if row.case.backend != best.case.backend:
+            by_backend.setdefault(row.case.backend, []).append(row)
     causes = {}
-    rows = [row for row in rows if not row.case.is_baseline]
-    for backend in dict.fromkeys(row.case.backend for row in rows):
-        best = guess_of([row for row in rows if row.case.backend == backend])
-        if best.account is None:
+    for choice in map(guess_of, by_backend.values()):
+        if choice.account is None or choice.case.is_baseline:
             continue
         cause = cause_of(
-            best.case,
-            best.account,
+            choice.case,
+            choice.account,
             int(results.header["cpus"]),
             has_lock,
-            graphs.get(best.case.shape),
-            timelines.get(best.case),
-            timelines.get(replace(best.case, backend=BASELINE, workers=1)),
+            graphs.get(choice.case.shape),
+            timelines.get(choice.case),
+            timelines.get(replace(choice.case, backend=BASELINE, workers=1)),
         )
         if cause is not None:
-            causes[best.case] = cause
+            causes[choice.case] = cause
     return causes
 
 

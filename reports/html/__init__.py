@@ -21,6 +21,7 @@ from bench.analysis.summary import Group, Summary
 from bench.results.case import BASELINE, Case
 from bench.results.timelines import UNKNOWN, GraphTasks, Span, Timeline
 from bench.workloads.duration import shown
+from reports.account import COLUMNS, TITLES, detail
 
 PAGE_NAME = "report.html"
 HERE = Path(__file__).parent
@@ -28,15 +29,8 @@ MOST_ROWS = 20  # of the table of a timeline
 
 # What the bars show, by CSS class: the title, and the parts of the account that it adds up.
 BARS = {
-    "work": ("work, as in the sequential run", (Part.WORK,)),
-    "waiting": ("waiting for the interpreter lock or a core", (Part.WAITING,)),
-    "slower": ("more processor time for the same work", (Part.SLOWER,)),
-    "graph": ("no task was ready", (Part.GRAPH,)),
-    "order": ("long tasks started too late", (Part.ORDER,)),
-    "overhead": (
-        "handing over, return, retries, start and end",
-        (Part.HANDOVER, Part.RETURN, Part.DELAY, Part.EDGES, Part.RETRIED, Part.RESERVED),
-    ),
+    **{str(part): (TITLES[part], (part,)) for part in Part if part not in COLUMNS["overhead"]},
+    "overhead": ("handing over, return, retries, start and end", COLUMNS["overhead"]),
 }
 
 
@@ -103,6 +97,7 @@ def write_html(
         },
         accounts={group.name: _bars(group) for group in summary.groups},
         negative={group.name: _has_negative(group) for group in summary.groups},
+        details={group.name: detail(group) for group in summary.groups},
         parts={name: title for name, (title, _) in BARS.items()},
         timelines=timelines,
         has_timelines=any(timelines.values()),

@@ -6,6 +6,7 @@ const ROW = 18; // pixels of a worker's row
 const LEFT = 96; // pixels of the names of workers
 const SMALL = 46; // pixels of a panel with counts
 const FIELDS = 7; // numbers of a span: task, worker, number, ready, started, ended, cpu
+const LABELS = { cores: "cores busy" };
 const SVG = "http://www.w3.org/2000/svg";
 
 function element(name, attributes, parent, text) {
@@ -288,7 +289,7 @@ class Timeline {
     element("text", { x: LEFT - 6, y: top + 10, class: "number" }, svg, `${Math.round(10 * most) / 10}`);
     element("text", { x: LEFT - 6, y: bottom, class: "number" }, svg, "0");
     names.forEach((name, index) => {
-      element("text", { x: 0, y: top + 10 + 14 * index, class: `label c${name}` }, svg, name);
+      element("text", { x: 0, y: top + 10 + 14 * index, class: `label c${name}` }, svg, LABELS[name] ?? name);
       let d = "";
       for (const [number, point] of counts.entries()) {
         const next = counts[number + 1]?.at ?? this.end;
@@ -302,14 +303,23 @@ class Timeline {
     return bottom;
   }
 
+  /** Round times, all in the unit of the last one. */
   axis(svg, top) {
-    const count = Math.max(2, Math.floor(this.width / 110));
-    for (let step = 0; step <= count; step += 1) {
-      const time = this.from + ((this.to - this.from) * step) / count;
-      const anchor = step === 0 ? "start" : step === count ? "end" : "middle";
-      element("text", { x: this.x(time), y: top + 14, class: "tick", "text-anchor": anchor }, svg, shown(time));
+    const rough = (90 * (this.to - this.from)) / this.width;
+    const power = 10 ** Math.floor(Math.log10(rough));
+    const step = power * [1, 2, 5, 10].find((factor) => factor * power >= rough);
+    const [scale, unit] = this.to >= 1e6 ? [1e6, "s"] : this.to >= 1e3 ? [1e3, "ms"] : [1, "us"];
+    const digits = Math.max(0, Math.ceil(-Math.log10(step / scale) - 0.001));
+    let marks = "";
+    for (let count = Math.ceil(this.from / step); count * step <= this.to; count += 1) {
+      const x = this.x(count * step);
+      const anchor = x < LEFT + 20 ? "start" : x > LEFT + this.width - 20 ? "end" : "middle";
+      const text = `${((count * step) / scale).toFixed(digits)} ${unit}`;
+      element("text", { x, y: top + 16, class: "tick", "text-anchor": anchor }, svg, text);
+      marks += `M${x.toFixed(1)} ${top}v4`;
     }
-    return top + 18;
+    element("path", { class: "base", d: marks }, svg);
+    return top + 20;
   }
 
   mark() {

@@ -16,9 +16,11 @@ from bench.cli import main
 from bench.results.store import read_results
 from bench.results.timelines import GraphTasks, Span, Timeline
 from reports import write_report
+from reports.account import detail
 from reports.html import critical_path
 from tests.bench.results.written import TYPICAL, write
 
+EXAMPLE = Path(__file__).parents[2] / "docs" / "reports" / "fan-in-diamond"
 VOID = {"meta", "link", "img", "input", "br", "hr"}
 
 
@@ -115,6 +117,23 @@ def test_the_script_has_the_timelines_of_the_file(measured: Path) -> None:
                 assert run["end"] == line.end
                 assert len(run["spans"]) == 7 * len(line.spans)
                 assert run["spans"][4:6] == [line.spans[0].started, line.spans[0].ended]
+
+
+def test_the_parts_have_intervals_and_add_up() -> None:
+    groups = summarise(read_results(EXAMPLE)).groups
+    for group in groups:
+        titles, rows = detail(group)
+        assert len(titles) == len(group.causes) + 1 > 1
+        assert next(iter(group.causes)) == (group.guess or group.pick).case
+        for column in range(1, len(titles)):
+            cells = [row[column] for row in rows]
+            assert sum(float(cell.split()[0]) for cell in cells) == pytest.approx(100, abs=0.5)
+            for cell in cells:
+                value, *ends = map(float, re.findall(r"-?[\d.]+", cell))
+                assert ends == sorted(ends)
+                assert not ends or ends[0] <= value <= ends[1]
+    page = (EXAMPLE / "report.html").read_text()
+    assert page.count("The parts in % of workers x makespan, with 95 % intervals") == len(groups)
 
 
 def test_results_without_timelines_have_a_page_without(tmp_path: Path) -> None:

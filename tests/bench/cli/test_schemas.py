@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ def printed(*arguments: str | Path) -> Any:
     [
         ("run", ["run", *SMALL, "--blocks", "1", "-q", "-o", "out"]),
         ("run", ["report", "results"]),
+        ("run", ["report", "example"]),
         ("plan", ["run", *SMALL, "--dry-run"]),
         ("recommend", ["recommend", *SMALL[:4], "-q"]),
         ("recommend", ["recommend", "--results", "results"]),
@@ -50,6 +52,7 @@ def test_json_is_as_its_schema_says(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write(tmp_path / "results", TYPICAL)
+    shutil.copytree(DOCS / "reports" / "fan-in-diamond", "example")
     jsonschema.validate(printed(*arguments), schema(name))
 
 
