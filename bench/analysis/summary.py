@@ -244,8 +244,10 @@ def _causes(results: Results, best: Row, rows: Sequence[Row]) -> dict[Case, Caus
     for row in rows:
         if row.case.backend != best.case.backend:
             by_backend.setdefault(row.case.backend, []).append(row)
+    choices = {backend: guess_of(of_backend) for backend, of_backend in by_backend.items()}
+    processes = choices.get("processes")
     causes = {}
-    for choice in map(guess_of, by_backend.values()):
+    for choice in choices.values():
         if choice.account is None or choice.case.is_baseline:
             continue
         cause = cause_of(
@@ -256,6 +258,7 @@ def _causes(results: Results, best: Row, rows: Sequence[Row]) -> dict[Case, Caus
             graphs.get(choice.case.shape),
             timelines.get(choice.case),
             timelines.get(replace(choice.case, backend=BASELINE, workers=1)),
+            None if processes is None else processes.median_s < choice.median_s,
         )
         if cause is not None:
             causes[choice.case] = cause

@@ -19,6 +19,11 @@ from executors.backends import backend_class
 WORTH_SAYING = 0.02  # share of the workers' time; a smaller loss is none
 STALLED = 0.7  # of the cores that running tasks want; fewer are computing if a lock stops them
 LEAST_GAIN = 0.01  # of the makespan
+PROCESSES = {  # what would help against the lock, by whether processes were faster
+    True: "Processes have one each, and were faster.",
+    False: "Processes have one each, but were slower; longer tasks lose less.",
+    None: "Processes have one each.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +62,14 @@ def cause_of(
     tasks: GraphTasks | None = None,
     timeline: Timeline | None = None,
     alone: Timeline | None = None,
+    processes_are_faster: bool | None = None,
 ) -> Cause | None:
     """The largest loss of a case; None if it loses next to nothing.
 
     Args:
         has_lock: the interpreter that ran it has an interpreter lock.
         alone: the timeline of the sequential run.
+        processes_are_faster: whether their best case is; None if they were not measured.
     """
     part = account.largest
     share = account.shares[part].value
@@ -77,7 +84,10 @@ def cause_of(
     if tasks is not None and timeline is not None and len(tasks.names) == tasks.tasks:
         what_if = WhatIf(tasks, timeline, alone)
     gain = what_if.gain(part, share) if what_if else None
-    loss, remedy = _words(part, case, cpus, is_lock, what_if)
+    if part is Part.WAITING and is_lock:
+        loss, remedy = "tasks wait for the interpreter lock", PROCESSES[processes_are_faster]
+    else:
+        loss, remedy = _words(part, case, cpus, what_if)
     is_core = part is Part.WAITING and not is_lock and case.workers > cpus
     condition = f"With {case.workers} CPUs" if is_core else "Without this loss"
     return Cause(part, share, loss, remedy, condition, gain)
@@ -96,16 +106,12 @@ def _is_stalled(case: Case, account: Account, cpus: int) -> bool:
     return wanted > 1 and account.cores_computing < STALLED * wanted
 
 
-def _words(
-    part: Part, case: Case, cpus: int, is_lock: bool, what_if: WhatIf | None
-) -> tuple[str, str]:
-    """What happened, and what would help."""
-    if part is Part.WAITING and is_lock:
-        return "tasks wait for the interpreter lock", "Processes have one each."
+def _words(part: Part, case: Case, cpus: int, what_if: WhatIf | None) -> tuple[str, str]:
+    """What happened, and what would help; not for an interpreter lock."""
     if part is Part.WAITING and case.workers > cpus:
         return (
             f"tasks wait for a core, because {case.workers} workers share {cpus} CPUs",
-            "For tasks that compute, more workers than CPUs do not help.",
+            "More workers than CPUs help only while tasks wait for something else.",
         )
     if part is Part.WAITING:
         return (

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.analysis.losses.account import Account, Part, account_of
 from bench.analysis.losses.causes import Cause, cause_of
+from bench.analysis.summary import summarise
 from bench.results.case import Case
 from bench.results.samples import Measurement
+from bench.results.store import read_results
 from bench.results.timelines import GraphTasks, Span, Timeline
 from tests.bench.results.written import measurement
 
+EXAMPLE = Path(__file__).parents[3] / "docs" / "reports" / "fan-in-diamond"
 ALONE = Case("fan-in", "x", "sequential", 1)
 NOTHING = dict.fromkeys(
     (
@@ -180,6 +184,31 @@ def test_without_the_lock_two_threads_are_twice_as_fast() -> None:
         account(work_s=16.0, cpu_s=8.0), [[]] * 8, [2 * time for time in eight], eight, 8_000_000
     )
     assert "Without this loss, the run would be at most 2.00 times as fast." in text
+
+
+@pytest.mark.parametrize(
+    ("are_faster", "says"),
+    [
+        (True, "Processes have one each, and were faster."),
+        (False, "Processes have one each, but were slower; longer tasks lose less."),
+        (None, "Processes have one each."),
+    ],
+)
+def test_against_the_lock_processes_help_if_they_were_faster(
+    are_faster: bool | None, says: str
+) -> None:
+    made = account(work_s=16.0, cpu_s=8.0)
+    case = Case("fan-in", "x", "threads", made.workers)
+    found = cause_of(case, made, 2, True, processes_are_faster=are_faster)
+    assert found is not None
+    assert found.remedy == says
+
+
+def test_the_summary_knows_whether_processes_were_faster() -> None:
+    groups = {group.name: group for group in summarise(read_results(EXAMPLE)).groups}
+    causes = groups["fan-in, python-cpu:20ms"].causes
+    (by_lock,) = (one for case, one in causes.items() if case.backend == "threads")
+    assert by_lock.remedy.endswith("and were faster.")
 
 
 def test_a_long_last_task_is_named_with_what_splitting_it_gives() -> None:
