@@ -50,4 +50,19 @@ GLOSSARY = [
         "in a timeline, the tasks that determined when the run ended: from the last one back, each"
         " with the task that it waited for last, because it needed its value or its worker.",
     ),
+    (
+        "Longest chain",
+        "tasks that need each other and together take the longest, by the times of the sequential"
+        " run. No number of workers makes a run shorter than that.",
+    ),
+    (
+        "Ideal",
+        "a simulated run: the tasks take as long as in the sequential run, each worker has a core"
+        " of its own, and there is no overhead.",
+    ),
+    (
+        "Computed",
+        "for how long a task's own thread used a processor, without threads or processes that the"
+        " task starts.",
+    ),
 ]

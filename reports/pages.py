@@ -182,15 +182,19 @@ def _group(
 
 
 def _bound(group: Group) -> str:
-    """What the graph itself allows."""
-    most = f"at most {group.bound():.2f}, however many workers there are."
+    """What the graph itself allows: with any number of workers, and with those of the pick."""
+    most = f"at most {group.bound():.2f}, however many workers there are"
     if group.is_own:
-        limit = f"the critical path limits the speedup to about {group.bound():.2f}"
-        return f"With the task times of a trial run, {limit}."
-    if group.parallelism is not None:
-        return f"With the recorded times, the critical path limits the speedup, which is {most}"
-    longest = f"The longest chain has {group.depth} of the {group.tasks} tasks"
-    return f"{longest}, so with equal tasks the speedup is {most}"
+        limit = f"the longest chain limits the speedup to about {group.bound():.2f}"
+        text = f"With the task times of a trial run, {limit}"
+    elif group.parallelism is not None:
+        text = f"With the recorded times, the longest chain limits the speedup, which is {most}"
+    else:
+        longest = f"The longest chain has {group.depth} of the {group.tasks} tasks"
+        text = f"{longest}, so with equal tasks the speedup is {most}"
+    workers = (group.guess or group.pick).case.workers
+    bound = group.bound(workers)
+    return f"{text}, and {bound:.2f} with {workers}." if 1 < bound < group.bound() else f"{text}."
 
 
 def _cells(row: Row, group: Group) -> list[str]:
@@ -310,7 +314,7 @@ def _facts(results: Results) -> list[list[str]]:
         ["memory", f"{machine['memory_bytes'] / 1e9:.1f} GB"],
         ["load before", _load(machine)],
         ["BLAS threads per worker", ", ".join(sorted(blas)) or "not limited"],
-        ["kernels, units of work per task", kernels],
+        *([["kernels, units of work per task", kernels]] if kernels else []),
         *([name, str(value)] for name, value in versions.items()),
     ]
 

@@ -38,7 +38,8 @@ class Group:
             the fastest; the baseline if no case is reliably faster.
         guess: if the runs do not decide, the fewest workers within 5 % of the fastest case by
             their medians; else None.
-        rival: the fastest case of another backend that may be picked instead, or None.
+        rival: of the other backends' cases that may be picked, the fewest workers within 5 % of the
+            fastest, by their medians; or None.
         ceilings: joint speed of independent processes over that of one, by their number.
         fits: curves through the times of each backend, for captions.
         causes: why the best case of each backend is not faster, by case.
@@ -228,7 +229,7 @@ def _group(
         rows=tuple(rows),
         pick=pick,
         guess=guess,
-        rival=min(rivals, key=lambda row: row.median_s, default=None),
+        rival=guess_of(rivals) if rivals else None,
         ceilings=ceilings,
         fits=_fits(rows),
         causes=_causes(results, best, eligible) if is_usable else {},  # else others are the cause
@@ -253,6 +254,7 @@ def _causes(results: Results, best: Row, rows: Sequence[Row]) -> dict[Case, Caus
         cause = cause_of(
             choice.case,
             choice.account,
+            choice.median_s,
             int(results.header["cpus"]),
             has_lock,
             graphs.get(choice.case.shape),

@@ -25,7 +25,7 @@ from reports.account import COLUMNS, TITLES, detail
 
 PAGE_NAME = "report.html"
 HERE = Path(__file__).parent
-MOST_ROWS = 20  # of the table of a timeline
+MOST_LINES = 20  # of a table of attempts
 
 # What the bars show, by CSS class: the title, and the parts of the account that it adds up.
 BARS = {
@@ -35,15 +35,15 @@ BARS = {
 
 
 @dataclass(frozen=True, slots=True)
-class LongTask:
-    """A row of the table of a timeline."""
+class Line:
+    """An attempt, as a line of a table."""
 
     name: str
     worker: str
     started_s: float
+    ended_s: float
     ran_s: float
     cpu_s: float | None
-    is_critical: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,10 @@ class Timelines:
         titles: of the runs.
         first, second: the runs that are shown at first; the second one may be None.
         cut: how many tasks were not kept.
-        longest: tasks of the first run.
+        ideal_s: what a simulated run on as many workers without overhead takes, if it is known.
+        path, longest: attempts of the first run: its critical path in order, and the longest ones;
+            at most `MOST_LINES` of each.
+        path_length: how many there are on the path.
     """
 
     json: Markup
@@ -65,7 +68,10 @@ class Timelines:
     kinds: list[str]
     tasks: int
     cut: int
-    longest: list[LongTask]
+    ideal_s: float | None
+    path: list[Line]
+    path_length: int
+    longest: list[Line]
 
 
 def write_html(
@@ -154,12 +160,16 @@ def _timelines(group: Group, summary: Summary) -> Timelines | None:
     lines = [by_case[case] for case in cases]
     best = (group.guess or group.pick).case
     alone = Case(group.shape, group.kernel, BASELINE, 1)
+    ideal_s = None
     if alone in by_case and best.workers > 1 and len(tasks.names) == tasks.tasks:
         titles.append(f"simulated: ideal with {best.workers}")
         lines.append(ideal_timeline(tasks, by_case[alone], best.workers))
+        ideal_s = lines[-1].end / 1e6
     first = cases.index(best) if best in cases else 0
     rival = group.rival.case if group.rival is not None else alone
     second = cases.index(rival) if rival in cases and rival != best else None
+    path = critical_path(tasks, lines[first])
+    longest = sorted(lines[first].spans, key=lambda span: (span.started - span.ended, span.task))
     return Timelines(
         json=_json(tasks, titles, lines),
         titles=titles,
@@ -168,7 +178,10 @@ def _timelines(group: Group, summary: Summary) -> Timelines | None:
         kinds=tasks.kinds,
         tasks=tasks.tasks,
         cut=tasks.tasks - len(tasks.names),
-        longest=_longest(tasks, lines[first]),
+        ideal_s=ideal_s,
+        path=_table(path, tasks, lines[first]),
+        path_length=len(path),
+        longest=_table(longest, tasks, lines[first]),
     )
 
 
@@ -209,19 +222,18 @@ def _places(spans: Sequence[Span], line: Timeline) -> list[int]:
     return [place[span] for span in spans]
 
 
-def _longest(tasks: GraphTasks, line: Timeline) -> list[LongTask]:
-    critical = set(critical_path(tasks, line))
-    longest = sorted(line.spans, key=lambda span: (span.started - span.ended, span.task))
+def _table(spans: Sequence[Span], tasks: GraphTasks, line: Timeline) -> list[Line]:
+    """The first of some attempts, as lines."""
     return [
-        LongTask(
+        Line(
             name=tasks.names[span.task] + (f", attempt {span.number}" if span.number > 1 else ""),
             worker=line.worker_names[span.worker],
             started_s=span.started / 1e6,
+            ended_s=span.ended / 1e6,
             ran_s=(span.ended - span.started) / 1e6,
             cpu_s=None if span.cpu == UNKNOWN else span.cpu / 1e6,
-            is_critical=span in critical,
         )
-        for span in longest[:MOST_ROWS]
+        for span in spans[:MOST_LINES]
     ]
 
 

@@ -6,6 +6,7 @@ const ROW = 18; // pixels of a worker's row
 const LEFT = 96; // pixels of the names of workers
 const SMALL = 46; // pixels of a panel with counts
 const FIELDS = 7; // numbers of a span: task, worker, number, ready, started, ended, cpu
+const LETTER = 6.2; // pixels of a letter of a task's name, about
 const LABELS = { cores: "cores busy" };
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -31,7 +32,7 @@ function read(run, tasks) {
     spans.push({ task, worker, number, ready, started, ended, cpu });
   }
   const path = run.path.map((index) => spans[index]);
-  path.forEach((span, index) => (span.waited = path[index - 1]));
+  path.forEach((span, index) => Object.assign(span, { critical: true, waited: path[index - 1] }));
   spans.sort((a, b) => a.started - b.started);
   const rows = run.workers.map(() => []);
   const last = new Map();
@@ -45,7 +46,7 @@ function read(run, tasks) {
     span.need = needs.reduce((a, b) => (a && a.ended >= b.ended ? a : b), undefined);
   }
   const order = [...rows.keys()].sort((a, b) => run.workers[a].localeCompare(run.workers[b], "en", { numeric: true }));
-  return { ...run, spans, rows, order, path: new Set(path), counts: countsOf(spans, tasks.names.length) };
+  return { ...run, spans, rows, order, path, counts: countsOf(spans, tasks.names.length) };
 }
 
 /** At each change: running, ready and waiting tasks, and the cores that the running ones keep busy. */
@@ -212,6 +213,8 @@ class Timeline {
     if (span.cpu >= 0) parts.push(`computed ${shown(span.cpu)}`);
     if (span.ready >= 0) parts.push(`was ready at ${shown(span.ready)}`);
     if (span.need) parts.push(`needed ${names[span.need.task]} last`);
+    const waited = span.waited ? `, after ${names[span.waited.task]}` : "";
+    if (span.critical) parts.push(`on the critical path${waited}`);
     return `${parts.join("; ")}.`;
   }
 
@@ -241,7 +244,7 @@ class Timeline {
     element("text", { class: "title", x: 0, y: top + 13 }, svg, `${run.title}: ${shown(run.end)}`);
     let y = top + 20;
     const paths = this.data.tasks.kinds.map(() => []);
-    const [failed, critical] = [[], []];
+    const [failed, critical, names] = [[], [], []];
     run.order.forEach((row) => {
       const spans = run.rows[row];
       element("text", { x: 0, y: y + 13, class: "worker" }, svg, run.workers[row].slice(0, 14));
@@ -252,7 +255,9 @@ class Timeline {
         const width = Math.max(0.6, Math.min(LEFT + this.width, this.x(span.ended)) - left - 0.4);
         const box = `M${left.toFixed(1)} ${y + 1}h${width.toFixed(1)}v${ROW - 2}h-${width.toFixed(1)}z`;
         (span.failed ? failed : paths[this.data.tasks.kindOf[span.task]]).push(box);
-        if (run.path.has(span)) critical.push(`M${left.toFixed(1)} ${y + ROW - 3}h${width.toFixed(1)}`);
+        if (span.critical) critical.push(`M${left.toFixed(1)} ${y + ROW - 3}h${width.toFixed(1)}`);
+        const name = this.data.tasks.names[span.task];
+        if (width > 8 + LETTER * name.length) names.push({ span, name, x: left + 4, y: y + 12 });
       }
       y += ROW;
     });
@@ -260,6 +265,10 @@ class Timeline {
       if (boxes.length) element("path", { class: `kind k${kind % 8}`, d: boxes.join("") }, svg);
     });
     if (failed.length) element("path", { class: "failed", d: failed.join("") }, svg);
+    for (const { span, name, x, y } of names) {
+      const colour = span.failed ? "" : ` on${this.data.tasks.kindOf[span.task] % 8}`;
+      element("text", { class: `name${colour}`, x, y }, svg, name);
+    }
     element("path", { class: "links", d: this.links(run, top + 20) }, svg);
     element("path", { class: "critical", d: critical.join("") }, svg);
     y = this.lines(svg, run.counts, ["running", "cores"], y + 6);

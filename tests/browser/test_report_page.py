@@ -142,6 +142,9 @@ def test_pointing_at_a_task_tells_its_times_and_what_it_waited_for(page: Any, re
     page.mouse.move(*middle(page, report, "part-2"))
     assert re.match(r"part-2 \(part\); started at \S+ ms, ran \S+ ms; computed", said(page))
     assert "needed split last" in said(page)
+    page.mouse.move(*middle(page, report, "join"))
+    assert re.search(r"on the critical path, after (part-\d|flaky)\.", said(page))
+    assert "split" in page.locator(".stage .name").all_text_contents()
     page.mouse.move(*middle(page, report, "flaky"))
     assert "flaky; attempt 1, failed" in said(page)
     page.mouse.move(*middle(page, report, "flaky", 2))
@@ -219,7 +222,7 @@ def test_the_keyboard_does_all_of_it(page: Any) -> None:
     page.keyboard.press("Tab")
     assert page.evaluate("document.activeElement.tagName") == "SUMMARY"
     page.keyboard.press("Enter")
-    assert page.locator("details table").is_visible()
+    assert page.locator("figure details table").first.is_visible()
 
 
 def luminance(colour: str) -> float:
@@ -273,6 +276,8 @@ def test_without_javascript_the_tables_are_there(chromium: Any, report: Path) ->
     page.goto(report.as_uri())
     assert page.get_by_text("The timeline needs JavaScript").is_visible()
     assert not page.locator(".tools").is_visible()
-    page.locator("summary").click()
-    assert page.locator("details table").is_visible()
+    page.get_by_text("The critical path of").click()
+    rows = page.locator("figure details table").first.locator("tbody tr").all_inner_texts()
+    assert rows[0].startswith("split")
+    assert rows[-1].startswith("join")
     context.close()

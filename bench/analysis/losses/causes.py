@@ -19,6 +19,8 @@ from executors.backends import backend_class
 WORTH_SAYING = 0.02  # share of the workers' time; a smaller loss is none
 STALLED = 0.7  # of the cores that running tasks want; fewer are computing if a lock stops them
 LEAST_GAIN = 0.01  # of the makespan
+MOST_NAMES = 3  # of tasks in a sentence, beside the last one
+BY_LOCK = "tasks, and the handing over of tasks, wait for the interpreter lock"
 PROCESSES = {  # what would help against the lock, by whether processes were faster
     True: "Processes have one each, and were faster.",
     False: "Processes have one each, but were slower; longer tasks lose less.",
@@ -38,6 +40,7 @@ class Cause:
         condition: what the gain depends on, in words.
         gain: how many times as fast the run would be at most without this loss; None: not known,
             because the results have no timeline of the case, or of the sequential run.
+        median_s: of the case's runs.
     """
 
     part: Part
@@ -46,17 +49,23 @@ class Cause:
     remedy: str
     condition: str
     gain: float | None
+    median_s: float
 
     def __str__(self) -> str:
         most = ""
         if self.gain is not None and self.gain >= 1 + LEAST_GAIN:
-            most = f" {self.condition}, the run would be at most {self.gain:.2f} times as fast."
+            least = f"at least {shown(self.median_s / self.gain)} instead of {shown(self.median_s)}"
+            most = (
+                f" {self.condition}, the run would take {least}: at most {self.gain:.2f} times as"
+                " fast."
+            )
         return f"{100 * self.share:.0f} % of the workers' time: {self.loss}. {self.remedy}{most}"
 
 
 def cause_of(
     case: Case,
     account: Account,
+    median_s: float,
     cpus: int,
     has_lock: bool,
     tasks: GraphTasks | None = None,
@@ -67,6 +76,7 @@ def cause_of(
     """The largest loss of a case; None if it loses next to nothing.
 
     Args:
+        median_s: of the case's runs.
         has_lock: the interpreter that ran it has an interpreter lock.
         alone: the timeline of the sequential run.
         processes_are_faster: whether their best case is; None if they were not measured.
@@ -85,12 +95,12 @@ def cause_of(
         what_if = WhatIf(tasks, timeline, alone)
     gain = what_if.gain(part, share) if what_if else None
     if part is Part.WAITING and is_lock:
-        loss, remedy = "tasks wait for the interpreter lock", PROCESSES[processes_are_faster]
+        loss, remedy = BY_LOCK, PROCESSES[processes_are_faster]
     else:
         loss, remedy = _words(part, case, cpus, what_if)
     is_core = part is Part.WAITING and not is_lock and case.workers > cpus
     condition = f"With {case.workers} CPUs" if is_core else "Without this loss"
-    return Cause(part, share, loss, remedy, condition, gain)
+    return Cause(part, share, loss, remedy, condition, gain, median_s)
 
 
 def share_of(account: Account, *parts: Part) -> float:
@@ -124,7 +134,7 @@ def _words(part: Part, case: Case, cpus: int, what_if: WhatIf | None) -> tuple[s
         Part.SLOWER: (
             "tasks need more processor time than one after the other, because they share caches,"
             " memory bandwidth or a core",
-            "Fewer workers lose less.",
+            "Tasks that touch less memory lose less; more workers lose more.",
         ),
         Part.ORDER: (
             "long tasks start too late",
@@ -157,5 +167,9 @@ def _remedy_for_graph(what_if: WhatIf | None) -> str:
         return remedy
     if (task := what_if.long_task) is not None:
         return f"{remedy} Split the task {task!r}."
-    path = f"The critical path, {len(what_if.path)} tasks, takes {shown(what_if.path_s)}"
-    return f"{remedy} {path}: shorten its tasks, or remove needs."
+    *others, last = (repr(task.name) for task in what_if.path)
+    if len(others) > MOST_NAMES:
+        others[1:] = [f"{len(others) - 1} more"]
+    path = f"The longest chain of needs ({', '.join([*others, last])})"
+    takes = f"takes {shown(what_if.path_s)}, by the times of the sequential run"
+    return f"{remedy} {path} {takes}: shorten these tasks, or remove needs."

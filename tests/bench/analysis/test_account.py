@@ -54,7 +54,7 @@ def account(
 
 
 def cause(made: Account, backend: str = "threads", cpus: int = 2) -> Cause | None:
-    return cause_of(Case("fan-in", "x", backend, made.workers), made, cpus, has_lock=True)
+    return cause_of(Case("fan-in", "x", backend, made.workers), made, 8.0, cpus, has_lock=True)
 
 
 def share(made: Account, part: Part) -> float:
@@ -175,7 +175,7 @@ def gain(made: Account, needs: list[list[int]], times: list[int], cpu: list[int]
     tasks, timeline = timelines(needs, times, cpu, made.workers, end)
     _, alone = timelines(needs, cpu, cpu, 1, sum(cpu))
     case = Case("fan-in", "x", "threads", made.workers)
-    return str(cause_of(case, made, 2, True, tasks, timeline, alone))
+    return str(cause_of(case, made, end / 1e6, 2, True, tasks, timeline, alone))
 
 
 def test_without_the_lock_two_threads_are_twice_as_fast() -> None:
@@ -183,7 +183,8 @@ def test_without_the_lock_two_threads_are_twice_as_fast() -> None:
     text = gain(
         account(work_s=16.0, cpu_s=8.0), [[]] * 8, [2 * time for time in eight], eight, 8_000_000
     )
-    assert "Without this loss, the run would be at most 2.00 times as fast." in text
+    least = "Without this loss, the run would take at least 4.00 s instead of 8.00 s"
+    assert f"{least}: at most 2.00 times as fast." in text
 
 
 @pytest.mark.parametrize(
@@ -199,7 +200,7 @@ def test_against_the_lock_processes_help_if_they_were_faster(
 ) -> None:
     made = account(work_s=16.0, cpu_s=8.0)
     case = Case("fan-in", "x", "threads", made.workers)
-    found = cause_of(case, made, 2, True, processes_are_faster=are_faster)
+    found = cause_of(case, made, 8.0, 2, True, processes_are_faster=are_faster)
     assert found is not None
     assert found.remedy == says
 
@@ -223,8 +224,15 @@ def test_a_path_of_equal_tasks_blames_none_of_them() -> None:
     times = [1_000_000] * 4
     made = account(idle_graph_s=8.0)
     text = gain(made, [[], [0], [1], [2]], times, times, 4_000_000)
-    assert "The critical path, 4 tasks, takes 4.00 s" in text
+    assert "The longest chain of needs ('t0', 't1', 't2', 't3') takes 4.00 s" in text
     assert "Split" not in text
+
+
+def test_a_long_chain_is_named_by_its_ends() -> None:
+    times = [1_000_000] * 9
+    needs = [[], *([index] for index in range(8))]
+    text = gain(account(idle_graph_s=8.0), needs, times, times, 9_000_000)
+    assert "The longest chain of needs ('t0', 7 more, 't8') takes 9.00 s" in text
 
 
 def test_an_order_that_knows_the_times_is_simulated() -> None:
