@@ -146,7 +146,7 @@ def _has_negative(group: Group) -> bool:
 
 
 def _timelines(group: Group, summary: Summary) -> Timelines | None:
-    """The runs of a group; at first the pick and the best other backend, or else sequential."""
+    """The runs of a group; at first the pick and the best other backend, or else an ideal run."""
     by_case = {
         line.case: line
         for line in summary.results.timelines
@@ -166,8 +166,9 @@ def _timelines(group: Group, summary: Summary) -> Timelines | None:
         lines.append(ideal_timeline(tasks, by_case[alone], best.workers))
         ideal_s = lines[-1].end / 1e6
     first = cases.index(best) if best in cases else 0
-    rival = group.rival.case if group.rival is not None else alone
-    second = cases.index(rival) if rival in cases and rival != best else None
+    second = len(cases) if ideal_s is not None else None  # the ideal run, or nothing
+    if group.rival is not None and group.rival.case in cases:
+        second = cases.index(group.rival.case)
     path = critical_path(tasks, lines[first])
     longest = sorted(lines[first].spans, key=lambda span: (span.started - span.ended, span.task))
     return Timelines(

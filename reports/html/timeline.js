@@ -3,6 +3,7 @@
 // tasks below on the same axis. One <figure class="timeline"> per graph; its data is the JSON in it.
 
 const ROW = 18; // pixels of a worker's row
+const MANY = 24; // workers: with more, rows are half as high, and every other one has its name
 const LEFT = 96; // pixels of the names of workers
 const SMALL = 46; // pixels of a panel with counts
 const FIELDS = 7; // numbers of a span: task, worker, number, ready, started, ended, cpu
@@ -163,7 +164,7 @@ class Timeline {
     const box = this.stage.getBoundingClientRect();
     const time = this.from + ((event.clientX - box.left - LEFT) / this.width) * (this.to - this.from);
     const y = event.clientY - box.top;
-    const place = this.places.find((one) => y >= one.y && y < one.y + ROW);
+    const place = this.places.find((one) => y >= one.y && y < one.y + one.height);
     const near = (2 * (this.to - this.from)) / this.width;
     const span = place?.spans.find(
       (one) => one.started - near <= time && time <= one.ended + near && this.visible(one),
@@ -231,7 +232,7 @@ class Timeline {
     let y = 0;
     for (const run of this.shown) y = this.panel(svg, run, y);
     this.range = element("rect", { class: "range", y: 0, height: y, width: 0 }, svg);
-    this.marker = element("rect", { class: "selected", height: ROW - 2, width: 0 }, svg);
+    this.marker = element("rect", { class: "selected", height: 0, width: 0 }, svg);
     svg.setAttribute("height", y);
     svg.setAttribute("viewBox", `0 0 ${full} ${y}`);
     svg.setAttribute("aria-hidden", "true");
@@ -245,21 +246,25 @@ class Timeline {
     let y = top + 20;
     const paths = this.data.tasks.kinds.map(() => []);
     const [failed, critical, names] = [[], [], []];
-    run.order.forEach((row) => {
+    const height = run.order.length > MANY ? ROW / 2 : ROW;
+    run.order.forEach((row, index) => {
       const spans = run.rows[row];
-      element("text", { x: 0, y: y + 13, class: "worker" }, svg, run.workers[row].slice(0, 14));
-      this.places.push({ y, spans });
+      if (height === ROW || index % 2 === 0) {
+        const worker = run.workers[row].slice(0, 14);
+        element("text", { x: 0, y: y + height / 2 + 4, class: "worker" }, svg, worker);
+      }
+      this.places.push({ y, height, spans });
       for (const span of spans) {
         if (span.ended < this.from || span.started > this.to || !this.visible(span)) continue;
         const left = Math.max(LEFT, this.x(span.started));
         const width = Math.max(0.6, Math.min(LEFT + this.width, this.x(span.ended)) - left - 0.4);
-        const box = `M${left.toFixed(1)} ${y + 1}h${width.toFixed(1)}v${ROW - 2}h-${width.toFixed(1)}z`;
+        const box = `M${left.toFixed(1)} ${y + 1}h${width.toFixed(1)}v${height - 2}h-${width.toFixed(1)}z`;
         (span.failed ? failed : paths[this.data.tasks.kindOf[span.task]]).push(box);
-        if (span.critical) critical.push(`M${left.toFixed(1)} ${y + ROW - 3}h${width.toFixed(1)}`);
+        if (span.critical) critical.push(`M${left.toFixed(1)} ${y + height - 3}h${width.toFixed(1)}`);
         const name = this.data.tasks.names[span.task];
-        if (width > 8 + LETTER * name.length) names.push({ span, name, x: left + 4, y: y + 12 });
+        if (height === ROW && width > 8 + LETTER * name.length) names.push({ span, name, x: left + 4, y: y + 12 });
       }
-      y += ROW;
+      y += height;
     });
     paths.forEach((boxes, kind) => {
       if (boxes.length) element("path", { class: `kind k${kind % 8}`, d: boxes.join("") }, svg);
@@ -269,7 +274,7 @@ class Timeline {
       const colour = span.failed ? "" : ` on${this.data.tasks.kindOf[span.task] % 8}`;
       element("text", { class: `name${colour}`, x, y }, svg, name);
     }
-    element("path", { class: "links", d: this.links(run, top + 20) }, svg);
+    element("path", { class: "links", d: this.links(run, top + 20, height) }, svg);
     element("path", { class: "critical", d: critical.join("") }, svg);
     y = this.lines(svg, run.counts, ["running", "cores"], y + 6);
     y = this.lines(svg, run.counts, ["ready", "waiting"], y + 6);
@@ -277,8 +282,8 @@ class Timeline {
   }
 
   /** The steps of the critical path from one row to another. */
-  links(run, top) {
-    const middle = (span) => top + run.order.indexOf(span.worker) * ROW + ROW - 3;
+  links(run, top, height) {
+    const middle = (span) => top + (run.order.indexOf(span.worker) + 1) * height - 3;
     const parts = [];
     for (const span of run.path) {
       if (!span.waited || span.waited.ended < this.from || span.started > this.to) continue;
@@ -338,6 +343,7 @@ class Timeline {
     if (!place || span.ended < this.from || span.started > this.to) return;
     this.marker.setAttribute("x", this.x(span.started) - 1);
     this.marker.setAttribute("y", place.y + 1);
+    this.marker.setAttribute("height", place.height - 2);
     this.marker.setAttribute("width", Math.max(3, this.x(span.ended) - this.x(span.started)) + 2);
   }
 }
