@@ -23,10 +23,11 @@ from executors.backends.workers.handle import ReturnCode, WorkerHandle, how_it_e
 from executors.backends.workers.orders import Kept, Orders
 from executors.backends.workers.pace import MOST_CALLS, PATIENCE_S, UNRESPONSIVE_S, Pace
 from executors.backends.workers.pool import POLLS, Pool
-from executors.backends.workers.wire import ERROR, LEADS, METERED, SKIPPED, WAKES, error_of
+from executors.backends.workers.wire import ERROR, LEADS, METERED, SKIPPED, WAKES
 from executors.core.records import Attempt, Call
 from executors.core.session import Session
 from executors.errors import NotPicklable, TaskError, WorkerDied
+from executors.pickling.failure import error_in
 from executors.pickling.packing import Packed
 
 BLOCKS_FROM = 4  # calls per worker from which they are dealt in blocks
@@ -288,7 +289,7 @@ class Dispatch:
             value: Packed | Kept | None = outcome
             error: BaseException | None = None
             if kind == ERROR:
-                value, error = None, error_of(outcome, call, repr(worker), self._limit_bytes)
+                value, error = None, error_in(outcome, call, repr(worker), self._limit_bytes)
             elif outcome.__class__ is not bytes or call.rank in kept:
                 value, error = self._orders.accept(call, outcome, call.rank in kept)
             if error is not None:

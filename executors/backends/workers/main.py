@@ -35,30 +35,26 @@ from executors.backends.workers.link import (
     yield_to_parent,
 )
 from executors.backends.workers.wire import (
-    ACTION,
     ERROR,
     FORGET,
     IMPORTED,
     LEADS,
     LOG,
-    MEMORY,
     METERED,
     NOT_READY,
-    RAISED,
     READY,
     SKIPPED,
     VALUE,
-    VALUE_OF,
     WAKES,
-    Failure,
     Setup,
     receive,
 )
 from executors.core.deferred import DEFERRED, refusal
-from executors.core.records import describe
 from executors.pickling.definitions import defining, has_arrived
+from executors.pickling.failure import ACTION, MEMORY, RAISED, VALUE_OF, failure_of
+from executors.pickling.log_records import portable
 from executors.pickling.packing import Packed, Segment, load, pack, pack_ours
-from executors.pickling.raised import dumps_raised, qualified
+from executors.pickling.raised import qualified
 
 MAX_GLOBALS = 256
 LARGE_PART = 0.25  # of the modules of the largest package
@@ -148,9 +144,7 @@ class _Recorder(logging.handlers.QueueHandler):
         self._pid = os.getpid()
 
     def enqueue(self, record: logging.LogRecord) -> None:
-        for key, value in vars(record).items():
-            if not isinstance(value, (str, int, float, type(None))):
-                setattr(record, key, repr(value))  # `extra` may hold anything
+        portable(record)
         if os.getpid() != self._pid:  # a process that the action forked
             self._link.send_record(pickle.dumps(record))
             return
@@ -309,7 +303,7 @@ def _attempt(
         type_name = type(value).__name__ if what == VALUE_OF else qualified(type(error))
         function = value = None
         objects.clear()  # there may be no memory left
-        failure = _failure(what, type_name, without_frames(error, 1))
+        failure = failure_of(what, type_name, without_frames(error, 1))
         now_s = monotonic()
         return ERROR, pack_ours(failure), started_s or now_s, ended_s or now_s, cpu_s
 
@@ -329,18 +323,3 @@ def _is_global(action: Any) -> bool:
     module = sys.modules.get(getattr(action, "__module__", None) or "")
     name = getattr(action, "__qualname__", None)
     return isinstance(name, str) and getattr(module, name, None) is action
-
-
-def _failure(what: str | int, type_name: str, error: BaseException) -> Failure:
-    try:
-        printed = "".join(traceback.format_exception(error))
-    except BaseException as broken:
-        printed = f"its traceback cannot be shown: {type(broken).__name__}"
-    text = describe(error)
-    pickled: bytes | None = None
-    if what == RAISED:
-        try:
-            pickled = dumps_raised(error)
-        except BaseException as reason:
-            text += f" (the exception itself cannot be sent: {describe(reason)})"
-    return Failure(what, pickled, type_name, text, printed)

@@ -32,10 +32,10 @@ from executors.backends.workers.wire import (
     WorkerOptions,
     receive,
 )
-from executors.core.records import describe
 from executors.errors import BackendError
 from executors.imports.modules import Main
 from executors.imports.surroundings import Surroundings
+from executors.pickling.log_records import handle, levels
 from executors.pickling.packing import Packed, load
 
 logger = logging.getLogger("executors")
@@ -167,7 +167,7 @@ class Pool:
             Setup(
                 worker.name,
                 Main.of_this_process(),
-                _log_levels(),
+                levels(),
                 self.options,
                 extra_environment(),
             )
@@ -229,7 +229,7 @@ class Pool:
         elif kind == IMPORTED:
             worker.imports[number] = load(content)
         else:
-            _handle_record(content, repr(worker))
+            handle(content, repr(worker))
 
     def read_records(self) -> None:
         """Handles log records from processes that actions forked."""
@@ -243,7 +243,7 @@ class Pool:
                 content = b""  # an action wrote to everything that it found open
             if content is None:
                 return
-            _handle_record(content, "a process that a task started")
+            handle(content, "a process that a task started")
 
     # -- the end of workers -----------------------------------------------------------------
 
@@ -294,24 +294,3 @@ def _release_after_fork() -> None:
 
 
 os.register_at_fork(after_in_child=_release_after_fork)
-
-
-def _handle_record(content: Packed, sender: str) -> None:
-    """Handles a log record as if it had been logged here."""
-    try:
-        record = load(content)
-        target = logging.getLogger(record.name)
-        if target.isEnabledFor(record.levelno):  # still
-            target.handle(record)
-    except Exception as error:  # too many open files, a missing class, a handler
-        logger.warning("a log record of %s was lost: %s", sender, describe(error))
-
-
-def _log_levels() -> dict[str, int]:
-    """The levels that were set, so that workers send only the records that are wanted."""
-    loggers = logging.Logger.manager.loggerDict.values()
-    levels = {"": logging.getLogger().level}
-    for logger in loggers:
-        if isinstance(logger, logging.Logger) and logger.level != logging.NOTSET:
-            levels[logger.name] = logger.level
-    return levels

@@ -19,17 +19,14 @@ from __future__ import annotations
 
 import array
 import marshal
-import pickle
 import socket
 import struct
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from executors.core.records import Call, describe
-from executors.errors import MemoryLimitExceeded, NotPicklable, RemoteError
 from executors.imports.modules import Main
-from executors.pickling.packing import Encoded, Packed, Segment, load
+from executors.pickling.packing import Encoded, Packed, Segment
 
 TICKET = struct.Struct("=Q")  # the number of a call; later ones are higher
 FORGET = 1 << 63  # added to a number: earlier calls that were not begun were taken back
@@ -77,84 +74,6 @@ class Setup(NamedTuple):
     log_levels: Mapping[str, int]  # by logger name, "" is the root
     options: WorkerOptions
     environment: Mapping[str, str]  # that it was started with beyond the program's; to be removed
-
-
-# What went wrong with a call: the action (at worst the worker itself) raised, something cannot be
-# pickled or unpickled (an argument: by its position), or there was no memory left.
-RAISED, ACTION, VALUE_OF, MEMORY = "raised", "action", "value", "memory"
-
-
-class Failure(NamedTuple):
-    """An exception on its way to the parent.
-
-    Attributes:
-        what: RAISED, ACTION, VALUE_OF, MEMORY, or the position of an argument.
-        pickled: the exception, if it was raised and can be unpickled whole.
-        type_name: the type of the exception, or of the value that cannot be pickled.
-    """
-
-    what: str | int
-    pickled: bytes | None
-    type_name: str
-    text: str
-    traceback: str
-
-
-def error_of(outcome: Packed, call: Call, worker: str, limit_bytes: int | None) -> BaseException:
-    """The error of a task whose call failed in a worker, with the worker's traceback as a note.
-
-    Args:
-        outcome: a `Failure`.
-    """
-    name = call.task.name
-    try:
-        failure: Failure = load(outcome)
-    except OSError as error:  # too many open files
-        return NotPicklable(
-            f"task {name!r}: its exception could not be received: {describe(error)}"
-        )
-    what = failure.what
-    if what == RAISED:
-        return _raised(failure, worker)
-    if what == ACTION:
-        text = f"its action cannot be unpickled in the worker process: {failure.text}"
-    elif what == VALUE_OF:
-        text = (
-            f"its value, of type {failure.type_name}, cannot be pickled: {failure.text};"
-            " return plain data, or use the threads backend"
-        )
-    elif what == MEMORY:
-        text = (
-            f"task {name!r} needed more memory than the {limit_bytes} bytes that its worker may"
-            f" use (memory_limit_bytes): {failure.text}"
-        )
-        return _noted(MemoryLimitExceeded(text), failure, worker)
-    else:
-        need = call.task.needs[int(what)]
-        text = (
-            f"its argument, the value of {need!r}, cannot be unpickled in the worker process:"
-            f" {failure.text}"
-        )
-    return NotPicklable(f"task {name!r}: {text}")
-
-
-def _raised(failure: Failure, worker: str) -> BaseException:
-    error: BaseException = RemoteError(failure.type_name, failure.text)
-    if failure.pickled is not None:
-        try:
-            error = pickle.loads(failure.pickled)
-        except BaseException as reason:
-            why = f"(the exception cannot be unpickled: {describe(reason)})"
-            error = RemoteError(failure.type_name, f"{failure.text} {why}")
-    return _noted(error, failure, worker)
-
-
-def _noted(error: BaseException, failure: Failure, worker: str) -> BaseException:
-    try:
-        error.add_note(f"In {worker}:\n{failure.traceback}")
-    except Exception:
-        pass  # a frozen exception, for example, stays without the note
-    return error
 
 
 def send(channel: socket.socket, thing: Any, descriptors: list[int], flags: int = 0) -> None:
