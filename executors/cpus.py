@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,3 +120,9 @@ def _read(path: Path) -> str:
         return path.read_text()
     except OSError:
         return ""
+
+
+def has_interpreter_lock() -> bool:
+    """Whether threads of this interpreter take turns at a lock (GIL)."""
+    is_enabled: bool = getattr(sys, "_is_gil_enabled", lambda: True)()
+    return is_enabled

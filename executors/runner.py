@@ -56,8 +56,8 @@ def run(
         GraphError: `graph` is not a Graph, or `keep` names an unknown task.
         ArgumentError: `workers` is given for a Backend, which has its own; `policy` is not a
             policy, one of `observers` not an Observer, or `cancel` not an event.
-        BackendError: `backend` is not a Backend, no backend has this name, it is driving another
-            run, or its workers cannot start.
+        BackendError: `backend` is not a Backend, no backend has this name, it refuses the graph, it
+            is driving another run, or its workers cannot start.
     """
     if not isinstance(graph, Graph):
         raise GraphError(f"run needs a Graph, not {graph!r}")
@@ -71,6 +71,8 @@ def run(
     if not isinstance(backend, Backend):
         raise BackendError(f"run needs a Backend or its name, such as 'threads', not {backend!r}")
     _check(policy, observers, cancel)
+    if (reason := backend.refuses(graph)) is not None:
+        raise BackendError(reason)
     with ExitStack() as stack:
         stack.enter_context(backend.reserved())
         if not backend.is_open:

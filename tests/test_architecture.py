@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     | {"executors.backends.meter"},
     {"executors.pickling"},
     {"executors.backends.base", "executors.observers"},
-    {"executors.backends.workers"},
+    {"executors.backends.workers", "executors.engines"},
     {"executors.backends"},
     {"executors.runner", "executors.logs"},
     {"executors"},

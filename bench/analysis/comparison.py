@@ -40,7 +40,12 @@ WHAT = {  # the ratios are of, by `Comparison.against`
 RATIO, CLOCK = "baseline", "clock"  # compared: ratios to the baseline, or times
 THRESHOLD = 0.05
 
-OPTIONS = ("workflow", "scale", "blas_threads")  # what cases of the same name depend on
+OPTIONS = (
+    "workflow",
+    "scale",
+    "blas_threads",
+    "backend_option",
+)  # what cases of the same name depend on
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,7 @@ def _named(ctx: click.Context) -> set[str]:
 @shared.graph
 @shared.scale
 @shared.backends
+@shared.backend_option
 @click.option(
     "--max-workers",
     metavar="NUMBERS",
@@ -254,12 +255,15 @@ def doctor(form: str) -> None:
 
 
 @main.command("list", short_help="List shapes, kernels and backends.")
+@click.option(
+    "--long", "is_long", is_flag=True, help="also options of backends, and what they cannot do"
+)
 @output_format("text", "json")
-def list_(form: str) -> None:
+def list_(form: str, is_long: bool) -> None:
     """List shapes, kernels and backends, and why a backend is not available here."""
     from bench.commands.listing import listing
 
-    listing(form)
+    listing(form, is_long)
 
 
 for command in (results.report, results.export, results.trace, results.compare, zenml):

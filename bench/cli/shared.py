@@ -21,7 +21,13 @@ backends = click.option(
     "--backends",
     metavar="NAMES",
     shell_complete=completion.backends,
-    help="comma-separated names; default: all available backends",
+    help="comma-separated names, see: bench list; default: those of this project",
+)
+backend_option = click.option(
+    "--backend-option",
+    multiple=True,
+    metavar="NAME.KEY=VALUE",
+    help="option of a backend, for example processes.preload=numpy; repeatable",
 )
 seed = click.option("--seed", default=0, show_default=True, help="seed of the run order")
 

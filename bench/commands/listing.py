@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from importlib.metadata import version
 from typing import Any
 
 from bench import BenchError
+from bench.measure.backend_options import option_names
 from bench.results.exporters import EXPORTERS
-from bench.terminal.output import answer_alone, echo, first_column, warn
+from bench.terminal.output import answer_alone, echo, first_column, hanging, warn
 from bench.workloads.kernels import KERNELS
 from bench.workloads.registry import Registry, Thing
 from bench.workloads.shapes import SHAPES, sized
-from executors import Graph, Task
-from executors.backends import SIMULATED, backend_names, why_unavailable
+from executors import BackendError, Graph, Task
+from executors.backends import SIMULATED, backend_class, backend_names, why_unavailable
 
 
-def listing(form: str) -> None:
+def listing(form: str, is_long: bool = False) -> None:
     """Prints all of them, and why a backend is not available here.
 
     Args:
         form: text or json.
+        is_long: also what backends take as options, and what they cannot do.
     """
     with answer_alone(form == "json"):
         content = _content()
@@ -44,15 +47,57 @@ def listing(form: str) -> None:
     for kernel in kernels:
         echo(pad(kernel["name"]) + kernel["summary"])
     echo("\nbackend")
-    for backend in backends:
-        reason = backend["unavailable"]
-        text = f"not available here: {reason}" if reason else "available"
-        if backend["name"] == SIMULATED:
-            text = "runs nothing: simulates that many ideal cores; used only if named"
-        echo(pad(backend["name"]) + text)
+    is_foreign = False
+    for backend in sorted(backends, key=_is_foreign):
+        if _is_foreign(backend) and not is_foreign:
+            is_foreign = True
+            echo("\nother executors, measured only if they are named")
+        hanging(pad(backend["name"]) + _state(backend), len(pad("")))
+        if is_long:
+            if backend["options"]:
+                hanging(pad("") + "options: " + ", ".join(backend["options"]), len(pad("")))
+            for feature, why in backend["cannot"].items():
+                hanging(pad("") + f"cannot hold {feature}: {why}", len(pad("")))
     echo(f"\n{pad('exporter')}formats of bench export")
     for exporter in content["exporters"]:
         echo(pad(exporter["name"]) + exporter["summary"])
+
+
+def _state(backend: dict[str, Any]) -> str:
+    """Whether a backend can run here, and what to do if it cannot."""
+    if backend["name"] == SIMULATED:
+        return "runs nothing: simulates that many ideal cores; used only if named"
+    if backend["unavailable"]:
+        return f"not available here: {backend['unavailable']}"
+    versions = ", ".join(f"{name} {version}" for name, version in backend["packages"].items())
+    return f"available ({versions})" if versions else "available"
+
+
+def _is_foreign(backend: dict[str, Any]) -> bool:
+    return not backend["is_default"] and backend["name"] != SIMULATED
+
+
+def _backend(name: str) -> dict[str, Any]:
+    reason = why_unavailable(name)
+    try:
+        kind = backend_class(name)
+    except BackendError:  # it cannot be imported, as the reason says
+        return {
+            "name": name,
+            "unavailable": reason,
+            "is_default": False,
+            "packages": {},
+            "options": [],
+            "cannot": {},
+        }
+    return {
+        "name": name,
+        "unavailable": reason,
+        "is_default": kind.is_default and kind.runs_tasks,
+        "packages": {} if reason else {package: version(package) for package in kind.packages},
+        "options": option_names(name),
+        "cannot": {str(feature): why for feature, why in kind.cannot.items()},
+    }
 
 
 def _usable(registry: Registry[Thing]) -> Iterator[tuple[str, Thing]]:
@@ -80,10 +125,7 @@ def _content() -> dict[str, list[dict[str, Any]]]:
                 "average_parallelism": graph.average_parallelism,
             }
         )
-    backends = [
-        {"name": name, "unavailable": why_unavailable(name)}
-        for name in [*backend_names(), SIMULATED]
-    ]
+    backends = [_backend(name) for name in [*backend_names(), SIMULATED]]
     kernels = [{"name": name, "summary": kernel.summary} for name, kernel in _usable(KERNELS)]
     exporters = [
         {"name": name, "summary": (exporter.__doc__ or "").partition("\n")[0]}

@@ -25,7 +25,7 @@ from bench.terminal.output import counted, echo, first_column, wrapped
 from bench.terminal.progress import Progress
 from bench.workloads.duration import shown
 from executors import usable_cpus
-from executors.backends import backend_names, why_unavailable
+from executors.backends import default_backends
 from reports.granularity import draw_efficiency, length_of
 
 
@@ -152,8 +152,7 @@ def _check_folder(output: Path) -> None:
 
 def _names(backends: str | None) -> list[str]:
     if backends is None:
-        available = (name for name in backend_names() if why_unavailable(name) is None)
-        return [name for name in available if name != BASELINE]
+        return [name for name in default_backends() if name != BASELINE]
     names = [name.strip() for name in backends.split(",") if name.strip() not in ("", BASELINE)]
     if not names:
         raise BenchError("--backends must name a backend other than sequential")

@@ -6,6 +6,7 @@ import os
 import platform
 import sys
 import sysconfig
+from collections.abc import Iterable
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,15 +40,19 @@ def describe_machine() -> dict[str, Any]:
     }
 
 
-def describe_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that matter, loaded or not."""
+def describe_versions(more: Iterable[str] = ()) -> dict[str, str]:
+    """Versions of Python and of the packages that matter, loaded or not.
+
+    Args:
+        more: names of packages that the backends use.
+    """
     gil = getattr(sys, "_is_gil_enabled", lambda: True)()
     versions = {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "gil": "on" if gil else "off",
         "abi": str(sysconfig.get_config_var("SOABI")),
     }
-    for package in PACKAGES:
+    for package in (*PACKAGES, *more):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

@@ -173,7 +173,10 @@ class _Measuring:
                 self._keep(simulated(case, graph, self._alone(case, block)))
             return
         actions = self._prepared.actions
-        with self._watched(backend, workers, block), load_backend(backend, workers) as pool:
+        with (
+            self._watched(backend, workers, block),
+            self._prepared.plan.pool(backend, workers) as pool,
+        ):
             warm_up(pool, {actions[case.kernel] for case in missing if case.kernel in actions})
             for case in missing:
                 self._tell(str(case))

@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from itertools import groupby
 from pathlib import Path
 from statistics import fmean
 from typing import Any, get_type_hints
 
 from bench import BenchError
+from bench.measure.backend_options import parsed
 from bench.predict.worker_counts import measured_counts, own_counts, parsed_counts
 from bench.results.case import BASELINE, Case, PoolKey
 from bench.results.schema import check_fields
@@ -22,7 +23,8 @@ from bench.workloads.own_graphs import OWN_TASKS, OwnGraph, load_graph
 from bench.workloads.shapes import SizedShape
 from bench.workloads.shapes import sized as sized_shape
 from bench.workloads.workflows import read_workflows
-from executors.backends import backend_names, load_backend, why_unavailable
+from executors import Backend, load_backend
+from executors.backends import default_backends
 
 SHAPES = "fan-in,diamond"
 BLOCKS = 7
@@ -40,9 +42,10 @@ class RunOptions:
         workflow: files in WfFormat, or folders of them.
         graph: functions that return the user's own graphs, as module:function.
         scale: factor for recorded times; None scales each workflow to 1 s of work.
-        backends: names; None means all that are available here. The baseline is always added.
+        backends: names; None means ours that are available here. The baseline is always added.
         max_workers: whole numbers; None means powers of two up to the CPU count and, for kernels
             that wait, two and four times that.
+        backend_option: options of backends, as `backend_options` reads them.
         blocks: how often each case is measured; None means BLOCKS or, with a budget or a
             precision, as often as needed, up to MOST_BLOCKS.
         seed: seed of the run order.
@@ -57,6 +60,7 @@ class RunOptions:
     graph: tuple[str, ...] = ()
     scale: float | None = None
     backends: str | None = None
+    backend_option: tuple[str, ...] = ()
     max_workers: str | None = None
     blocks: int | None = None
     seed: int = 0
@@ -77,7 +81,7 @@ class RunOptions:
             check_fields(known, {name: hints[name] for name in known}, "the options in the results")
         except TypeError as error:
             raise BenchError(str(error)) from None
-        for name in ("workflow", "graph"):
+        for name in ("workflow", "graph", "backend_option"):
             known[name] = tuple(known.get(name, ()))
         return cls(**known)
 
@@ -87,11 +91,11 @@ class RunOptions:
         words = ["bench", "run"]
         only_graphs = self.graph and not self.shapes and not self.workflow
         always = ("seed",) if only_graphs else ("kernel", "seed")
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if value != field.default or field.name in always:
+        for one in fields(self):
+            value = getattr(self, one.name)
+            if value != one.default or one.name in always:
                 for part in value if isinstance(value, tuple) else [value]:
-                    words += [f"--{field.name.replace('_', '-')}", str(part)]
+                    words += [f"--{one.name.replace('_', '-')}", str(part)]
         return shlex.join(words)
 
 
@@ -105,6 +109,7 @@ class Plan:
     Attributes:
         blocks: the largest number of blocks; `budget_s` or `precision` may end the run earlier.
         graphs: the user's own.
+        backend_options: arguments of the backends' classes, by backend.
     """
 
     options: RunOptions
@@ -115,6 +120,15 @@ class Plan:
     cpus: int
     budget_s: float | None
     graphs: tuple[OwnGraph, ...] = ()
+    backend_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def pool(self, backend: str, workers: int) -> Backend:
+        """A backend with its options, ready to be entered.
+
+        Raises:
+            BackendError: it is not available here, or has no room for that many workers.
+        """
+        return load_backend(backend, workers, **self.backend_options.get(backend, {}))
 
     def block(self, number: int) -> Iterator[tuple[PoolKey, list[Case]]]:
         """The pools of one block in their order, each with its cases in their order."""
@@ -157,6 +171,7 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     check_text(options)
     graphs = tuple(load_graph(spec) for spec in dict.fromkeys(options.graph))
     names = _backends(options.backends)
+    of_backends = parsed(options.backend_option, names)
     counts = None if options.max_workers is None else parsed_counts(options.max_workers)
     subjects = [
         (shape.text, kernel.text, counts or measured_counts(cpus, kernel.kind.waits))
@@ -173,8 +188,6 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
         for backend in names
         for workers in ([1] if backend == BASELINE else numbers)
     ]
-    for backend, workers in {case.pool for case in cases}:
-        load_backend(backend, workers)  # refused now rather than in the middle
     budget_s = None if options.budget is None else seconds(options.budget)
     if options.budget is not None and budget_s is None:
         raise BenchError(f"--budget must be a time like 90s or 2m, not {options.budget!r}")
@@ -183,7 +196,10 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     is_open = budget_s is not None or options.precision is not None
     blocks = options.blocks or (MOST_BLOCKS if is_open else BLOCKS)
     unique = tuple(dict.fromkeys(cases))
-    return Plan(options, shapes, kernels, unique, blocks, cpus, budget_s, graphs)
+    made = Plan(options, shapes, kernels, unique, blocks, cpus, budget_s, graphs, of_backends)
+    for backend, workers in {case.pool for case in unique}:
+        made.pool(backend, workers)  # refused now rather than in the middle
+    return made
 
 
 def check_text(options: RunOptions) -> None:
@@ -270,5 +286,5 @@ def _items(option: str, text: str) -> list[str]:
 
 def _backends(text: str | None) -> list[str]:
     if text is None:
-        return [name for name in backend_names() if why_unavailable(name) is None]
+        return default_backends()
     return [BASELINE, *(name for name in _items("backends", text) if name != BASELINE)]

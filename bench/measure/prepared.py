@@ -89,7 +89,11 @@ class PreparedPlan:
             },
             "graphs": {name: asdict(trial) for name, trial in self.trials.items()},
             "machine": machine,
-            "versions": describe_versions(),
+            "versions": describe_versions(
+                package
+                for name in dict.fromkeys(case.backend for case in plan.cases)
+                for package in backend_class(name).packages
+            ),
         }
 
     def expected_s(self, case: Case) -> float:
@@ -101,10 +105,10 @@ class PreparedPlan:
         if not backend_class(case.backend).runs_tasks:
             return SIMULATED_S * len(graph)
         cases_of_pool = sum(case.pool == other.pool for other in self.plan.cases)
-        start_s = CASE_S if case.is_baseline else POOL_S
+        backend = backend_class(case.backend)
+        start_s = CASE_S if case.is_baseline else backend.start_guess_s
         if not case.is_baseline:
-            is_thread = backend_class(case.backend).shares_interpreter
-            start_s += case.workers * (THREAD_S if is_thread else PROCESS_S)
+            start_s += case.workers * (THREAD_S if backend.shares_interpreter else PROCESS_S)
         beside_s = CASE_S + start_s / cases_of_pool + TASK_S * len(graph)
         if case.kernel == OWN_TASKS:
             if case.shape not in self.trials:
@@ -198,7 +202,7 @@ def prepare(
     for own in plan.graphs if try_graphs else ():
         if before is None:
             cases = [case for case in plan.cases if case.shape == own.name]
-            trials[own.name] = tried(own, cases, plan.cpus, progress)
+            trials[own.name] = tried(own, cases, plan.cpus, progress, plan.pool)
         else:
             trials[own.name] = Trial.of(before.header["graphs"][own.name])
             check_source(own, trials[own.name])

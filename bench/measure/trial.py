@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import Any
 
 from bench import BenchError
@@ -11,7 +12,7 @@ from bench.machine.timing import task_times, timed_run, wall_s
 from bench.results.case import BASELINE, Case
 from bench.workloads.kernels import COMPUTES
 from bench.workloads.own_graphs import OwnGraph, explained, named
-from executors import RunFailed, RunReport, WorkerDied, load_backend
+from executors import Backend, RunFailed, RunReport, WorkerDied, load_backend
 from executors.backends import backend_class
 from executors.core.summary import remarks
 
@@ -62,6 +63,7 @@ def tried(
     cases: Sequence[Case],
     cpus: int,
     progress: Callable[[str], object] = lambda step: None,
+    load: Callable[[str, int], Backend] = load_backend,
 ) -> Trial:
     """Runs the graph twice on each backend of its cases, with about as many workers as CPUs.
 
@@ -81,7 +83,7 @@ def tried(
         workers = min(counts, key=lambda count: abs(count - cpus))
         progress(f"{own.name}: trying {backend} with {workers}")
         try:
-            first_s, later_s, report = _twice(own, backend, workers)
+            first_s, later_s, report = _twice(own, partial(load, backend, workers))
         except RunFailed as error:
             trial.left_out[backend] = explained(error)
             continue
@@ -93,7 +95,7 @@ def tried(
     return trial
 
 
-def _twice(own: OwnGraph, backend: str, workers: int) -> tuple[float, float, RunReport]:
+def _twice(own: OwnGraph, load: Callable[[], Backend]) -> tuple[float, float, RunReport]:
     """Seconds of two runs, and the report of the first; tries again if a worker died.
 
     Raises:
@@ -101,7 +103,7 @@ def _twice(own: OwnGraph, backend: str, workers: int) -> tuple[float, float, Run
     """
     for is_last in (False, True):
         try:
-            with load_backend(backend, workers) as pool:
+            with load() as pool:
                 first_s, report = timed_run(own.graph, pool)
                 return first_s, wall_s(own.graph, pool), report
         except RunFailed as error:

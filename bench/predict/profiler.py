@@ -30,7 +30,7 @@ from bench.results.case import BASELINE, PoolKey
 from bench.workloads.kernels import SizedKernel, Work, calibrate, sized
 from bench.workloads.own_graphs import named
 from executors import Backend, Graph, Task, load_backend, usable_cpus
-from executors.backends import backend_class, backend_names
+from executors.backends import backend_class, default_backends
 from executors.backends.simulated import Overheads
 from executors.contention import Demand, Machine
 from executors.core.summary import remarks, retries
@@ -59,7 +59,7 @@ class Profiler:
         progress: Callable[[str], object] = lambda step: None,
     ) -> None:
         self.cpus = usable_cpus()
-        names = backend_names() if backends is None else list(backends)
+        names = default_backends() if backends is None else list(backends)
         self.names = [name for name in names if name != BASELINE and _is_usable(name)]
         if not self.names:
             raise BenchError("there is no backend to choose from; name threads or processes")

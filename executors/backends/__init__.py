@@ -1,7 +1,7 @@
-"""The backends by name: the modules of this folder, and entry points of other packages.
+"""The backends by name: the modules of this folder, engines, and entry points of other packages.
 
-A backend is a subclass of `Backend` in a module of this folder, or an entry point in the group
-`executors.backends` with the backend's name and its class.
+A backend is a subclass of `Backend` in a module of this folder, one of `ENGINES`, or an entry point
+in the group `executors.backends` with the backend's name and its class.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from typing import Any
 
 from executors.backends.base import Backend
 from executors.core.records import describe
+from executors.engines import ENGINES
 from executors.errors import BackendError
 from executors.spelling import instead
 
@@ -27,10 +28,20 @@ SIMULATED = "simulated"
 
 
 def backend_names() -> list[str]:
-    """Names of all installed backends that run tasks, available here or not; sequential first."""
-    names = {point.name for point in _entry_points() if point.name not in _built_in()}
-    names |= {name for name, backend in _built_in().items() if backend.runs_tasks}
-    return sorted(names, key=lambda name: (name != SEQUENTIAL, name))
+    """Names of all backends that run tasks, available here or not; engines come last."""
+    names = {name for name, backend in _built_in().items() if backend.runs_tasks}
+    names |= {point.name for point in _entry_points()} - {SIMULATED}
+    names |= set(ENGINES)
+    return sorted(names, key=lambda name: (name != SEQUENTIAL, name in ENGINES, name))
+
+
+def default_backends() -> list[str]:
+    """Names of those that are available here and measured unless others are named."""
+    return [
+        name
+        for name in backend_names()
+        if why_unavailable(name) is None and backend_class(name).is_default
+    ]
 
 
 def backend_class(name: str) -> type[Backend]:
@@ -41,6 +52,10 @@ def backend_class(name: str) -> type[Backend]:
     """
     if name in _built_in():
         return _built_in()[name]
+    if name in ENGINES:
+        module, _, attribute = ENGINES[name].partition(":")
+        engine: type[Backend] = getattr(import_module(module), attribute)
+        return engine
     for point in _entry_points():
         if point.name != name:
             continue

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from enum import StrEnum
 from time import monotonic
 from typing import Any, ClassVar, Self
 
 from executors.backends.meter import CpuMeter
 from executors.core.deferred import DEFERRED, refusal
+from executors.core.graph import Graph
 from executors.core.records import Attempt, Call
 from executors.core.session import Session
 from executors.cpus import usable_cpus
@@ -23,6 +25,36 @@ from executors.errors import BackendError, TaskStopped, TaskTimeout
 # The longest sleep of a thread that drives. If two signals arrive together, the kernel may give
 # both to another thread; then nothing wakes the main thread, which alone runs Python's handlers.
 LONGEST_SLEEP_S = 1.0
+
+
+class Feature(StrEnum):
+    """What a graph or a run may ask of a backend beyond running tasks in order.
+
+    `RETRIES` and the others are properties of tasks; `STOP` means that running tasks end, or are
+    given up, soon after a stop, and `BEGUN` that a start is announced when it happens.
+    """
+
+    RETRIES = "retries"
+    TIMEOUTS = "timeouts"
+    SLOTS = "slots"
+    CONTEXTS = "contexts"
+    STOP = "stop"
+    BEGUN = "begun"
+
+
+def features_of(graph: Graph) -> set[Feature]:
+    """What the tasks of a graph need."""
+    needed = set()
+    for task in graph.tasks:
+        if task.retries:
+            needed.add(Feature.RETRIES)
+        if task.timeout_s is not None:
+            needed.add(Feature.TIMEOUTS)
+        if task.slots != 1:
+            needed.add(Feature.SLOTS)
+        if task.context is not None:
+            needed.add(Feature.CONTEXTS)
+    return needed
 
 
 class Backend(ABC):
@@ -38,6 +70,10 @@ class Backend(ABC):
         name: the name that `load_backend` takes.
         runs_tasks: False for a backend that only predicts how long a run would take.
         shares_interpreter: its workers are threads that take turns at one interpreter lock (GIL).
+        is_default: `bench` measures it unless other backends are named.
+        packages: what it runs on, as names of installed distributions.
+        cannot: what it cannot do, with the reason; see `refuses`.
+        start_guess_s: about how long its workers take to start, for estimates before a run.
         start_s: seconds until its workers were ready when it was last entered.
 
     Raises:
@@ -47,6 +83,10 @@ class Backend(ABC):
     name: ClassVar[str]
     runs_tasks: ClassVar[bool] = True
     shares_interpreter: ClassVar[bool] = False
+    is_default: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ()
+    cannot: ClassVar[Mapping[Feature, str]] = {}
+    start_guess_s: ClassVar[float] = 0.2
     workers: int
     start_s: float = 0.0
 
@@ -77,6 +117,13 @@ class Backend(ABC):
     @classmethod
     def unavailable(cls) -> str | None:
         """Why this backend cannot run here and what to do about it, or None if it can."""
+        return None
+
+    def refuses(self, graph: Graph) -> str | None:
+        """Why this backend cannot run a graph as it says, or None if it can."""
+        for feature in features_of(graph):
+            if feature in self.cannot:
+                return f"{self.name} cannot hold {feature}: {self.cannot[feature]}"
         return None
 
     def __enter__(self) -> Self:

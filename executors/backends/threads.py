@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import logging
 import os
-import sys
 import threading
 import warnings
 import weakref
@@ -39,6 +38,7 @@ from executors.backends.base import (
 from executors.backends.meter import CpuMeter
 from executors.core.records import Attempt, Call
 from executors.core.session import Session
+from executors.cpus import has_interpreter_lock
 from executors.errors import BackendError, TaskError
 from executors.gate import Gate
 
@@ -304,7 +304,7 @@ class Threads(Backend):
     """
 
     name: ClassVar[str] = "threads"
-    shares_interpreter: ClassVar[bool] = getattr(sys, "_is_gil_enabled", lambda: True)()
+    shares_interpreter: ClassVar[bool] = has_interpreter_lock()
 
     def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
         super().__init__(workers)

@@ -1,0 +1,16 @@
+"""Executors and schedulers of other packages, behind the same port as our own backends.
+
+A pool (`pools.py`) has no scheduler; its users write a loop, and the session is that loop. Nothing
+here imports the package that it stands for before it is used.
+"""
+
+from __future__ import annotations
+
+# By the name of the backend, where its class is.
+ENGINES = {
+    "futures": "executors.engines.pools:Futures",
+    "futures-threads": "executors.engines.named:FuturesThreads",
+    "futures-processes": "executors.engines.named:FuturesProcesses",
+    "loky": "executors.engines.named:Loky",
+    "pebble": "executors.engines.named:Pebble",
+}

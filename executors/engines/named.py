@@ -1,0 +1,124 @@
+"""The pools that people use, by name."""
+
+from __future__ import annotations
+
+import signal
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from multiprocessing import get_all_start_methods, get_context
+from typing import Any, ClassVar
+
+from executors.cpus import has_interpreter_lock
+from executors.engines.library import missing
+from executors.engines.pools import Futures
+
+
+def _ignore_interrupts() -> None:
+    """In a worker: the terminal's Ctrl-C is for the parent, which decides what stops."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+class FuturesThreads(Futures):
+    """`concurrent.futures.ThreadPoolExecutor`."""
+
+    name: ClassVar[str] = "futures-threads"
+    shares_interpreter: ClassVar[bool] = has_interpreter_lock()
+    start_guess_s: ClassVar[float] = 0.01
+
+    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
+        super().__init__(workers, grace_s=grace_s)
+
+    def make(self) -> Executor:
+        return ThreadPoolExecutor(self.workers, thread_name_prefix="thread")
+
+
+class FuturesProcesses(Futures):
+    """`concurrent.futures.ProcessPoolExecutor`.
+
+    Its processes are started by a fork server where there is one, which is Python's default from
+    3.14 on: a fork of a process with threads may hang.
+    """
+
+    name: ClassVar[str] = "futures-processes"
+
+    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
+        super().__init__(workers, grace_s=grace_s)
+
+    def make(self) -> Executor:
+        has_server = "forkserver" in get_all_start_methods()
+        context = get_context("forkserver" if has_server else "spawn")
+        return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_ignore_interrupts)
+
+    def kill(self, executor: Executor) -> None:
+        processes = dict(getattr(executor, "_processes", None) or {})
+        executor.shutdown(wait=False, cancel_futures=True)
+        for process in processes.values():
+            process.kill()
+        for process in processes.values():
+            process.join()
+
+
+class Loky(Futures):
+    """loky's process pool, which joblib runs on."""
+
+    name: ClassVar[str] = "loky"
+    packages: ClassVar[tuple[str, ...]] = ("loky",)
+
+    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
+        super().__init__(workers, grace_s=grace_s)
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        return missing("loky", "peers")
+
+    def make(self) -> Executor:
+        import loky
+
+        executor: Executor = loky.ProcessPoolExecutor(self.workers, initializer=_ignore_interrupts)
+        return executor
+
+    def kill(self, executor: Executor) -> None:
+        executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+
+
+class Pebble(Futures):
+    """pebble's process pool, which can end a running call."""
+
+    name: ClassVar[str] = "pebble"
+    cancel_kills: ClassVar[bool] = True
+    packages: ClassVar[tuple[str, ...]] = ("pebble",)
+
+    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
+        super().__init__(workers, grace_s=grace_s)
+
+    @classmethod
+    def unavailable(cls) -> str | None:
+        return missing("pebble", "peers")
+
+    def make(self) -> Executor:
+        return _PebbleExecutor(self.workers)
+
+    def kill(self, executor: Executor) -> None:
+        assert isinstance(executor, _PebbleExecutor)
+        executor.stop()
+
+
+class _PebbleExecutor(Executor):
+    """pebble's pool with the methods of an executor."""
+
+    def __init__(self, workers: int) -> None:
+        import pebble
+
+        self._pool = pebble.ProcessPool(max_workers=workers, initializer=_ignore_interrupts)
+
+    def submit(self, function: Any, /, *arguments: Any, **keywords: Any) -> Future[Any]:
+        future: Future[Any] = self._pool.schedule(function, args=arguments, kwargs=keywords)
+        return future
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._pool.close()
+        if wait:
+            self._pool.join()
+
+    def stop(self) -> None:
+        self._pool.stop()
+        self._pool.join()

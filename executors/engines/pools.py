@@ -1,0 +1,376 @@
+"""Any `concurrent.futures.Executor` as a backend: the loop that its users write around it.
+
+A few calls for each worker are submitted ahead, so that no worker waits for this thread; with
+slots, contexts or timeouts, only as many as there are workers. The most urgent ready task is
+always submitted first. A call that has begun cannot be taken back: if it overruns its timeout, or
+is still running after a stop, its pool is left to end by itself, and the next call gets a new one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import queue
+import threading
+from collections.abc import Callable
+from concurrent.futures import BrokenExecutor, Executor, Future
+from contextvars import Context, copy_context
+from time import monotonic
+from typing import Any, ClassVar
+
+from executors.backends.base import (
+    LONGEST_SLEEP_S,
+    Backend,
+    Feature,
+    attempt,
+    features_of,
+    metered_attempt,
+    stopped,
+    timed_out,
+)
+from executors.backends.meter import CpuMeter
+from executors.core.records import Attempt, Call, describe, shown
+from executors.core.session import Session
+from executors.engines import sent
+from executors.errors import BackendError, NotPicklable, TaskError, WorkerDied
+from executors.pickling.failure import error_of
+from executors.pickling.log_records import handle, levels
+from executors.pickling.packing import dumps_by_value
+
+AHEAD = 4  # calls for each worker that are submitted; as many may be lost with a worker
+AHEAD_HERE = 32  # likewise for threads, which cannot die: fewer switches between threads
+ONE_AT_A_TIME = {Feature.SLOTS, Feature.CONTEXTS, Feature.TIMEOUTS}
+START_S = 120.0  # in which the first worker must answer
+LEFT = "its worker may still be running it"
+
+MakeExecutor = Callable[[int], Executor]
+Event = tuple[Session, Call, "Future[Any]"]
+
+
+class Futures(Backend):
+    """Runs tasks on any `concurrent.futures.Executor`.
+
+    Args:
+        workers: how many tasks may run at once; None means `usable_cpus()`.
+        executor: takes a number of workers and returns a new executor; or where to find such a
+            function, as "module:function".
+        grace_s: seconds that running tasks have to end after a stop.
+
+    Raises:
+        BackendError: `executor` is missing, cannot be imported, or is not callable.
+    """
+
+    name: ClassVar[str] = "futures"
+    is_default: ClassVar[bool] = False
+    start_guess_s: ClassVar[float] = 1.0
+    cancel_kills: ClassVar[bool] = False  # `Future.cancel` also ends a call that has begun
+
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        executor: MakeExecutor | str | None = None,
+        grace_s: float = 1.0,
+    ) -> None:
+        super().__init__(workers)
+        self.grace_s = grace_s
+        self._given = self._checked(executor)
+        self._pool: _Pool | None = None
+        self._retired: list[_Pool] = []
+        self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+
+    # -- what the named pools change --------------------------------------------------------
+
+    def make(self) -> Executor:
+        """A new executor."""
+        assert self._given is not None
+        return self._given(self.workers)
+
+    def end(self, executor: Executor) -> None:
+        """Ends an executor that has nothing to do; returns when its workers are gone."""
+        executor.shutdown(wait=True)
+
+    def kill(self, executor: Executor) -> None:
+        """Ends the workers of an executor whose calls nobody waits for; by default, not at all."""
+        executor.shutdown(wait=False, cancel_futures=True)
+
+    def _checked(self, executor: MakeExecutor | str | None) -> MakeExecutor | None:
+        if type(self).make is not Futures.make:
+            return None
+        where = "as in load_backend('futures', executor=make_executor)"
+        if executor is None:
+            raise BackendError(
+                f"backend 'futures' needs the option executor, a function that takes the number of"
+                f" workers and returns a concurrent.futures.Executor, {where}; on the command"
+                " line: --backend-option futures.executor=MODULE:FUNCTION"
+            )
+        if isinstance(executor, str):
+            executor = _imported(executor)
+        if not callable(executor):
+            raise BackendError(f"executor must be a function, {where}, not {executor!r}")
+        return executor
+
+    # -- opening and closing ----------------------------------------------------------------
+
+    def open(self) -> None:
+        self._events = queue.SimpleQueue()
+        self._pool = self._new_pool()
+
+    def close(self) -> None:
+        pools, self._pool, self._retired = [self._pool, *self._retired], None, []
+        for pool in pools:
+            if pool is not None and pool.is_left:
+                self.kill(pool.executor)
+            elif pool is not None:
+                self.end(pool.executor)
+
+    def _new_pool(self) -> _Pool:
+        """A pool whose workers have started.
+
+        Raises:
+            BackendError: they cannot start.
+        """
+        executor = self.make()
+        try:
+            started = [executor.submit(sent.place) for _ in range(self.workers)]
+            places = {future.result(START_S) for future in started}
+        except Exception as error:
+            self.kill(executor)
+            raise BackendError(
+                f"the workers of {self.name} cannot start: {describe(error)}. A script that starts"
+                ' processes needs a guard: if __name__ == "__main__":'
+            ) from error
+        return _Pool(executor, is_here=places == {sent.place()})
+
+    # -- a run ------------------------------------------------------------------------------
+
+    def drive(self, session: Session) -> None:
+        _Loop(self, session).drive()
+
+    def wake(self) -> None:
+        self._events.put(None)  # safe in a signal handler: SimpleQueue is reentrant
+
+    def _current(self) -> _Pool:
+        if self._pool is None:
+            self._pool = self._new_pool()
+        return self._pool
+
+    def _leave(self, pool: _Pool) -> None:
+        """No new call goes to this pool: one that it runs was given up on, or it is broken."""
+        if pool is self._pool:
+            self._pool = None
+            self._retired.append(pool)
+
+    def _tidy(self) -> None:
+        """Ends the pools that were left, once they have nothing to do that anybody waits for."""
+        for pool in [pool for pool in self._retired if not pool.in_flight]:
+            self._retired.remove(pool)
+            self.kill(pool.executor)
+
+
+class _Pool:
+    """An executor, and what it is doing.
+
+    Attributes:
+        is_here: its workers are threads of this interpreter.
+        in_flight: calls whose outcomes are awaited.
+        is_left: it runs a call that was given up on.
+    """
+
+    def __init__(self, executor: Executor, is_here: bool) -> None:
+        self.executor = executor
+        self.is_here = is_here
+        self.in_flight = 0
+        self.is_left = False
+
+
+class _Loop:
+    """One run."""
+
+    def __init__(self, backend: Futures, session: Session) -> None:
+        self._backend = backend
+        self._session = session
+        self._events = backend._events
+        self._in_flight: dict[Call, tuple[Future[Any], _Pool, float]] = {}
+        is_narrow = bool(features_of(session.graph) & ONE_AT_A_TIME) or backend.cancel_kills
+        ahead = AHEAD_HERE if backend._current().is_here else AHEAD
+        self._most = backend.workers * (1 if is_narrow else ahead)
+        self._actions: dict[int, bytes] = {}  # pickled, by id: tasks often share one
+        self._levels = levels()
+        self._names: dict[int, str] = {}  # of workers, by process
+        self._context = copy_context()
+        self._stop_by_s: float | None = None
+
+    def drive(self) -> None:
+        session = self._session
+        try:
+            while True:
+                now_s = monotonic()
+                for call in session.overdue(now_s):
+                    self._give_up(call, timed_out(call, LEFT), now_s)
+                if session.stop_reason is not None:
+                    self._wind_up(now_s)
+                while len(self._in_flight) < self._most:
+                    ready = session.take(now_s)
+                    if ready is None:
+                        break
+                    session.started(ready, now_s)
+                    self._submit(ready, now_s)
+                if session.over:
+                    return
+                self._wait(now_s)
+        finally:
+            for _, pool, _ in self._in_flight.values():  # only after an exception
+                pool.is_left = True
+            self._backend._tidy()
+
+    def _submit(self, call: Call, now_s: float) -> None:
+        session = self._session
+        future: Future[Any]
+        try:
+            pool = self._backend._current()
+            if pool.is_here:
+                perform = _perform_metered_here if session.measure_cpu else _perform_here
+                future = pool.executor.submit(perform, self._context, call)
+            else:
+                arguments = [call.values[need] for need in call.needs]
+                action = self._actions.get(id(call.task.action)) or self._pickled(call)
+                future = pool.executor.submit(
+                    sent.perform_sent, action, arguments, self._levels, session.measure_cpu
+                )
+        except NotPicklable as error:
+            session.finish(Attempt(call, self._backend.name, now_s, now_s, None, error), now_s)
+            return
+        except BrokenExecutor as error:  # it broke while nothing was in flight
+            self._backend._leave(pool)
+            session.finish(self._died(call, now_s, error), now_s)
+            return
+        pool.in_flight += 1
+        self._in_flight[call] = future, pool, now_s
+        events = self._events
+        future.add_done_callback(lambda future: events.put((session, call, future)))
+
+    def _pickled(self, call: Call) -> bytes:
+        action = call.task.action
+        try:
+            pickled = dumps_by_value(action)
+        except (Exception, SystemExit) as error:
+            raise NotPicklable(
+                f"task {call.task.name!r}: its action {shown(action)} cannot be pickled:"
+                f" {describe(error)}; use a backend of threads, or create inside the action what"
+                " cannot be pickled"
+            ) from error
+        self._actions[id(action)] = pickled
+        return pickled
+
+    def _wait(self, now_s: float) -> None:
+        """Waits for an outcome, a deadline, a delayed retry or `wake`, and takes what has come."""
+        times = [self._session.wake_at_s, self._stop_by_s]
+        wait_s = min((at_s - now_s for at_s in times if at_s is not None), default=LONGEST_SLEEP_S)
+        events = self._events
+        try:
+            event = events.get(timeout=min(max(0.0, wait_s), LONGEST_SLEEP_S))
+            while True:
+                if event is not None and event[0] is self._session:  # else of an earlier run
+                    self._finish(event[1], event[2])
+                if events.empty():
+                    return
+                event = events.get_nowait()
+        except queue.Empty:
+            return
+
+    def _finish(self, call: Call, future: Future[Any]) -> None:
+        if call not in self._in_flight:
+            return  # given up on
+        _, pool, sent_s = self._in_flight.pop(call)
+        pool.in_flight -= 1
+        session, now_s = self._session, monotonic()
+        if future.cancelled():
+            session.put_back(call, now_s)
+            return
+        error = future.exception()
+        if error is None:
+            outcome = future.result()
+            finished = outcome if pool.is_here else self._received(call, outcome)
+        elif isinstance(error, BrokenExecutor):
+            pool.is_left = True
+            self._backend._leave(pool)
+            finished = self._died(call, sent_s, error)
+        else:
+            finished = Attempt(call, self._backend.name, sent_s, now_s, None, _unsent(call, error))
+        session.finish(finished, now_s)
+        if self._backend._retired:
+            self._backend._tidy()
+
+    def _received(self, call: Call, outcome: sent.Performed) -> Attempt:
+        process, started_s, ended_s, cpu_s, value, failure, records = outcome
+        name = self._names.get(process)
+        if name is None:
+            name = self._names[process] = f"process-{len(self._names)}"
+        for record in records or ():
+            handle(record, name)
+        error = None if failure is None else error_of(failure, call, name)
+        return Attempt(
+            call, name, started_s, ended_s, value, error, None if cpu_s < 0 else cpu_s, None
+        )
+
+    def _died(self, call: Call, sent_s: float, error: BaseException) -> Attempt:
+        died = WorkerDied(
+            f"a worker of {self._backend.name} died, so task {call.task.name!r} failed; the pool"
+            f" does not say which task killed it: {describe(error)}"
+        )
+        return Attempt(call, self._backend.name, sent_s, monotonic(), None, died)
+
+    def _give_up(self, call: Call, error: TaskError, now_s: float) -> None:
+        future, pool, sent_s = self._in_flight.pop(call)
+        pool.in_flight -= 1
+        if not future.cancel():
+            pool.is_left = True
+            self._backend._leave(pool)
+        self._session.finish(Attempt(call, self._backend.name, sent_s, now_s, None, error), now_s)
+
+    def _wind_up(self, now_s: float) -> None:
+        """Takes back what has not begun; after a stop, gives up on what goes on for too long."""
+        if not self._backend.cancel_kills:
+            for future, _, _ in list(self._in_flight.values()):
+                future.cancel()  # only if it has not begun; it comes back as an event
+        if not self._session.stopping:
+            return
+        if self._stop_by_s is None:
+            self._stop_by_s = now_s + self._backend.grace_s
+        if now_s >= self._stop_by_s:
+            for call, (future, _, _) in list(self._in_flight.items()):
+                if not future.cancelled():
+                    self._give_up(call, stopped(call, self._session, LEFT), now_s)
+
+
+def _perform_here(context: Context, call: Call) -> Attempt:
+    return context.copy().run(attempt, call, threading.current_thread().name)
+
+
+def _perform_metered_here(context: Context, call: Call) -> Attempt:
+    meter: CpuMeter = sent._meter()
+    if meter.reads_start or monotonic() > meter.due_s:
+        meter.begin()
+    return context.copy().run(metered_attempt, call, threading.current_thread().name, meter)
+
+
+def _unsent(call: Call, error: BaseException) -> NotPicklable:
+    return NotPicklable(
+        f"task {call.task.name!r}: its arguments or its value cannot be sent: {describe(error)};"
+        " return plain data, or use a backend of threads"
+    )
+
+
+def _imported(where: str) -> Any:
+    """What "module:name" stands for.
+
+    Raises:
+        BackendError: it is not of this form, or cannot be imported.
+    """
+    module, colon, name = where.partition(":")
+    if not colon:
+        raise BackendError(f"executor must be MODULE:FUNCTION, not {where!r}")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:
+        raise BackendError(f"executor {where!r} cannot be imported: {describe(error)}") from error

@@ -1,0 +1,114 @@
+"""How an action is performed in a worker that another package started, and what comes back.
+
+Such a worker may be a thread here, a process, an interpreter or another machine: `place` tells. In
+another interpreter, the action arrives pickled by value, and is kept there for the next call.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import os
+import pickle
+import threading
+from collections.abc import Callable, Sequence
+from contextvars import copy_context
+from functools import lru_cache
+from pickle import loads
+from time import monotonic
+from typing import Any
+
+from executors.backends.base import without_frames
+from executors.backends.meter import CpuMeter
+from executors.core.deferred import DEFERRED, refusal
+from executors.pickling.definitions import defining
+from executors.pickling.failure import ACTION, RAISED, Failure, failure_of
+from executors.pickling.log_records import portable
+from executors.pickling.raised import qualified
+
+_HERE = object()
+_local = threading.local()
+
+# What a worker sends back: its process, start and end of the action, its processor time (negative
+# if it is not known), its value, what went wrong, and the records that it logged, pickled.
+Performed = tuple[int, float, float, float, Any, Failure | None, list[bytes] | None]
+
+
+def place() -> tuple[int, int]:
+    """The interpreter that this runs in: equal to the caller's only if it is the same one."""
+    return os.getpid(), id(_HERE)
+
+
+class _Collector(logging.handlers.QueueHandler):
+    """Keeps the records that an action logs until its outcome is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(None)  # type: ignore[arg-type]
+        self.records: list[bytes] = []
+
+    def enqueue(self, record: logging.LogRecord) -> None:
+        self.records.append(pickle.dumps(portable(record)))
+
+
+_collector: list[_Collector] = []
+_levels: list[dict[str, int]] = [{}]
+
+
+def _collect(levels: dict[str, int]) -> _Collector:
+    """Has this interpreter's records collected, from now on at these levels."""
+    if not _collector:
+        _collector.append(_Collector())
+        logging.getLogger().handlers[:] = _collector  # others are copies of the parent's
+    if levels != _levels[0]:
+        _levels[0] = levels
+        for name, level in levels.items():
+            logging.getLogger(name).setLevel(level)
+    return _collector[0]
+
+
+def perform_sent(
+    action: bytes, arguments: Sequence[Any], levels: dict[str, int], is_metered: bool
+) -> Performed:
+    """Performs a pickled action in this worker; whatever it raises is the outcome."""
+    collector = _collect(levels)
+    value, failure = None, None
+    cpu_s = -1.0
+    stage = ACTION
+    started_s = monotonic()
+    try:
+        function = _loaded(action)
+        stage = RAISED
+        meter = _meter() if is_metered else None
+        if meter is not None and (meter.reads_start or started_s > meter.due_s):
+            meter.begin()
+        started_s = monotonic()
+        try:
+            value = copy_context().run(function, *arguments)
+            if value.__class__ in DEFERRED:
+                raise refusal(value)
+        finally:
+            ended_s = monotonic()
+            if meter is not None and ended_s >= meter.due_s:
+                cpu_s = meter.end(started_s, ended_s)
+    except BaseException as error:
+        ended_s = monotonic()
+        value, failure = None, failure_of(stage, qualified(type(error)), without_frames(error, 1))
+    records = None
+    if collector.records:
+        records, collector.records = collector.records, []
+    return os.getpid(), started_s, ended_s, cpu_s, value, failure, records
+
+
+@lru_cache(256)
+def _loaded(action: bytes) -> Callable[..., Any]:
+    with defining():
+        loaded: Callable[..., Any] = loads(action)
+    return loaded
+
+
+def _meter() -> CpuMeter:
+    """That of this thread."""
+    meter: CpuMeter | None = getattr(_local, "meter", None)
+    if meter is None:
+        meter = _local.meter = CpuMeter()
+    return meter
