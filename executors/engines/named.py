@@ -97,6 +97,11 @@ class Pebble(Futures):
     def make(self) -> Executor:
         return _PebbleExecutor(self.workers)
 
+    def is_death(self, error: BaseException) -> bool:
+        import pebble
+
+        return isinstance(error, pebble.ProcessExpired)
+
     def kill(self, executor: Executor) -> None:
         assert isinstance(executor, _PebbleExecutor)
         executor.stop()

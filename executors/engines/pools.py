@@ -93,6 +93,10 @@ class Futures(Backend):
         """Ends the workers of an executor whose calls nobody waits for; by default, not at all."""
         executor.shutdown(wait=False, cancel_futures=True)
 
+    def is_death(self, error: BaseException) -> bool:
+        """Whether it says that the worker of one call has died, and the pool goes on."""
+        return False
+
     def _checked(self, executor: MakeExecutor | str | None) -> MakeExecutor | None:
         if type(self).make is not Futures.make:
             return None
@@ -295,6 +299,8 @@ class _Loop:
             pool.is_left = True
             self._backend._leave(pool)
             finished = self._died(call, sent_s, error)
+        elif self._backend.is_death(error):
+            finished = self._died(call, sent_s, error)
         else:
             finished = Attempt(call, self._backend.name, sent_s, now_s, None, _unsent(call, error))
         session.finish(finished, now_s)
@@ -315,8 +321,8 @@ class _Loop:
 
     def _died(self, call: Call, sent_s: float, error: BaseException) -> Attempt:
         died = WorkerDied(
-            f"a worker of {self._backend.name} died, so task {call.task.name!r} failed; the pool"
-            f" does not say which task killed it: {describe(error)}"
+            f"a worker of {self._backend.name} died while it had task {call.task.name!r}:"
+            f" {describe(error)}"
         )
         return Attempt(call, self._backend.name, sent_s, monotonic(), None, died)
 
