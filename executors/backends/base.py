@@ -30,8 +30,8 @@ LONGEST_SLEEP_S = 1.0
 class Feature(StrEnum):
     """What a graph or a run may ask of a backend beyond running tasks in order.
 
-    `RETRIES` and the others are properties of tasks; `STOP` means that running tasks end, or are
-    given up, soon after a stop, and `BEGUN` that a start is announced when it happens.
+    `STOP` means that running tasks end, or are given up, soon after a stop; the others are
+    properties of tasks.
     """
 
     RETRIES = "retries"
@@ -39,7 +39,6 @@ class Feature(StrEnum):
     SLOTS = "slots"
     CONTEXTS = "contexts"
     STOP = "stop"
-    BEGUN = "begun"
 
 
 def features_of(graph: Graph) -> set[Feature]:

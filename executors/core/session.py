@@ -9,7 +9,7 @@ State, by task (an integer: its rank in the graph, 0 the most urgent)::
     readers    tasks that still need its value, plus one when the caller keeps it
     values     its value, from its success until its last reader has ended
     in_flight  the call that a worker has, or None; only one that follows another (see `follow`)
-               has needs missing
+               or was taken ahead has needs missing
     settled    its final Status, or None
     ready_s, taken_s, started_s, ended_s, received_s, worker
                of the last attempt: columns, because with an object per task the garbage
@@ -196,6 +196,23 @@ class Session:
             return None
         if self.graph.ranked[rank].timeout_s is not None:
             return None
+        return self._call(rank, now_s)
+
+    def ahead(self, rank: int, now_s: float) -> Call | None:
+        """Takes a task before its needs have ended, for a scheduler that has the whole graph.
+
+        All of its needs have to be taken or to have succeeded. Before the backend finishes a call
+        that failed, it puts back the tasks that it took ahead and that need it, directly or not.
+        None if the task cannot be taken so: it is ready (see `take`), taken or settled, or one of
+        its needs is neither taken nor has succeeded; and where slots or contexts matter.
+        """
+        if self._closed or self._ready is None or not self._missing[rank]:
+            return None
+        if self._in_flight[rank] is not None or self._settled[rank] is not None:
+            return None
+        for need in self.graph.needs[rank]:
+            if self._in_flight[need] is None and self._settled[need] is not SUCCEEDED:
+                return None
         return self._call(rank, now_s)
 
     def started(self, call: Call, now_s: float) -> None:

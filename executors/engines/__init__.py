@@ -1,7 +1,8 @@
 """Executors and schedulers of other packages, behind the same port as our own backends.
 
-A pool (`pools.py`) has no scheduler; its users write a loop, and the session is that loop. Nothing
-here imports the package that it stands for before it is used.
+A pool (`pools.py`) has no scheduler; its users write a loop, and the session is that loop. A
+scheduler (`whole.py`) gets the whole graph, and the session follows what happens. Nothing here
+imports the package that it stands for before it is used.
 """
 
 from __future__ import annotations
@@ -13,4 +14,8 @@ ENGINES = {
     "futures-processes": "executors.engines.named:FuturesProcesses",
     "loky": "executors.engines.named:Loky",
     "pebble": "executors.engines.named:Pebble",
+    "dask-threads": "executors.engines.dask_local:DaskThreads",
+    "dask-processes": "executors.engines.dask_local:DaskProcesses",
+    "joblib": "executors.engines.joblib_levels:Joblib",
+    "joblib-threads": "executors.engines.joblib_levels:JoblibThreads",
 }

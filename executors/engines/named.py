@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import signal
+import sys
+from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from multiprocessing import get_all_start_methods, get_context
+from pathlib import Path
 from typing import Any, ClassVar
 
 from executors.cpus import has_interpreter_lock
 from executors.engines.library import missing
-from executors.engines.pools import Futures
+from executors.engines.pools import Futures, Pool
 
 
 def _ignore_interrupts() -> None:
     """In a worker: the terminal's Ctrl-C is for the parent, which decides what stops."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+@contextmanager
+def _without_a_lost_main() -> Iterator[None]:
+    """Keeps workers from importing a `__main__` whose file is not there, such as `<stdin>`."""
+    main = sys.modules["__main__"]
+    file = getattr(main, "__file__", None)
+    if file is None or Path(file).exists():
+        yield
+        return
+    del main.__file__
+    try:
+        yield
+    finally:
+        main.__file__ = file
 
 
 class FuturesThreads(Futures):
@@ -47,6 +66,10 @@ class FuturesProcesses(Futures):
         has_server = "forkserver" in get_all_start_methods()
         context = get_context("forkserver" if has_server else "spawn")
         return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_ignore_interrupts)
+
+    def new_pool(self) -> Pool:
+        with _without_a_lost_main():
+            return super().new_pool()
 
     def kill(self, executor: Executor) -> None:
         processes = dict(getattr(executor, "_processes", None) or {})

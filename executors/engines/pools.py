@@ -27,14 +27,11 @@ from executors.backends.base import (
     stopped,
     timed_out,
 )
-from executors.backends.meter import CpuMeter
-from executors.core.records import Attempt, Call, describe, shown
+from executors.core.records import Attempt, Call, describe
 from executors.core.session import Session
 from executors.engines import sent
+from executors.engines.client import Client
 from executors.errors import BackendError, NotPicklable, TaskError, WorkerDied
-from executors.pickling.failure import error_of
-from executors.pickling.log_records import handle, levels
-from executors.pickling.packing import dumps_by_value
 
 AHEAD = 4  # calls for each worker that are submitted; as many may be lost with a worker
 AHEAD_HERE = 32  # likewise for threads, which cannot die: fewer switches between threads
@@ -74,8 +71,8 @@ class Futures(Backend):
         super().__init__(workers)
         self.grace_s = grace_s
         self._given = self._checked(executor)
-        self._pool: _Pool | None = None
-        self._retired: list[_Pool] = []
+        self._pool: Pool | None = None
+        self._retired: list[Pool] = []
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
 
     # -- what the named pools change --------------------------------------------------------
@@ -117,7 +114,7 @@ class Futures(Backend):
 
     def open(self) -> None:
         self._events = queue.SimpleQueue()
-        self._pool = self._new_pool()
+        self._pool = self.new_pool()
 
     def close(self) -> None:
         pools, self._pool, self._retired = [self._pool, *self._retired], None, []
@@ -127,7 +124,7 @@ class Futures(Backend):
             elif pool is not None:
                 self.end(pool.executor)
 
-    def _new_pool(self) -> _Pool:
+    def new_pool(self) -> Pool:
         """A pool whose workers have started.
 
         Raises:
@@ -143,7 +140,7 @@ class Futures(Backend):
                 f"the workers of {self.name} cannot start: {describe(error)}. A script that starts"
                 ' processes needs a guard: if __name__ == "__main__":'
             ) from error
-        return _Pool(executor, is_here=places == {sent.place()})
+        return Pool(executor, is_here=places == {sent.place()})
 
     # -- a run ------------------------------------------------------------------------------
 
@@ -153,12 +150,12 @@ class Futures(Backend):
     def wake(self) -> None:
         self._events.put(None)  # safe in a signal handler: SimpleQueue is reentrant
 
-    def _current(self) -> _Pool:
+    def _current(self) -> Pool:
         if self._pool is None:
-            self._pool = self._new_pool()
+            self._pool = self.new_pool()
         return self._pool
 
-    def _leave(self, pool: _Pool) -> None:
+    def _leave(self, pool: Pool) -> None:
         """No new call goes to this pool: one that it runs was given up on, or it is broken."""
         if pool is self._pool:
             self._pool = None
@@ -171,7 +168,7 @@ class Futures(Backend):
             self.kill(pool.executor)
 
 
-class _Pool:
+class Pool:
     """An executor, and what it is doing.
 
     Attributes:
@@ -194,13 +191,11 @@ class _Loop:
         self._backend = backend
         self._session = session
         self._events = backend._events
-        self._in_flight: dict[Call, tuple[Future[Any], _Pool, float]] = {}
+        self._in_flight: dict[Call, tuple[Future[Any], Pool, float]] = {}
         is_narrow = bool(features_of(session.graph) & ONE_AT_A_TIME) or backend.cancel_kills
         ahead = AHEAD_HERE if backend._current().is_here else AHEAD
         self._most = backend.workers * (1 if is_narrow else ahead)
-        self._actions: dict[int, bytes] = {}  # pickled, by id: tasks often share one
-        self._levels = levels()
-        self._names: dict[int, str] = {}  # of workers, by process
+        self._client = Client(session, backend.name)
         self._context = copy_context()
         self._stop_by_s: float | None = None
 
@@ -237,9 +232,9 @@ class _Loop:
                 future = pool.executor.submit(perform, self._context, call)
             else:
                 arguments = [call.values[need] for need in call.needs]
-                action = self._actions.get(id(call.task.action)) or self._pickled(call)
+                action = self._client.action(call)
                 future = pool.executor.submit(
-                    sent.perform_sent, action, arguments, self._levels, session.measure_cpu
+                    sent.perform_sent, action, arguments, self._client.levels, session.measure_cpu
                 )
         except NotPicklable as error:
             session.finish(Attempt(call, self._backend.name, now_s, now_s, None, error), now_s)
@@ -252,19 +247,6 @@ class _Loop:
         self._in_flight[call] = future, pool, now_s
         events = self._events
         future.add_done_callback(lambda future: events.put((session, call, future)))
-
-    def _pickled(self, call: Call) -> bytes:
-        action = call.task.action
-        try:
-            pickled = dumps_by_value(action)
-        except (Exception, SystemExit) as error:
-            raise NotPicklable(
-                f"task {call.task.name!r}: its action {shown(action)} cannot be pickled:"
-                f" {describe(error)}; use a backend of threads, or create inside the action what"
-                " cannot be pickled"
-            ) from error
-        self._actions[id(action)] = pickled
-        return pickled
 
     def _wait(self, now_s: float) -> None:
         """Waits for an outcome, a deadline, a delayed retry or `wake`, and takes what has come."""
@@ -294,7 +276,7 @@ class _Loop:
         error = future.exception()
         if error is None:
             outcome = future.result()
-            finished = outcome if pool.is_here else self._received(call, outcome)
+            finished = outcome if pool.is_here else self._client.received(call, outcome)
         elif isinstance(error, BrokenExecutor):
             pool.is_left = True
             self._backend._leave(pool)
@@ -306,18 +288,6 @@ class _Loop:
         session.finish(finished, now_s)
         if self._backend._retired:
             self._backend._tidy()
-
-    def _received(self, call: Call, outcome: sent.Performed) -> Attempt:
-        process, started_s, ended_s, cpu_s, value, failure, records = outcome
-        name = self._names.get(process)
-        if name is None:
-            name = self._names[process] = f"process-{len(self._names)}"
-        for record in records or ():
-            handle(record, name)
-        error = None if failure is None else error_of(failure, call, name)
-        return Attempt(
-            call, name, started_s, ended_s, value, error, None if cpu_s < 0 else cpu_s, None
-        )
 
     def _died(self, call: Call, sent_s: float, error: BaseException) -> Attempt:
         died = WorkerDied(
@@ -354,9 +324,7 @@ def _perform_here(context: Context, call: Call) -> Attempt:
 
 
 def _perform_metered_here(context: Context, call: Call) -> Attempt:
-    meter: CpuMeter = sent._meter()
-    if meter.reads_start or monotonic() > meter.due_s:
-        meter.begin()
+    meter = sent.meter_of_thread()
     return context.copy().run(metered_attempt, call, threading.current_thread().name, meter)
 
 

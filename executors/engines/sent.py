@@ -22,7 +22,7 @@ from executors.backends.base import without_frames
 from executors.backends.meter import CpuMeter
 from executors.core.deferred import DEFERRED, refusal
 from executors.pickling.definitions import defining
-from executors.pickling.failure import ACTION, RAISED, Failure, failure_of
+from executors.pickling.failure import ACTION, RAISED, VALUE_OF, Failure, failure_of
 from executors.pickling.log_records import portable
 from executors.pickling.raised import qualified
 
@@ -78,9 +78,7 @@ def perform_sent(
     try:
         function = _loaded(action)
         stage = RAISED
-        meter = _meter() if is_metered else None
-        if meter is not None and (meter.reads_start or started_s > meter.due_s):
-            meter.begin()
+        meter = meter_of_thread() if is_metered else None
         started_s = monotonic()
         try:
             value = copy_context().run(function, *arguments)
@@ -99,6 +97,37 @@ def perform_sent(
     return os.getpid(), started_s, ended_s, cpu_s, value, failure, records
 
 
+def perform_checked(
+    action: bytes, arguments: Sequence[Any], levels: dict[str, int], is_metered: bool
+) -> Performed:
+    """As `perform_sent`; a value that cannot be sent is its task's failure.
+
+    For schedulers that lose more than the task over it.
+    """
+    done = perform_sent(action, arguments, levels, is_metered)
+    process, started_s, ended_s, cpu_s, value, _, records = done
+    if value.__class__ in _SENDABLE:
+        return done
+    import cloudpickle  # 20 ms; most workers never need it
+
+    try:
+        cloudpickle.Pickler(_Nowhere(), 5, buffer_callback=lambda _: None).dump(value)
+    except Exception as error:
+        failure = failure_of(VALUE_OF, qualified(type(value)), error)
+        return process, started_s, ended_s, cpu_s, None, failure, records
+    return done
+
+
+_SENDABLE = frozenset((type(None), bool, int, float, str, bytes))
+
+
+class _Nowhere:
+    """A file that keeps nothing."""
+
+    def write(self, content: bytes | memoryview) -> int:
+        return len(content)
+
+
 @lru_cache(256)
 def _loaded(action: bytes) -> Callable[..., Any]:
     with defining():
@@ -106,9 +135,11 @@ def _loaded(action: bytes) -> Callable[..., Any]:
     return loaded
 
 
-def _meter() -> CpuMeter:
-    """That of this thread."""
+def meter_of_thread() -> CpuMeter:
+    """The meter of this thread, which has begun."""
     meter: CpuMeter | None = getattr(_local, "meter", None)
     if meter is None:
         meter = _local.meter = CpuMeter()
+    if meter.reads_start or monotonic() > meter.due_s:
+        meter.begin()
     return meter
