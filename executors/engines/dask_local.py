@@ -72,28 +72,31 @@ class DaskLocal(Whole):
     def hand_over(self, following: Following) -> None:
         from dask.callbacks import Callback
 
+        # dask has an order of its own; of tasks that are alike, it begins with the largest key.
+        size = len(following.session.graph)
+        ranks = {f"{size - rank:09}": rank for rank in following.calls}
+        keys = {rank: key for key, rank in ranks.items()}
         graph: dict[str, Any] = {}
         for rank, call in list(following.calls.items()):
             try:
-                needs = [str(need) for need in call.needs if need in following.calls]
-                graph[str(rank)] = (self.node(following, call), *needs)
+                needs = [keys[need] for need in call.needs if need in following.calls]
+                graph[keys[rank]] = (self.node(following, call), *needs)
             except NotPicklable as error:
                 following.failed(rank, error)
-        # dask has an order of its own; of tasks that are alike, it begins with the last one here.
-        urgent_last = sorted(following.calls, reverse=True)
-        graph = {str(rank): graph[str(rank)] for rank in urgent_last}
+        graph = {keys[rank]: graph[keys[rank]] for rank in following.calls}
         if not graph:
             return
-        running: set[str] = set()
+        running: set[int] = set()
 
         def sent(key: str, *_: object) -> None:
-            running.add(key)
-            following.started(int(key))
+            running.add(ranks[key])
+            following.started(ranks[key])
 
         def ended(key: str, result: Any, *_: object) -> None:
-            running.discard(key)
-            if (done := following.calls.get(int(key))) is not None:
-                following.finish(int(key), self.outcome(following, done, result))
+            rank = ranks[key]
+            running.discard(rank)
+            if (done := following.calls.get(rank)) is not None:
+                following.finish(rank, self.outcome(following, done, result))
 
         if self._pool is None:
             self._pool = self.make()
@@ -103,7 +106,7 @@ class DaskLocal(Whole):
         except BrokenExecutor as error:
             self.kill(self._pool)
             self._pool = None
-            following.died(map(int, running), describe(error))
+            following.died(running, describe(error))
 
 
 class _Gated(Executor):
