@@ -12,13 +12,19 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from functools import partial
 from statistics import median
-from typing import Any
 
 import loky
 
 from bench.machine.sampler import Sampler
 from bench.workloads.shapes import sized
-from benchmarks.peers import FuturesLoop, Pebble
+from benchmarks.peers import (
+    DaskProcesses,
+    DaskThreads,
+    FuturesLoop,
+    JoblibLevels,
+    Pebble,
+    Peer,
+)
 from benchmarks.table import Row, at_most, only, show
 from executors import Graph, Task, load_backend, run
 from executors.engines.named import FuturesProcesses
@@ -26,12 +32,25 @@ from executors.engines.named import FuturesProcesses
 TASKS = 1000
 WORKERS = 2
 ROUNDS = 15
-LIMITS = {"futures-threads": 2.0, "futures-processes": 1.2, "loky": 1.2, "pebble": None}
-BARE: dict[str, Callable[[int], Any]] = {
-    "futures-threads": ThreadPoolExecutor,
-    "futures-processes": lambda workers: FuturesProcesses(workers).make(),
-    "loky": loky.ProcessPoolExecutor,
-    "pebble": Pebble,
+LIMITS: dict[str, float | None] = {
+    "futures-threads": 2.0,
+    "futures-processes": 1.2,
+    "loky": 1.2,
+    "pebble": None,
+    "dask-threads": None,
+    "dask-processes": None,
+    "joblib": 1.1,
+    "joblib-threads": None,
+}
+BARE: dict[str, Callable[[int], Peer]] = {
+    "futures-threads": partial(FuturesLoop, ThreadPoolExecutor),
+    "futures-processes": partial(FuturesLoop, lambda workers: FuturesProcesses(workers).make()),
+    "loky": partial(FuturesLoop, loky.ProcessPoolExecutor),
+    "pebble": partial(FuturesLoop, Pebble),
+    "dask-threads": DaskThreads,
+    "dask-processes": DaskProcesses,
+    "joblib": JoblibLevels,
+    "joblib-threads": partial(JoblibLevels, backend="threading"),
 }
 
 
@@ -55,7 +74,7 @@ def pools() -> Iterator[Row]:
         for name, limit in LIMITS.items():
             with ExitStack() as stack:
                 ours = stack.enter_context(load_backend(name, WORKERS))
-                bare = stack.enter_context(FuturesLoop(BARE[name], WORKERS))
+                bare = stack.enter_context(BARE[name](WORKERS))
                 for shape, graph in graphs().items():
                     contestants: dict[str, Callable[[], object]] = {
                         "ours": partial(run, graph, ours, keep="none"),

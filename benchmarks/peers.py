@@ -9,13 +9,14 @@ from __future__ import annotations
 import queue
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any, Protocol, Self
 
 import dask.local
 import dask.multiprocessing
 import dask.threaded
+import joblib
 import pebble
 
 from executors import Graph
@@ -56,6 +57,48 @@ class Peer(ABC):
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class DaskThreads(Peer):
+    """`dask.threaded.get` with a pool that is kept."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(workers)
+
+    def run(self, graph: Graph) -> None:
+        tasks, sinks = _as_dask_wants(graph)
+        dask.threaded.get(tasks, sinks, num_workers=self._workers, pool=self._pool)
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+class JoblibLevels(Peer):
+    """`joblib.Parallel`, once for each level: what its users write, since it has no graphs."""
+
+    def __init__(self, workers: int, backend: str = "loky") -> None:
+        self._parallel = joblib.Parallel(workers, backend=backend)
+        self._parallel.__enter__()
+
+    def run(self, graph: Graph) -> None:
+        values: dict[int, Any] = {}
+        while len(values) < len(graph):
+            ready = [
+                rank
+                for rank, needs in enumerate(graph.needs)
+                if rank not in values and all(need in values for need in needs)
+            ]
+            jobs = (
+                joblib.delayed(graph.ranked[rank].action)(
+                    *(values[need] for need in graph.needs[rank])
+                )
+                for rank in ready
+            )
+            values.update(zip(ready, self._parallel(jobs), strict=True))
+
+    def close(self) -> None:
+        self._parallel.__exit__(None, None, None)
 
 
 class DaskProcesses(Peer):

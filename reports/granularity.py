@@ -12,7 +12,8 @@ from matplotlib.ticker import NullLocator
 from bench.granularity.crossings import LENGTHS_S, LEVELS, Metg
 from bench.workloads.duration import nominal, shown
 from reports.drawing import FAINT, drawing
-from reports.plots import WIDTH_INCHES, save, set_title, style_of
+from reports.plots import WIDTH_INCHES, save, set_title
+from reports.styles import style_of
 
 
 def draw_efficiency(outcome: Metg, path: Path) -> None:
@@ -24,7 +25,7 @@ def draw_efficiency(outcome: Metg, path: Path) -> None:
             axes.axhline(level, color=FAINT, linewidth=1, linestyle=":")
         axes.axhline(1, color=FAINT, linewidth=1, label="ceiling")
         for name, curve in outcome.curves.items():
-            colour, marker, dashes = style_of(name)
+            colour, marker, dashes, _ = style_of(name)
             lengths, middles, lows, highs = zip(*curve, strict=True)
             axes.fill_between(lengths, lows, highs, color=colour, alpha=0.15, linewidth=0)
             axes.plot(

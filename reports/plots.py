@@ -24,20 +24,9 @@ from bench.analysis.summary import Group, Row
 from bench.results.case import BASELINE
 from bench.results.store import Measurement, Results
 from reports.drawing import FAINT, INK, drawing
+from reports.styles import is_ours, style_of
 
-# Okabe and Ito's palette, which colour-blind readers can distinguish; dashes and markers help, too.
-STYLES = {
-    "threads": ("#0072B2", "o", "-"),
-    "processes": ("#D55E00", "s", "--"),
-    BASELINE: (INK, "D", "-"),
-    "simulated": ("#009E73", "", ":"),
-}
-MORE_STYLES = [
-    ("#009E73", "^", "-."),
-    ("#CC79A7", "v", ":"),
-    ("#56B4E9", "P", "-"),
-    ("#E69F00", "X", "--"),
-]
+MOST_LINES = 6  # in a panel; with more, other packages have one of their own
 BINS = 20  # in a curve over time
 MIN_BIN_S = 0.01
 SHORTEST_FOR_CPU_S = 0.02  # the system accounts CPU time in steps of a few milliseconds
@@ -61,14 +50,27 @@ def draw_speedup(group: Group, like: Sequence[Group], cpus: int, path: Path) -> 
         like: groups whose figures have the same scale.
     """
     with drawing():
-        figure, (axes,) = panels_of(1)
-        _speedup_panel(axes, group, cpus)
-        _same_scale(axes, like)
-        set_title(axes, f"Speedup of {group.name}")
-        save(figure, [axes], path)
+        parts = _parts(group)
+        figure, panels = panels_of(len(parts))
+        for axes, names in zip(panels, parts, strict=True):
+            _speedup_panel(axes, group, names, cpus)
+            _same_scale(axes, like)
+        set_title(panels[0], f"Speedup of {group.name}")
+        if len(panels) > 1:
+            set_title(panels[1], "Other executors")
+        save(figure, panels, path)
 
 
-def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
+def _parts(group: Group) -> list[list[str]]:
+    """The backends of each panel: with many lines, those of other packages have their own."""
+    names = [name for name in _by_backend(group.rows) if name != BASELINE]
+    ours = [name for name in names if is_ours(name)]
+    if len(names) <= MOST_LINES or not ours:
+        return [names]
+    return [ours, [name for name in names if name not in ours]]
+
+
+def _speedup_panel(axes: Axes, group: Group, names: Sequence[str], cpus: int) -> None:
     counts = _counts(group)
     axes.plot(counts, counts, color=FAINT, linestyle=":", linewidth=1, label="ideal")
     finely = _finely(counts)
@@ -76,12 +78,12 @@ def _speedup_panel(axes: Axes, group: Group, cpus: int) -> None:
     axes.plot(finely, bound, color=FAINT, linewidth=1, label="bound of the graph")
     axes.axvline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
     axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (6, 3)), label=BASELINE)
-    others = {name: rows for name, rows in _by_backend(group.rows).items() if name != BASELINE}
-    shifts = apart(others)
-    for name, rows in others.items():
-        _curve(axes, group, rows, shifts[name])
-    if len(group.measured) > 1:  # else there was nothing to pick from
-        row = group.guess or group.pick
+    by_backend = _by_backend(group.rows)
+    shifts = apart(names)
+    for name in names:
+        _curve(axes, group, by_backend[name], shifts[name])
+    row = group.guess or group.pick
+    if len(group.measured) > 1 and row.case.backend in (*names, BASELINE):
         place = row.case.workers * shifts.get(row.case.backend, 1.0)
         mark_answer(axes, place, row.speedup.value, is_sure=group.guess is None)
     axes.set_xlabel("max_workers (log scale)")
@@ -149,14 +151,16 @@ def _curve(axes: Axes, group: Group, rows: Sequence[Row], shift: float) -> None:
     Args:
         shift: factor of the horizontal position, so that backends do not hide one another.
     """
-    colour, marker, dashes = style_of(rows[0].case.backend)
+    of_backend = style_of(rows[0].case.backend)
+    colour = of_backend.colour
     workers = [row.case.workers * shift for row in rows]
     label = rows[0].case.backend
     if rows[0].case.is_simulated:
         label += ", not measured"
     values = [row.speedup.value for row in rows]
     style: dict[str, Any] = {"color": colour, "markersize": 5, "linewidth": 1.2}
-    axes.plot(workers, values, marker=marker, linestyle=dashes, label=label, **style)
+    style |= {"marker": of_backend.marker, "markerfacecolor": of_backend.fill}
+    axes.plot(workers, values, linestyle=of_backend.dashes, label=label, **style)
     baseline_s = next(row.median_s for row in group.rows if row.case.is_baseline)
     for place, row in zip(workers, rows, strict=True):
         if row.speedup.low is not None and row.speedup.high is not None:
@@ -202,7 +206,7 @@ def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement]) -> No
     edges = np.linspace(0, 1, bins + 1)
     used_s = [_cpu_until(run, edges * run.wall_s) / run.wall_s for run in measurements]
     cores = np.diff(np.mean(used_s, axis=0)) * bins
-    colour, _, dashes = style_of(row.case.backend)
+    colour, dashes = style_of(row.case.backend).colour, style_of(row.case.backend).dashes
     label = f"{row.case.where}, not measured" if row.case.is_simulated else row.case.where
     times_ms = 1e3 * row.median_s * edges
     axes.stairs(cores, times_ms, color=colour, linestyle=dashes, baseline=None, label=label)
@@ -222,11 +226,6 @@ def _by_backend(rows: Sequence[Row]) -> dict[str, list[Row]]:
     for row in rows:
         by_backend.setdefault(row.case.backend, []).append(row)
     return by_backend
-
-
-def style_of(backend: str) -> tuple[str, str, str]:
-    """Colour, marker and dashes of a backend, the same in all figures."""
-    return STYLES.get(backend) or MORE_STYLES[sum(backend.encode()) % len(MORE_STYLES)]
 
 
 def set_title(axes: Axes, title: str) -> None:

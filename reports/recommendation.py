@@ -11,7 +11,8 @@ from matplotlib.ticker import NullFormatter, NullLocator
 from bench.recommend.recommendation import Candidate, Recommendation
 from bench.workloads.duration import nominal
 from reports.drawing import FAINT, drawing
-from reports.plots import apart, mark_answer, panels_of, save, set_title, style_of, unless_crowded
+from reports.plots import apart, mark_answer, panels_of, save, set_title, unless_crowded
+from reports.styles import style_of
 
 MOST_PANELS = 12
 LEAST_TICKS = 4
@@ -73,7 +74,7 @@ def _panel(axes: Axes, advice: Recommendation) -> None:
 
 def _curve(axes: Axes, own: Sequence[Candidate], backend: str, shift: float) -> None:
     """Predictions at their numbers of workers, and measurements a little beside them."""
-    colour, marker, dashes = style_of(backend)
+    colour, marker, dashes, _ = style_of(backend)
     predicted = [
         (candidate.workers, candidate.predicted)
         for candidate in own

@@ -10,7 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from bench.results.case import Case
-from reports.plots import _cpu_until, panels_of, save, style_of, unless_crowded
+from reports.plots import _cpu_until, panels_of, save, unless_crowded
+from reports.styles import STYLES, style_of
 from tests.bench.results.written import measurement
 
 
@@ -22,6 +23,7 @@ def test_labels_that_would_touch_are_left_out() -> None:
 def test_a_backend_has_the_same_style_in_every_figure_and_none_is_without() -> None:
     assert style_of("threads") != style_of("processes")
     assert style_of("dask") == style_of("dask")
+    assert len(set(STYLES.values())) == len(STYLES)
 
 
 @pytest.mark.parametrize("count", [1, 3])

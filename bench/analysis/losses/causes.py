@@ -120,7 +120,7 @@ def _words(part: Part, case: Case, cpus: int, what_if: WhatIf | None) -> tuple[s
     """What happened, and what would help; not for an interpreter lock."""
     if part is Part.WAITING and case.workers > cpus:
         return (
-            f"tasks wait for a core, because {case.workers} workers share {cpus} CPUs",
+            f"tasks wait for a core: {case.workers} workers share {cpus} CPUs",
             "More workers than CPUs help only while tasks wait for something else.",
         )
     if part is Part.WAITING:
@@ -132,7 +132,7 @@ def _words(part: Part, case: Case, cpus: int, what_if: WhatIf | None) -> tuple[s
         return "no task is ready", _remedy_for_graph(what_if)
     return {
         Part.SLOWER: (
-            "tasks need more processor time than one after the other, because they share caches,"
+            "tasks need more processor time than one after the other: they share caches,"
             " memory bandwidth or a core",
             "Tasks that touch less memory lose less; more workers lose more.",
         ),
