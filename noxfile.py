@@ -144,6 +144,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_engines(session: nox.Session) -> None:
+    """What running on other executors takes beyond their bare loops; takes five minutes."""
+    session.install(".", *group("peers"))
+    session.run("python", "-m", "benchmarks.engines")
+
+
+@nox.session
 def bench_zenml(session: nox.Session) -> None:
     """The time of `local_threaded`, compared with ZenML's `local`; takes a minute or two."""
     session.install(".")

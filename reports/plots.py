@@ -33,7 +33,8 @@ SHORTEST_FOR_CPU_S = 0.02  # the system accounts CPU time in steps of a few mill
 LEAST_BUSY = 0.1  # cores; tasks that keep fewer busy wait
 WIDTH_INCHES = 4.4
 PANEL_INCHES = 2.8  # height
-LEGEND_INCHES = 1.4  # width of an entry
+ROWS_WITH_ROOM, ROW_INCHES = 4, 0.19  # of a legend
+LINE_INCHES, LETTER_INCHES = 0.5, 0.075  # of an entry of a legend
 DODGE = 1.04  # factor between the positions of two backends, so that their bars stay apart
 TITLE_CHARACTERS = 48  # in a line
 STAR: dict[str, Any] = {"markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
@@ -245,19 +246,25 @@ def panels_of(count: int, inches: float = PANEL_INCHES) -> tuple[Figure, list[Ax
     return figure, list(grid.flat)
 
 
-def save(
-    figure: Figure, panels: Sequence[Axes], path: Path, legend_inches: float = LEGEND_INCHES
-) -> None:
-    """Writes a figure as SVG and PNG, with one legend below all panels.
+def _columns(labels: Sequence[str], inches: float) -> int:
+    """The most columns in which a legend fits; it fills one after the other."""
+    for columns in range(min(4, len(labels)), 1, -1):
+        rows = math.ceil(len(labels) / columns)
+        longest = [max(map(len, labels[at : at + rows])) for at in range(0, len(labels), rows)]
+        if sum(LINE_INCHES + LETTER_INCHES * length for length in longest) <= inches:
+            return columns
+    return 1
 
-    Args:
-        legend_inches: width of an entry of the legend.
-    """
+
+def save(figure: Figure, panels: Sequence[Axes], path: Path) -> None:
+    """Writes a figure as SVG and PNG, with one legend below all panels."""
     legend: dict[str, Any] = {}
     for axes in panels:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             legend.setdefault(label, handle)
-    columns = max(1, min(len(legend), int(figure.get_figwidth() / legend_inches)))
+    columns = _columns(list(legend), figure.get_figwidth())
+    more_rows = math.ceil(len(legend) / columns) - ROWS_WITH_ROOM
+    figure.set_figheight(figure.get_figheight() + ROW_INCHES * max(0, more_rows))
     figure.legend(
         legend.values(), legend.keys(), loc="outside lower center", ncols=columns, frameon=False
     )

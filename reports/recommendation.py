@@ -29,7 +29,7 @@ def draw_recommendations(advice: Sequence[Recommendation], path: Path) -> None:
         figure, panels = panels_of(min(len(advice), MOST_PANELS), 2.6)
         for axes, recommendation in zip(panels, advice, strict=False):
             _panel(axes, recommendation)
-        save(figure, panels, path, legend_inches=2.0)
+        save(figure, panels, path)
 
 
 def _panel(axes: Axes, advice: Recommendation) -> None:

@@ -62,8 +62,9 @@ def exporters(ctx: click.Context, param: click.Parameter, incomplete: str) -> li
 def backends(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Names of backends."""
     from executors.backends import SIMULATED, backend_names
+    from executors.engines import FUTURES
 
-    return _completed([*backend_names(), SIMULATED], incomplete)
+    return _completed([*backend_names(), FUTURES, SIMULATED], incomplete)
 
 
 def reasons(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

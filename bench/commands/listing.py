@@ -16,6 +16,7 @@ from bench.workloads.registry import Registry, Thing
 from bench.workloads.shapes import SHAPES, sized
 from executors import BackendError, Graph, Task
 from executors.backends import SIMULATED, backend_class, backend_names, why_unavailable
+from executors.engines import FUTURES
 
 
 def listing(form: str, is_long: bool = False) -> None:
@@ -67,6 +68,8 @@ def _state(backend: dict[str, Any]) -> str:
     """Whether a backend can run here, and what to do if it cannot."""
     if backend["name"] == SIMULATED:
         return "runs nothing: simulates that many ideal cores; used only if named"
+    if backend["name"] == FUTURES:
+        return "any concurrent.futures.Executor: --backend-option futures.executor=MODULE:FUNCTION"
     if backend["unavailable"]:
         return f"not available here: {backend['unavailable']}"
     versions = ", ".join(f"{name} {version}" for name, version in backend["packages"].items())
@@ -125,7 +128,7 @@ def _content() -> dict[str, list[dict[str, Any]]]:
                 "average_parallelism": graph.average_parallelism,
             }
         )
-    backends = [_backend(name) for name in [*backend_names(), SIMULATED]]
+    backends = [_backend(name) for name in [*backend_names(), FUTURES, SIMULATED]]
     kernels = [{"name": name, "summary": kernel.summary} for name, kernel in _usable(KERNELS)]
     exporters = [
         {"name": name, "summary": (exporter.__doc__ or "").partition("\n")[0]}

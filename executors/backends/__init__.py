@@ -16,7 +16,7 @@ from typing import Any
 
 from executors.backends.base import Backend
 from executors.core.records import describe
-from executors.engines import ENGINES
+from executors.engines import ENGINES, FUTURES
 from executors.errors import BackendError
 from executors.spelling import instead
 
@@ -31,7 +31,7 @@ def backend_names() -> list[str]:
     """Names of all backends that run tasks, available here or not; engines come last."""
     names = {name for name, backend in _built_in().items() if backend.runs_tasks}
     names |= {point.name for point in _entry_points()} - {SIMULATED}
-    names |= set(ENGINES)
+    names |= set(ENGINES) - {FUTURES}  # which needs to be told what it runs on
     return sorted(names, key=lambda name: (name != SEQUENTIAL, name in ENGINES, name))
 
 
@@ -69,7 +69,7 @@ def backend_class(name: str) -> type[Backend]:
         if not (isinstance(backend, type) and issubclass(backend, Backend)):
             raise BackendError(f"backend {name!r} ({point.value}) is not a subclass of Backend")
         return backend
-    known = [*backend_names(), SIMULATED]
+    known = [*backend_names(), FUTURES, SIMULATED]
     raise BackendError(f"unknown backend {name!r}; {instead(name, known, 'known backends')}")
 
 

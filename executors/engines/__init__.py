@@ -7,9 +7,11 @@ imports the package that it stands for before it is used.
 
 from __future__ import annotations
 
+FUTURES = "futures"
+
 # By the name of the backend, where its class is.
 ENGINES = {
-    "futures": "executors.engines.pools:Futures",
+    FUTURES: "executors.engines.pools:Futures",
     "futures-threads": "executors.engines.named:FuturesThreads",
     "futures-processes": "executors.engines.named:FuturesProcesses",
     "loky": "executors.engines.named:Loky",

@@ -33,8 +33,9 @@ from executors.engines import sent
 from executors.engines.client import Client
 from executors.errors import BackendError, NotPicklable, TaskError, WorkerDied
 
-AHEAD = 4  # calls for each worker that are submitted; as many may be lost with a worker
+AHEAD = 8  # calls for each worker that are submitted; as many may be lost with a worker
 AHEAD_HERE = 32  # likewise for threads, which cannot die: fewer switches between threads
+REFILL = 2  # once the calls that are submitted are down to this part of them
 ONE_AT_A_TIME = {Feature.SLOTS, Feature.CONTEXTS, Feature.TIMEOUTS}
 START_S = 120.0  # in which the first worker must answer
 LEFT = "its worker may still be running it"
@@ -137,8 +138,8 @@ class Futures(Backend):
         except Exception as error:
             self.kill(executor)
             raise BackendError(
-                f"the workers of {self.name} cannot start: {describe(error)}. A script that starts"
-                ' processes needs a guard: if __name__ == "__main__":'
+                f"the workers of {self.name} cannot start: {describe(error).rstrip('.')}. A script"
+                ' that starts processes needs a guard: if __name__ == "__main__":'
             ) from error
         return Pool(executor, is_here=places == {sent.place()})
 
@@ -195,6 +196,7 @@ class _Loop:
         is_narrow = bool(features_of(session.graph) & ONE_AT_A_TIME) or backend.cancel_kills
         ahead = AHEAD_HERE if backend._current().is_here else AHEAD
         self._most = backend.workers * (1 if is_narrow else ahead)
+        self._least = self._most - 1 if is_narrow else self._most // REFILL
         self._client = Client(session, backend.name)
         self._context = copy_context()
         self._stop_by_s: float | None = None
@@ -208,12 +210,13 @@ class _Loop:
                     self._give_up(call, timed_out(call, LEFT), now_s)
                 if session.stop_reason is not None:
                     self._wind_up(now_s)
-                while len(self._in_flight) < self._most:
-                    ready = session.take(now_s)
-                    if ready is None:
-                        break
-                    session.started(ready, now_s)
-                    self._submit(ready, now_s)
+                if len(self._in_flight) <= self._least:
+                    while len(self._in_flight) < self._most:
+                        ready = session.take(now_s)
+                        if ready is None:
+                            break
+                        session.started(ready, now_s)
+                        self._submit(ready, now_s)
                 if session.over:
                     return
                 self._wait(now_s)

@@ -13,7 +13,6 @@ from tests.test_docs import ROOT, blocks
 
 WORKERS = 3
 AVAILABLE = [name for name in backend_names() if backend_class(name).unavailable() is None]
-AVAILABLE.remove("futures")  # it is what the others of its family are, with another executor
 DOCUMENTED = "the one in docs/add-a-backend.md"
 
 

@@ -15,7 +15,8 @@ from typing import Any
 import psutil
 import pytest
 
-from executors import ArgumentError, Graph, Observer, Task, backend_names, load_backend, run
+from executors import ArgumentError, Graph, Observer, Task, load_backend, run
+from executors.backends import default_backends
 from executors.observers import HOOKS
 
 SCRIPT = textwrap.dedent("""
@@ -66,7 +67,7 @@ def started(script: str, *arguments: str, lines: list[str]) -> subprocess.Popen[
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("backend", backend_names())
+@pytest.mark.parametrize("backend", default_backends())
 def test_a_signal_stops_the_run_and_is_raised_with_the_report(
     backend: str, number: signal.Signals
 ) -> None:
@@ -82,7 +83,7 @@ def test_a_signal_stops_the_run_and_is_raised_with_the_report(
     assert said["counts"] == {"stopped": stopped, "not_started": 6 - stopped}
 
 
-@pytest.mark.parametrize("backend", backend_names())
+@pytest.mark.parametrize("backend", default_backends())
 def test_a_second_ctrl_c_is_not_waited_for(backend: str) -> None:
     stubborn = SCRIPT.replace("            raise\n", "            time.sleep(30)\n")
     script = started(stubborn, backend, lines=["ready", "running"])
@@ -95,7 +96,7 @@ def test_a_second_ctrl_c_is_not_waited_for(backend: str) -> None:
     assert script.returncode != 0
 
 
-@pytest.mark.parametrize("backend", backend_names())
+@pytest.mark.parametrize("backend", default_backends())
 def test_two_signals_at_once_end_the_program_quietly(backend: str) -> None:
     script = started(SCRIPT, backend, lines=["ready", "running"])
     script.send_signal(signal.SIGINT)
@@ -183,7 +184,7 @@ def test_a_signal_that_comes_while_the_handler_is_being_installed_stops_the_run(
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
-@pytest.mark.parametrize("backend", backend_names())
+@pytest.mark.parametrize("backend", default_backends())
 def test_ctrl_c_at_any_moment_ends_the_script_and_its_workers(backend: str, tmp_path: Path) -> None:
     """Short tasks, so that the signal meets the scheduler itself, at random moments."""
     script = textwrap.dedent("""
