@@ -11,6 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.processes import working_children
+
 # At once, because some of ZenML's decorators open the store when a module of tests is imported; and
 # for each process of pytest-xdist. The folder is removed when this process ends.
 CONFIGURATION = tempfile.TemporaryDirectory(prefix="zenml-")
@@ -57,18 +59,7 @@ def _own_cpu_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True, scope="session")
 def _no_process_is_left() -> Iterator[None]:
-    before = set(psutil.Process().children(recursive=True))
+    before = working_children()
     yield
-    left = set(psutil.Process().children(recursive=True)) - before
-    left = {process for process in left if not _ends_with_its_parent(process)}
-    _, alive = psutil.wait_procs(left, timeout=5)
+    _, alive = psutil.wait_procs(working_children() - before, timeout=5)
     assert not alive, f"processes outlive the tests: {alive}"
-
-
-def _ends_with_its_parent(process: psutil.Process) -> bool:
-    """Whether it is one of those that multiprocessing and loky keep for later pools."""
-    try:
-        command = " ".join(process.cmdline())
-    except psutil.Error:
-        return False
-    return "resource_tracker" in command or "forkserver" in command

@@ -106,7 +106,7 @@ def test_packages_in_the_current_folder_hide_nothing(tmp_path: Path) -> None:
 
 def test_a_setup_larger_than_the_sockets_buffer_arrives(monkeypatch: pytest.MonkeyPatch) -> None:
     levels = {f"logger{i}" * 100: logging.INFO for i in range(2_000)}
-    monkeypatch.setattr(module, "_log_levels", lambda: levels)
+    monkeypatch.setattr(module, "levels", lambda: levels)
     with Processes(1) as pool:
         assert run(Graph([Task("t", lambda: 1)]), pool).values == {"t": 1}
 

@@ -32,6 +32,7 @@ from executors import (
     run,
 )
 from executors.backends import default_backends
+from tests.processes import working_children
 
 PROCESSES = ["futures-processes", "loky", "pebble"]
 NAMES = ["futures-threads", *PROCESSES]
@@ -41,16 +42,6 @@ NAMES = ["futures-threads", *PROCESSES]
 def processes(request: pytest.FixtureRequest) -> Iterator[Backend]:
     with load_backend(request.param, 2) as backend:
         yield backend
-
-
-def children() -> set[int]:
-    """Processes that do the work: not those that pools keep for later ones."""
-    return {
-        child.pid
-        for child in psutil.Process().children(recursive=True)
-        if not {"resource_tracker", "forkserver"} & set(" ".join(child.cmdline()).split("."))
-        and "tracker" not in " ".join(child.cmdline())
-    }
 
 
 def die() -> None:
@@ -112,7 +103,7 @@ def test_after_a_timeout_the_other_tasks_have_all_workers(name: str) -> None:
 
 @pytest.mark.parametrize("name", PROCESSES)
 def test_closing_leaves_no_process(name: str) -> None:
-    before = children()
+    before = working_children()
     with load_backend(name, 2) as backend:
         slow = Graph([Task(f"slow{index}", lambda: time.sleep(30)) for index in range(6)])
         cancel = threading.Event()
@@ -120,9 +111,8 @@ def test_closing_leaves_no_process(name: str) -> None:
         report = run(slow, backend, cancel=cancel)
         assert {type(record.error) for record in report.tasks.values()} <= {TaskStopped, type(None)}
         assert run(Graph([Task("next", lambda: 1)]), backend).values == {"next": 1}
-    left = children() - before
-    psutil.wait_procs([psutil.Process(pid) for pid in left if psutil.pid_exists(pid)], timeout=10)
-    assert not children() - before
+    psutil.wait_procs(working_children() - before, timeout=10)
+    assert not working_children() - before
 
 
 class Unpicklable:

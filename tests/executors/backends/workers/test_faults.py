@@ -14,8 +14,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psutil
-
 from executors import (
     CONTINUE_ON_FAILURE,
     Graph,
@@ -29,6 +27,7 @@ from executors import (
 from executors.backends.processes import Processes
 from executors.backends.workers.handle import WorkerHandle
 from executors.backends.workers.pool import START_TRIES
+from tests.processes import working_children
 
 RUNS = int(os.environ.get("FAULT_RUNS", "16"))
 RUNS_A_POOL = 8
@@ -161,5 +160,5 @@ def test_whatever_kills_workers_every_outcome_is_right_and_nothing_is_left() -> 
         del report
     assert killed > RUNS  # or it would show nothing
     assert len(inside("/dev/fd")) == before
-    assert not psutil.Process().children()
+    assert not working_children()
     assert inside("/dev/shm") <= shared

@@ -1,0 +1,25 @@
+"""The processes that tests must not leave behind."""
+
+from __future__ import annotations
+
+import psutil
+
+
+def working_children() -> set[psutil.Process]:
+    """The processes below this one, without those that multiprocessing and loky keep for later.
+
+    Their fork servers and resource trackers end with this process.
+    """
+    return {
+        child
+        for child in psutil.Process().children(recursive=True)
+        if not _ends_with_its_parent(child)
+    }
+
+
+def _ends_with_its_parent(process: psutil.Process) -> bool:
+    try:
+        command = " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+    return "resource_tracker" in command or "multiprocessing.forkserver" in command
