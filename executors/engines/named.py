@@ -2,23 +2,51 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
+from time import sleep
 from typing import Any, ClassVar
 
 from executors.cpus import has_interpreter_lock
 from executors.engines.library import missing
 from executors.engines.pools import Futures, Pool
 
+PARENT_POLL_S = 2.0
 
-def _ignore_interrupts() -> None:
-    """In a worker: the terminal's Ctrl-C is for the parent, which decides what stops."""
+
+def _set_up(parent: int) -> None:
+    """In a worker: lets the program with this process number decide when it ends.
+
+    The terminal's Ctrl-C is for the program; and a worker of loky, for one, outlives a program that
+    was killed.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(parent,), name="parent", daemon=True).start()
+
+
+def _end_with(parent: int) -> None:
+    while _is_alive(parent):
+        sleep(PARENT_POLL_S)
+    os._exit(1)
+
+
+def _is_alive(process: int) -> bool:
+    """Whether a process runs; one that has ended may be there until its parent looks at it."""
+    try:
+        os.kill(process, 0)
+        state = Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it is another user's, or this is not Linux
+    return state not in "ZX"
 
 
 @contextmanager
@@ -65,7 +93,9 @@ class FuturesProcesses(Futures):
     def make(self) -> Executor:
         has_server = "forkserver" in get_all_start_methods()
         context = get_context("forkserver" if has_server else "spawn")
-        return ProcessPoolExecutor(self.workers, mp_context=context, initializer=_ignore_interrupts)
+        return ProcessPoolExecutor(
+            self.workers, mp_context=context, initializer=_set_up, initargs=(os.getpid(),)
+        )
 
     def new_pool(self) -> Pool:
         with _without_a_lost_main():
@@ -96,7 +126,9 @@ class Loky(Futures):
     def make(self) -> Executor:
         import loky
 
-        executor: Executor = loky.ProcessPoolExecutor(self.workers, initializer=_ignore_interrupts)
+        executor: Executor = loky.ProcessPoolExecutor(
+            self.workers, initializer=_set_up, initargs=(os.getpid(),)
+        )
         return executor
 
     def kill(self, executor: Executor) -> None:
@@ -136,7 +168,9 @@ class _PebbleExecutor(Executor):
     def __init__(self, workers: int) -> None:
         import pebble
 
-        self._pool = pebble.ProcessPool(max_workers=workers, initializer=_ignore_interrupts)
+        self._pool = pebble.ProcessPool(
+            max_workers=workers, initializer=_set_up, initargs=(os.getpid(),)
+        )
 
     def submit(self, function: Any, /, *arguments: Any, **keywords: Any) -> Future[Any]:
         future: Future[Any] = self._pool.schedule(function, args=arguments, kwargs=keywords)

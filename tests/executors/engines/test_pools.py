@@ -243,6 +243,21 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("name", PROCESSES)
+def test_workers_end_with_a_program_that_is_killed(name: str, tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    program = subprocess.Popen([sys.executable, script, name], stdout=subprocess.PIPE, text=True)
+    assert program.stdout is not None
+    assert program.stdout.readline() == "ready\n"
+    time.sleep(0.5)
+    left = psutil.Process(program.pid).children(recursive=True)
+    program.kill()
+    program.communicate()
+    _, alive = psutil.wait_procs(left, timeout=30)
+    assert not alive
+
+
+@pytest.mark.parametrize("name", PROCESSES)
 def test_ctrl_c_ends_the_run_and_the_processes(name: str, tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
