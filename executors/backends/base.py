@@ -120,7 +120,7 @@ class Backend(ABC):
 
     def refuses(self, graph: Graph) -> str | None:
         """Why this backend cannot run a graph as it says, or None if it can."""
-        for feature in features_of(graph):
+        for feature in features_of(graph) if self.cannot else ():
             if feature in self.cannot:
                 return f"{self.name} cannot hold {feature}: {self.cannot[feature]}"
         return None
@@ -209,11 +209,11 @@ def attempt(call: Call, worker: str) -> Attempt:
     return Attempt(call, worker, started_s, ended_s, value, error)
 
 
-def metered_attempt(call: Call, worker: str, meter: CpuMeter) -> Attempt:
-    """Likewise, with the time for which this thread computed."""
-    started_s, ended_s, value, error = perform(call.task.action, arguments_of(call))
-    cpu_s = None if ended_s < meter.due_s else meter.end(started_s, ended_s)
-    return Attempt(call, worker, started_s, ended_s, value, error, cpu_s)
+def metered(outcome: Attempt, meter: CpuMeter) -> Attempt:
+    """The attempt that this thread has just made, with the time for which it computed."""
+    if outcome.ended_s >= meter.due_s:
+        outcome.cpu_s = meter.end(outcome.started_s, outcome.ended_s)
+    return outcome
 
 
 def timed_out(call: Call, consequence: str) -> TaskTimeout:

@@ -31,11 +31,12 @@ class CpuMeter:
         self.due_s = 0.0
         self._cpu_s = 0.0
 
-    def begin(self) -> None:
-        """Reads the clock before an attempt."""
+    def begin(self) -> float:
+        """Reads the clock before an attempt; returns `due_s`."""
         self.reads_start = False
         self._cpu_s = thread_time()
         self.due_s = monotonic() + SHORT_S
+        return self.due_s
 
     def end(self, started_s: float, ended_s: float) -> float:
         """The seconds that the thread computed in an attempt, at most all of its time."""

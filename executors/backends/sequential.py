@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from contextvars import copy_context
+from math import inf
 from time import monotonic
 from typing import ClassVar
 
-from executors.backends.base import Backend, attempt, metered_attempt, timed_out
+from executors.backends.base import Backend, attempt, timed_out
 from executors.backends.meter import CpuMeter
 from executors.core.session import Session
 from executors.gate import Gate
@@ -27,9 +28,8 @@ class Sequential(Backend):
         self._woken = Gate()
 
     def drive(self, session: Session) -> None:
-        measures_cpu, meter = session.measure_cpu, CpuMeter()
-        if measures_cpu:
-            meter.begin()
+        meter = CpuMeter()
+        due_s = meter.begin() if session.measure_cpu else inf
         now_s = monotonic()
         while True:
             call = session.take(now_s)
@@ -41,15 +41,15 @@ class Sequential(Backend):
                 now_s = monotonic()
                 continue
             session.started(call, now_s)
-            if measures_cpu:
-                outcome = copy_context().run(metered_attempt, call, "main", meter)
-            else:
-                outcome = copy_context().run(attempt, call, "main")
+            outcome = copy_context().run(attempt, call, "main")
+            now_s = outcome.ended_s
+            if now_s >= due_s:
+                outcome.cpu_s = meter.end(outcome.started_s, now_s)
+                due_s = meter.due_s
             timeout_s = call.task.timeout_s
             if timeout_s is not None and outcome.error is None and outcome.duration_s > timeout_s:
                 outcome.value = None
                 outcome.error = timed_out(call, f"it returned after {outcome.duration_s:.3g} s")
-            now_s = outcome.ended_s
             session.finish(outcome, now_s)
 
     def wake(self) -> None:

@@ -24,6 +24,7 @@ import weakref
 from collections import deque
 from contextvars import Context, copy_context
 from itertools import count
+from math import inf
 from time import monotonic
 from typing import ClassVar
 
@@ -31,7 +32,6 @@ from executors.backends.base import (
     LONGEST_SLEEP_S,
     Backend,
     attempt,
-    metered_attempt,
     stopped,
     timed_out,
 )
@@ -182,14 +182,14 @@ class _Team:
         try:
             while not self._is_closing:
                 call = self._next(worker) or self._sleep(worker)
-                if self._measures_cpu:
-                    worker.meter.begin()  # not what it computed before it slept
+                meter = worker.meter  # without what it computed before it slept
+                due_s = meter.begin() if self._measures_cpu else inf
                 while call is not None:
                     context = self._context.copy()
-                    if self._measures_cpu:
-                        outcome = context.run(metered_attempt, call, worker.name, worker.meter)
-                    else:
-                        outcome = context.run(attempt, call, worker.name)
+                    outcome = context.run(attempt, call, worker.name)
+                    if outcome.ended_s >= due_s:
+                        outcome.cpu_s = meter.end(outcome.started_s, outcome.ended_s)
+                        due_s = meter.due_s
                     call = None
                     try:
                         worker.claim.pop()

@@ -23,7 +23,7 @@ from executors.backends.base import (
     Feature,
     attempt,
     features_of,
-    metered_attempt,
+    metered,
     stopped,
     timed_out,
 )
@@ -328,7 +328,7 @@ def _perform_here(context: Context, call: Call) -> Attempt:
 
 def _perform_metered_here(context: Context, call: Call) -> Attempt:
     meter = sent.meter_of_thread()
-    return context.copy().run(metered_attempt, call, threading.current_thread().name, meter)
+    return metered(_perform_here(context, call), meter)
 
 
 def _unsent(call: Call, error: BaseException) -> NotPicklable:

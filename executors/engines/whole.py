@@ -17,7 +17,7 @@ from executors.backends.base import (
     Backend,
     Feature,
     attempt,
-    metered_attempt,
+    metered,
     timed_out,
 )
 from executors.core.records import Attempt, Call
@@ -103,12 +103,10 @@ class Following:
         """Makes an attempt in this thread; None if it should not begin any more."""
         if self.is_stopped or call.rank not in self.calls:
             return None
-        name = current_thread().name
-        if self.session.measure_cpu:
-            meter = sent.meter_of_thread()
-            outcome = self._context.copy().run(metered_attempt, call, name, meter)
-        else:
-            outcome = self._context.copy().run(attempt, call, name)
+        meter = sent.meter_of_thread() if self.session.measure_cpu else None
+        outcome = self._context.copy().run(attempt, call, current_thread().name)
+        if meter is not None:
+            metered(outcome, meter)
         return in_time(call, outcome)
 
     def finish(self, rank: int, outcome: Attempt | None) -> None:
