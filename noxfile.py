@@ -144,6 +144,13 @@ def bench(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_account(session: nox.Session) -> None:
+    """Whether the loss account names what is built into runs, and what it takes; five minutes."""
+    session.install(".")
+    session.run("python", "-m", "benchmarks.account")
+
+
+@nox.session
 def bench_engines(session: nox.Session) -> None:
     """What running on other executors takes beyond their bare loops; takes five minutes."""
     session.install(".", *group("peers"))

@@ -59,18 +59,8 @@ def run(
         BackendError: `backend` is not a Backend, no backend has this name, it refuses the graph, it
             is driving another run, or its workers cannot start.
     """
-    if not isinstance(graph, Graph):
-        raise GraphError(f"run needs a Graph, not {graph!r}")
-    if isinstance(backend, str):
-        backend = load_backend(backend, workers)
-    elif workers is not None:
-        raise ArgumentError(
-            "workers is for a backend's name, as in run(graph, 'threads', workers=4);"
-            " a Backend has its own number of workers"
-        )
-    if not isinstance(backend, Backend):
-        raise BackendError(f"run needs a Backend or its name, such as 'threads', not {backend!r}")
-    _check(policy, observers, cancel)
+    _check(graph, policy, observers, cancel)
+    backend = _chosen(backend, workers)
     if (reason := backend.refuses(graph)) is not None:
         raise BackendError(reason)
     with ExitStack() as stack:
@@ -102,7 +92,23 @@ def run(
     return report
 
 
-def _check(policy: object, observers: object, cancel: object) -> None:
+def _chosen(backend: object, workers: int | None) -> Backend:
+    """The backend that `run` was given, or the one of that name."""
+    if isinstance(backend, str):
+        return load_backend(backend, workers)
+    if not isinstance(backend, Backend):
+        raise BackendError(f"run needs a Backend or its name, such as 'threads', not {backend!r}")
+    if workers is not None:
+        raise ArgumentError(
+            "workers is for a backend's name, as in run(graph, 'threads', workers=4);"
+            " a Backend has its own number of workers"
+        )
+    return backend
+
+
+def _check(graph: object, policy: object, observers: object, cancel: object) -> None:
+    if not isinstance(graph, Graph):
+        raise GraphError(f"run needs a Graph, not {graph!r}")
     if not isinstance(policy, FailurePolicy):
         raise ArgumentError(f"policy must be a FailurePolicy, such as FAIL_FAST, not {policy!r}")
     if not isinstance(observers, Collection) or isinstance(observers, str):

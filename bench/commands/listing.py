@@ -58,7 +58,7 @@ def listing(form: str, is_long: bool = False) -> None:
             if backend["options"]:
                 hanging(pad("") + "options: " + ", ".join(backend["options"]), len(pad("")))
             for feature, why in backend["cannot"].items():
-                hanging(pad("") + f"cannot hold {feature}: {why}", len(pad("")))
+                hanging(pad("") + f"does not support {feature}: {why}", len(pad("")))
     echo(f"\n{pad('exporter')}formats of bench export")
     for exporter in content["exporters"]:
         echo(pad(exporter["name"]) + exporter["summary"])

@@ -122,7 +122,7 @@ class Backend(ABC):
         """Why this backend cannot run a graph as it says, or None if it can."""
         for feature in features_of(graph) if self.cannot else ():
             if feature in self.cannot:
-                return f"{self.name} cannot hold {feature}: {self.cannot[feature]}"
+                return f"{self.name} does not support {feature}: {self.cannot[feature]}"
         return None
 
     def __enter__(self) -> Self:
@@ -222,6 +222,15 @@ def timed_out(call: Call, consequence: str) -> TaskTimeout:
         f"task {call.task.name!r} took longer than its timeout of {call.task.timeout_s:g} s;"
         f" {consequence}"
     )
+
+
+def in_time(call: Call, outcome: Attempt) -> Attempt:
+    """The outcome, or its timeout: noticed only when the task returns."""
+    timeout_s = call.task.timeout_s
+    if timeout_s is not None and outcome.error is None and outcome.duration_s > timeout_s:
+        outcome.value = None
+        outcome.error = timed_out(call, f"it returned after {outcome.duration_s:.3g} s")
+    return outcome
 
 
 def stopped(call: Call, session: Session, consequence: str) -> TaskStopped:

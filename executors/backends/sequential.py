@@ -7,7 +7,7 @@ from math import inf
 from time import monotonic
 from typing import ClassVar
 
-from executors.backends.base import Backend, attempt, timed_out
+from executors.backends.base import Backend, attempt, in_time
 from executors.backends.meter import CpuMeter
 from executors.core.session import Session
 from executors.gate import Gate
@@ -46,10 +46,8 @@ class Sequential(Backend):
             if now_s >= due_s:
                 outcome.cpu_s = meter.end(outcome.started_s, now_s)
                 due_s = meter.due_s
-            timeout_s = call.task.timeout_s
-            if timeout_s is not None and outcome.error is None and outcome.duration_s > timeout_s:
-                outcome.value = None
-                outcome.error = timed_out(call, f"it returned after {outcome.duration_s:.3g} s")
+            if call.task.timeout_s is not None:
+                in_time(call, outcome)
             session.finish(outcome, now_s)
 
     def wake(self) -> None:

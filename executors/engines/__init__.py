@@ -11,7 +11,7 @@ FUTURES = "futures"
 
 # By the name of the backend, where its class is.
 ENGINES = {
-    FUTURES: "executors.engines.pools:Futures",
+    FUTURES: "executors.engines.any_executor:Futures",
     "futures-threads": "executors.engines.named:FuturesThreads",
     "futures-processes": "executors.engines.named:FuturesProcesses",
     "loky": "executors.engines.named:Loky",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from time import monotonic
+
 from executors.core.records import Attempt, Call, describe, shown
 from executors.core.session import Session
 from executors.engines.sent import Performed
-from executors.errors import NotPicklable
+from executors.errors import NotPicklable, WorkerDied
 from executors.pickling.failure import error_of
 from executors.pickling.log_records import handle, levels
 from executors.pickling.packing import dumps_by_value
@@ -43,6 +45,15 @@ class Client:
                 ) from error
             self._actions[id(action)] = pickled
         return pickled
+
+    def failed(self, call: Call, sent_s: float, error: BaseException) -> Attempt:
+        """The attempt of a call that brought no outcome."""
+        return Attempt(call, self._backend, sent_s, monotonic(), None, error)
+
+    def died(self, call: Call, sent_s: float, why: BaseException) -> Attempt:
+        """The attempt of a call that a worker may have had that died."""
+        what = f"a worker of {self._backend} died while it had task {call.task.name!r}"
+        return self.failed(call, sent_s, WorkerDied(f"{what}: {describe(why)}"))
 
     def received(self, call: Call, outcome: Performed) -> Attempt:
         """The attempt behind an outcome; handles the records that it brought."""

@@ -13,12 +13,13 @@ from concurrent.futures import BrokenExecutor, Executor, Future, ThreadPoolExecu
 from functools import partial
 from typing import Any, ClassVar
 
-from executors.core.records import Attempt, Call, describe
+from executors.backends.base import in_time
+from executors.core.records import Attempt, Call
 from executors.cpus import has_interpreter_lock
 from executors.engines.library import missing
 from executors.engines.named import FuturesProcesses
 from executors.engines.sent import Performed, perform_sent
-from executors.engines.whole import Following, Whole, in_time
+from executors.engines.whole import Following, Whole
 from executors.errors import NotPicklable
 from executors.pickling.failure import VALUE_OF, failure_of
 from executors.pickling.raised import qualified
@@ -106,7 +107,7 @@ class DaskLocal(Whole):
         except BrokenExecutor as error:
             self.kill(self._pool)
             self._pool = None
-            following.died(running, describe(error))
+            following.died(running, error)
 
 
 class _Gated(Executor):

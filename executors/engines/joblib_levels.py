@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from concurrent.futures import BrokenExecutor
 from typing import Any, ClassVar
 
-from executors.core.records import Attempt, Call, describe
+from executors.backends.base import in_time
+from executors.core.records import Attempt, Call
 from executors.cpus import has_interpreter_lock
 from executors.engines.library import missing
 from executors.engines.sent import Performed, perform_checked
-from executors.engines.whole import Following, Whole, in_time
+from executors.engines.whole import Following, Whole
 from executors.errors import NotPicklable
 
 Numbered = tuple[int, Any]
@@ -59,7 +60,7 @@ class Joblib(Whole):
                 call = following.calls[rank]
                 following.finish(rank, self.outcome(following, call, result))
         except BrokenExecutor as error:
-            following.died(sent, describe(error))
+            following.died(sent, error)
             self.close()
             self.open()
 

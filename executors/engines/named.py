@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 
 from executors.cpus import has_interpreter_lock
 from executors.engines.library import missing
-from executors.engines.pools import Futures, Pool
+from executors.engines.pools import FuturesBackend, Pool
 
 PARENT_POLL_S = 2.0
 
@@ -64,21 +64,18 @@ def _without_a_lost_main() -> Iterator[None]:
         main.__file__ = file
 
 
-class FuturesThreads(Futures):
+class FuturesThreads(FuturesBackend):
     """`concurrent.futures.ThreadPoolExecutor`."""
 
     name: ClassVar[str] = "futures-threads"
     shares_interpreter: ClassVar[bool] = has_interpreter_lock()
     start_guess_s: ClassVar[float] = 0.01
 
-    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
-        super().__init__(workers, grace_s=grace_s)
-
     def make(self) -> Executor:
         return ThreadPoolExecutor(self.workers, thread_name_prefix="thread")
 
 
-class FuturesProcesses(Futures):
+class FuturesProcesses(FuturesBackend):
     """`concurrent.futures.ProcessPoolExecutor`.
 
     Its processes are started by a fork server where there is one, which is Python's default from
@@ -86,9 +83,6 @@ class FuturesProcesses(Futures):
     """
 
     name: ClassVar[str] = "futures-processes"
-
-    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
-        super().__init__(workers, grace_s=grace_s)
 
     def make(self) -> Executor:
         has_server = "forkserver" in get_all_start_methods()
@@ -110,14 +104,11 @@ class FuturesProcesses(Futures):
             process.join()
 
 
-class Loky(Futures):
+class Loky(FuturesBackend):
     """loky's process pool, which joblib runs on."""
 
     name: ClassVar[str] = "loky"
     packages: ClassVar[tuple[str, ...]] = ("loky",)
-
-    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
-        super().__init__(workers, grace_s=grace_s)
 
     @classmethod
     def unavailable(cls) -> str | None:
@@ -132,18 +123,16 @@ class Loky(Futures):
         return executor
 
     def kill(self, executor: Executor) -> None:
-        executor.shutdown(wait=True, kill_workers=True)  # type: ignore[call-arg]
+        pool: Any = executor
+        pool.shutdown(wait=True, kill_workers=True)
 
 
-class Pebble(Futures):
+class Pebble(FuturesBackend):
     """pebble's process pool, which can end a running call."""
 
     name: ClassVar[str] = "pebble"
     cancel_kills: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("pebble",)
-
-    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
-        super().__init__(workers, grace_s=grace_s)
 
     @classmethod
     def unavailable(cls) -> str | None:

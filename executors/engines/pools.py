@@ -8,10 +8,9 @@ is still running after a stop, its pool is left to end by itself, and the next c
 
 from __future__ import annotations
 
-import importlib
 import queue
 import threading
-from collections.abc import Callable
+from abc import abstractmethod
 from concurrent.futures import BrokenExecutor, Executor, Future
 from contextvars import Context, copy_context
 from time import monotonic
@@ -31,7 +30,7 @@ from executors.core.records import Attempt, Call, describe
 from executors.core.session import Session
 from executors.engines import sent
 from executors.engines.client import Client
-from executors.errors import BackendError, NotPicklable, TaskError, WorkerDied
+from executors.errors import BackendError, NotPicklable, TaskError
 
 AHEAD = 8  # calls for each worker that are submitted; as many may be lost with a worker
 AHEAD_HERE = 32  # likewise for threads, which cannot die: fewer switches between threads
@@ -40,48 +39,36 @@ ONE_AT_A_TIME = {Feature.SLOTS, Feature.CONTEXTS, Feature.TIMEOUTS}
 START_S = 120.0  # in which the first worker must answer
 LEFT = "its worker may still be running it"
 
-MakeExecutor = Callable[[int], Executor]
-Event = tuple[Session, Call, "Future[Any]"]
+Event = tuple[Call, "Future[Any]"]
 
 
-class Futures(Backend):
-    """Runs tasks on any `concurrent.futures.Executor`.
+class FuturesBackend(Backend):
+    """Runs tasks on an executor that `make` gives.
 
     Args:
         workers: how many tasks may run at once; None means `usable_cpus()`.
-        executor: takes a number of workers and returns a new executor; or where to find such a
-            function, as "module:function".
         grace_s: seconds that running tasks have to end after a stop.
 
-    Raises:
-        BackendError: `executor` is missing, cannot be imported, or is not callable.
+    Attributes:
+        cancel_kills: `Future.cancel` also ends a call that has begun.
     """
 
-    name: ClassVar[str] = "futures"
     is_default: ClassVar[bool] = False
     start_guess_s: ClassVar[float] = 1.0
-    cancel_kills: ClassVar[bool] = False  # `Future.cancel` also ends a call that has begun
+    cancel_kills: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        workers: int | None = None,
-        *,
-        executor: MakeExecutor | str | None = None,
-        grace_s: float = 1.0,
-    ) -> None:
+    def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
         super().__init__(workers)
         self.grace_s = grace_s
-        self._given = self._checked(executor)
         self._pool: Pool | None = None
         self._retired: list[Pool] = []
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
 
-    # -- what the named pools change --------------------------------------------------------
+    # -- what executors differ in -----------------------------------------------------------
 
+    @abstractmethod
     def make(self) -> Executor:
         """A new executor."""
-        assert self._given is not None
-        return self._given(self.workers)
 
     def end(self, executor: Executor) -> None:
         """Ends an executor that has nothing to do; returns when its workers are gone."""
@@ -94,22 +81,6 @@ class Futures(Backend):
     def is_death(self, error: BaseException) -> bool:
         """Whether it says that the worker of one call has died, and the pool goes on."""
         return False
-
-    def _checked(self, executor: MakeExecutor | str | None) -> MakeExecutor | None:
-        if type(self).make is not Futures.make:
-            return None
-        where = "as in load_backend('futures', executor=make_executor)"
-        if executor is None:
-            raise BackendError(
-                f"backend 'futures' needs the option executor, a function that takes the number of"
-                f" workers and returns a concurrent.futures.Executor, {where}; on the command"
-                " line: --backend-option futures.executor=MODULE:FUNCTION"
-            )
-        if isinstance(executor, str):
-            executor = _imported(executor)
-        if not callable(executor):
-            raise BackendError(f"executor must be a function, {where}, not {executor!r}")
-        return executor
 
     # -- opening and closing ----------------------------------------------------------------
 
@@ -158,6 +129,7 @@ class Futures(Backend):
 
     def _leave(self, pool: Pool) -> None:
         """No new call goes to this pool: one that it runs was given up on, or it is broken."""
+        pool.is_left = True
         if pool is self._pool:
             self._pool = None
             self._retired.append(pool)
@@ -175,7 +147,7 @@ class Pool:
     Attributes:
         is_here: its workers are threads of this interpreter.
         in_flight: calls whose outcomes are awaited.
-        is_left: it runs a call that was given up on.
+        is_left: it gets no new calls, and is killed when nobody waits for those that it has.
     """
 
     def __init__(self, executor: Executor, is_here: bool) -> None:
@@ -188,7 +160,7 @@ class Pool:
 class _Loop:
     """One run."""
 
-    def __init__(self, backend: Futures, session: Session) -> None:
+    def __init__(self, backend: FuturesBackend, session: Session) -> None:
         self._backend = backend
         self._session = session
         self._events = backend._events
@@ -222,7 +194,7 @@ class _Loop:
                 self._wait(now_s)
         finally:
             for _, pool, _ in self._in_flight.values():  # only after an exception
-                pool.is_left = True
+                self._backend._leave(pool)
             self._backend._tidy()
 
     def _submit(self, call: Call, now_s: float) -> None:
@@ -240,16 +212,16 @@ class _Loop:
                     sent.perform_sent, action, arguments, self._client.levels, session.measure_cpu
                 )
         except NotPicklable as error:
-            session.finish(Attempt(call, self._backend.name, now_s, now_s, None, error), now_s)
+            session.finish(self._client.failed(call, now_s, error), now_s)
             return
         except BrokenExecutor as error:  # it broke while nothing was in flight
             self._backend._leave(pool)
-            session.finish(self._died(call, now_s, error), now_s)
+            session.finish(self._client.died(call, now_s, error), now_s)
             return
         pool.in_flight += 1
         self._in_flight[call] = future, pool, now_s
         events = self._events
-        future.add_done_callback(lambda future: events.put((session, call, future)))
+        future.add_done_callback(lambda future: events.put((call, future)))
 
     def _wait(self, now_s: float) -> None:
         """Waits for an outcome, a deadline, a delayed retry or `wake`, and takes what has come."""
@@ -259,8 +231,8 @@ class _Loop:
         try:
             event = events.get(timeout=min(max(0.0, wait_s), LONGEST_SLEEP_S))
             while True:
-                if event is not None and event[0] is self._session:  # else of an earlier run
-                    self._finish(event[1], event[2])
+                if event is not None and event[0] in self._in_flight:  # else it was given up on
+                    self._finish(*event)
                 if events.empty():
                     return
                 event = events.get_nowait()
@@ -268,8 +240,6 @@ class _Loop:
             return
 
     def _finish(self, call: Call, future: Future[Any]) -> None:
-        if call not in self._in_flight:
-            return  # given up on
         _, pool, sent_s = self._in_flight.pop(call)
         pool.in_flight -= 1
         session, now_s = self._session, monotonic()
@@ -281,31 +251,22 @@ class _Loop:
             outcome = future.result()
             finished = outcome if pool.is_here else self._client.received(call, outcome)
         elif isinstance(error, BrokenExecutor):
-            pool.is_left = True
             self._backend._leave(pool)
-            finished = self._died(call, sent_s, error)
+            finished = self._client.died(call, sent_s, error)
         elif self._backend.is_death(error):
-            finished = self._died(call, sent_s, error)
+            finished = self._client.died(call, sent_s, error)
         else:
-            finished = Attempt(call, self._backend.name, sent_s, now_s, None, _unsent(call, error))
+            finished = self._client.failed(call, sent_s, _unsent(call, error))
         session.finish(finished, now_s)
         if self._backend._retired:
             self._backend._tidy()
-
-    def _died(self, call: Call, sent_s: float, error: BaseException) -> Attempt:
-        died = WorkerDied(
-            f"a worker of {self._backend.name} died while it had task {call.task.name!r}:"
-            f" {describe(error)}"
-        )
-        return Attempt(call, self._backend.name, sent_s, monotonic(), None, died)
 
     def _give_up(self, call: Call, error: TaskError, now_s: float) -> None:
         future, pool, sent_s = self._in_flight.pop(call)
         pool.in_flight -= 1
         if not future.cancel():
-            pool.is_left = True
             self._backend._leave(pool)
-        self._session.finish(Attempt(call, self._backend.name, sent_s, now_s, None, error), now_s)
+        self._session.finish(self._client.failed(call, sent_s, error), now_s)
 
     def _wind_up(self, now_s: float) -> None:
         """Takes back what has not begun; after a stop, gives up on what goes on for too long."""
@@ -336,18 +297,3 @@ def _unsent(call: Call, error: BaseException) -> NotPicklable:
         f"task {call.task.name!r}: its arguments or its value cannot be sent: {describe(error)};"
         " return plain data, or use a backend of threads"
     )
-
-
-def _imported(where: str) -> Any:
-    """What "module:name" stands for.
-
-    Raises:
-        BackendError: it is not of this form, or cannot be imported.
-    """
-    module, colon, name = where.partition(":")
-    if not colon:
-        raise BackendError(f"executor must be MODULE:FUNCTION, not {where!r}")
-    try:
-        return getattr(importlib.import_module(module), name)
-    except (Exception, SystemExit) as error:
-        raise BackendError(f"executor {where!r} cannot be imported: {describe(error)}") from error

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from contextvars import copy_context
 from functools import lru_cache
 from pickle import loads
+from queue import SimpleQueue
 from time import monotonic
 from typing import Any
 
@@ -43,11 +44,14 @@ class _Collector(logging.handlers.QueueHandler):
     """Keeps the records that an action logs until its outcome is sent."""
 
     def __init__(self) -> None:
-        super().__init__(None)  # type: ignore[arg-type]
-        self.records: list[bytes] = []
+        self.records: SimpleQueue[logging.LogRecord] = SimpleQueue()
+        super().__init__(self.records)
 
-    def enqueue(self, record: logging.LogRecord) -> None:
-        self.records.append(pickle.dumps(portable(record)))
+    def taken(self) -> list[bytes] | None:
+        """The records that have come, pickled; None if there are none."""
+        if self.records.empty():
+            return None
+        return [pickle.dumps(portable(self.records.get())) for _ in range(self.records.qsize())]
 
 
 _collector: list[_Collector] = []
@@ -91,10 +95,7 @@ def perform_sent(
     except BaseException as error:
         ended_s = monotonic()
         value, failure = None, failure_of(stage, qualified(type(error)), without_frames(error, 1))
-    records = None
-    if collector.records:
-        records, collector.records = collector.records, []
-    return os.getpid(), started_s, ended_s, cpu_s, value, failure, records
+    return os.getpid(), started_s, ended_s, cpu_s, value, failure, collector.taken()
 
 
 def perform_checked(

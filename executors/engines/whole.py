@@ -13,18 +13,11 @@ from threading import Lock, current_thread
 from time import monotonic
 from typing import ClassVar
 
-from executors.backends.base import (
-    Backend,
-    Feature,
-    attempt,
-    metered,
-    timed_out,
-)
+from executors.backends.base import Backend, Feature, attempt, in_time, metered
 from executors.core.records import Attempt, Call
 from executors.core.session import Session
 from executors.engines import sent
 from executors.engines.client import Client
-from executors.errors import WorkerDied
 from executors.gate import Gate
 
 
@@ -74,7 +67,6 @@ class Following:
         self.session = session
         self.calls: dict[int, Call] = {}
         self.client = Client(session, backend)
-        self._backend = backend
         self._context = copy_context()
         self._lock = Lock()  # guards the session
 
@@ -124,17 +116,15 @@ class Following:
             self.session.finish(outcome, now_s)
 
     def failed(self, rank: int, error: BaseException) -> None:
-        """Fails a call that has no outcome."""
+        """Fails a call that was not sent."""
         if (call := self.calls.get(rank)) is not None:
-            now_s = monotonic()
-            self.finish(rank, Attempt(call, self._backend, now_s, now_s, None, error))
+            self.finish(rank, self.client.failed(call, monotonic(), error))
 
-    def died(self, ranks: Iterable[int], why: str) -> None:
+    def died(self, ranks: Iterable[int], why: BaseException) -> None:
         """Fails the calls that a worker may have had that died."""
         for rank in list(ranks):
             if (call := self.calls.get(rank)) is not None:
-                what = f"a worker of {self._backend} died while it had task {call.task.name!r}"
-                self.failed(rank, WorkerDied(f"{what}: {why}"))
+                self.finish(rank, self.client.died(call, monotonic(), why))
 
     def put_back(self) -> None:
         """Puts back all calls that have not ended."""
@@ -150,12 +140,3 @@ class Following:
             if (call := self.calls.pop(dependent, None)) is not None:
                 self.session.put_back(call, now_s)
                 dependents += self.session.graph.dependents[dependent]
-
-
-def in_time(call: Call, outcome: Attempt) -> Attempt:
-    """The outcome, or its timeout: noticed only when the task returns."""
-    timeout_s = call.task.timeout_s
-    if timeout_s is not None and outcome.error is None and outcome.duration_s > timeout_s:
-        outcome.value = None
-        outcome.error = timed_out(call, f"it returned after {outcome.duration_s:.3g} s")
-    return outcome

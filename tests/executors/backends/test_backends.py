@@ -20,8 +20,11 @@ from executors import (
     usable_cpus,
 )
 from executors.backends import backend_class, default_backends, why_unavailable
+from executors.backends.base import Feature
+from executors.backends.sequential import Sequential
 
 PACKAGE = """
+from executors.backends.base import Feature
 from executors.backends.sequential import Sequential
 
 class Mine(Sequential):
@@ -180,3 +183,22 @@ def test_naming_the_backends_imports_none_of_the_machinery() -> None:
     script = f"import sys; sys.path += {sys.path!r}\n{script}"
     done = subprocess.run([sys.executable, "-S", "-c", script], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+@pytest.mark.parametrize(
+    ("feature", "task"),
+    [
+        (Feature.RETRIES, Task("t", int, retries=1)),
+        (Feature.TIMEOUTS, Task("t", int, timeout_s=5.0)),
+        (Feature.SLOTS, Task("t", int, slots=2)),
+        (Feature.CONTEXTS, Task("t", int, context="mine")),
+    ],
+)
+def test_a_backend_refuses_what_it_says_that_it_cannot_do(feature: Feature, task: Task) -> None:
+    class Limited(Sequential):
+        name = "limited"
+        cannot = {feature: "it is too simple"}
+
+    assert run(Graph([Task("t", int)]), Limited()).succeeded
+    with pytest.raises(BackendError, match=f"limited does not support {feature}: it is too simple"):
+        run(Graph([task]), Limited())
