@@ -256,7 +256,10 @@ def doctor(form: str) -> None:
 
 @main.command("list", short_help="List shapes, kernels and backends.")
 @click.option(
-    "--long", "is_long", is_flag=True, help="also options of backends, and what they cannot do"
+    "--long",
+    "is_long",
+    is_flag=True,
+    help="also show options of backends, and what they do not support",
 )
 @output_format("text", "json")
 def list_(form: str, is_long: bool) -> None:

@@ -30,7 +30,7 @@ def show_answers(
         echo()
     wrapped(finding or sentence(answers), bold=True)
     if any(not answer.is_sure for answer in answers):
-        legend = f"{GUESS} marks a best guess: no runs have decided it."
+        legend = f"{GUESS} marks a best guess: the runs do not decide."
         if any(answer.certainty.startswith("at least") for answer in answers if not answer.is_sure):
             legend += (
                 ' "At least" compares its slowest run with the fastest sequential one, less 5 %.'

@@ -44,6 +44,7 @@ class Line:
     ended_s: float
     ran_s: float
     cpu_s: float | None
+    waited_for: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,7 +225,11 @@ def _places(spans: Sequence[Span], line: Timeline) -> list[int]:
 
 
 def _table(spans: Sequence[Span], tasks: GraphTasks, line: Timeline) -> list[Line]:
-    """The first of some attempts, as lines."""
+    """The first of some attempts, as lines.
+
+    On a critical path, each has waited for the one before it: for its value, or for its worker.
+    """
+    before: Sequence[Span | None] = [None, *spans]
     return [
         Line(
             name=tasks.names[span.task] + (f", attempt {span.number}" if span.number > 1 else ""),
@@ -233,9 +238,19 @@ def _table(spans: Sequence[Span], tasks: GraphTasks, line: Timeline) -> list[Lin
             ended_s=span.ended / 1e6,
             ran_s=(span.ended - span.started) / 1e6,
             cpu_s=None if span.cpu == UNKNOWN else span.cpu / 1e6,
+            waited_for=_waited_for(span, earlier, tasks),
         )
-        for span in spans[:MOST_LINES]
+        for span, earlier in zip(spans[:MOST_LINES], before, strict=False)
     ]
+
+
+def _waited_for(span: Span, earlier: Span | None, tasks: GraphTasks) -> str:
+    if earlier is None:
+        return ""
+    name = tasks.names[earlier.task]
+    if earlier.task in tasks.needs[span.task]:
+        return f"the value of {name}"
+    return "its next attempt" if earlier.task == span.task else f"its worker, which ran {name}"
 
 
 def critical_path(tasks: GraphTasks, line: Timeline) -> list[Span]:

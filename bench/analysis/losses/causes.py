@@ -54,11 +54,9 @@ class Cause:
     def __str__(self) -> str:
         most = ""
         if self.gain is not None and self.gain >= 1 + LEAST_GAIN:
-            least = f"at least {shown(self.median_s / self.gain)} instead of {shown(self.median_s)}"
-            most = (
-                f" {self.condition}, the run would take {least}: at most {self.gain:.2f} times as"
-                " fast."
-            )
+            least, now = shown(self.median_s / self.gain), shown(self.median_s)
+            faster = f"{least} at best, instead of {now}: {self.gain:.2f} times as fast."
+            most = f" {self.condition}, the run would take {faster}"
         return f"{100 * self.share:.0f} % of the workers' time: {self.loss}. {self.remedy}{most}"
 
 
@@ -92,7 +90,7 @@ def cause_of(
         return None
     what_if = None
     if tasks is not None and timeline is not None and len(tasks.names) == tasks.tasks:
-        what_if = WhatIf(tasks, timeline, alone)
+        what_if = WhatIf(tasks, timeline, alone, cpus)
     gain = what_if.gain(part, share) if what_if else None
     if part is Part.WAITING and is_lock:
         loss, remedy = BY_LOCK, PROCESSES[processes_are_faster]
@@ -162,7 +160,7 @@ def _words(part: Part, case: Case, cpus: int, what_if: WhatIf | None) -> tuple[s
 
 
 def _remedy_for_graph(what_if: WhatIf | None) -> str:
-    remedy = "No number of workers helps with that."
+    remedy = "More workers do not help."
     if what_if is None:
         return remedy
     if (task := what_if.long_task) is not None:

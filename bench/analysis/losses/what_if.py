@@ -21,10 +21,14 @@ class WhatIf:
 
     Args:
         alone: the timeline of the sequential run, for what a task takes by itself.
+        cpus: those of the machine; computing cannot be split over more.
     """
 
-    def __init__(self, tasks: GraphTasks, timeline: Timeline, alone: Timeline | None) -> None:
+    def __init__(
+        self, tasks: GraphTasks, timeline: Timeline, alone: Timeline | None, cpus: int
+    ) -> None:
         self._workers = timeline.workers
+        self._cpus = min(cpus, timeline.workers)
         self._makespan_s = timeline.end / 1e6
         self._graph = _graph(tasks)
         self._times_s, self._cpu_s = _times(tasks, timeline)
@@ -74,10 +78,17 @@ class WhatIf:
         }
 
     def _without_waiting_s(self) -> float:
-        """The makespan with the long task split over all workers; without one, with no needs."""
+        """The makespan with the long task split over all workers; without one, with no needs.
+
+        Computing takes at least its time over the CPUs.
+        """
         if (task := self.long_task) is not None:
-            return self._simulated_s({**self._times_s, task: self._times_s[task] / self._workers})
-        return sum(self._times_s.values()) / self._workers
+            part_s = self._split_s(self._times_s[task], self._cpu_s[task])
+            return self._simulated_s({**self._times_s, task: part_s})
+        return self._split_s(sum(self._times_s.values()), sum(self._cpu_s.values()))
+
+    def _split_s(self, time_s: float, cpu_s: float) -> float:
+        return max(time_s / self._workers, cpu_s / self._cpus)
 
     def _simulated_s(self, times_s: Times, known: bool = False) -> float:
         graph = self._graph
