@@ -14,7 +14,7 @@ import click
 from click.core import ParameterSource
 
 from bench.cli.config import check_environment, defaults, key_of, table_name, variable
-from bench.commands.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
+from bench.terminal.exit_codes import FAILED, INTERRUPTED, WRONG_USAGE
 from bench.terminal.output import colour_of_libraries, complain, echo, explained_os_error
 from executors.spelling import instead
 

@@ -18,10 +18,10 @@ from bench.analysis.comparison import (
     Comparison,
 )
 from bench.analysis.comparison import compare as compare_
-from bench.commands.exit_codes import REGRESSION, UNSURE
 from bench.machine.noise import UNUSABLE
 from bench.results.store import read_results
 from bench.terminal.answers import show_verdict
+from bench.terminal.exit_codes import REGRESSION, UNSURE
 from bench.terminal.output import echo, emphasised, first_column, warn, wrapped
 from executors.spelling import instead
 from reports.comparison import markdown, write_comparison

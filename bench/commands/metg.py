@@ -12,7 +12,6 @@ from typing import Any
 
 from bench import BenchError
 from bench.analysis.estimates import MIN_SAMPLES
-from bench.commands.exit_codes import UNSURE
 from bench.granularity.crossings import LEVELS, Crossing, Metg, Point, summarise
 from bench.granularity.sweep import check_kernel, measure
 from bench.machine.counters import SystemCounters
@@ -21,6 +20,7 @@ from bench.machine.noise import UNUSABLE, Verdict, judge_machine
 from bench.predict.worker_counts import parsed_counts
 from bench.results.case import BASELINE
 from bench.terminal.answers import show_verdict
+from bench.terminal.exit_codes import UNSURE
 from bench.terminal.output import counted, echo, first_column, wrapped
 from bench.terminal.progress import Progress
 from bench.workloads.duration import shown

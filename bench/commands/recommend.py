@@ -11,7 +11,6 @@ from typing import Any
 
 from bench import BenchError
 from bench.analysis.summary import finding_of, summarise
-from bench.commands.exit_codes import UNSURE
 from bench.machine.noise import Verdict
 from bench.measure.plan import Plan, RunOptions, plan
 from bench.measure.prepared import graph_of
@@ -23,6 +22,7 @@ from bench.recommend.decision import corrections
 from bench.recommend.recommendation import Candidate, Recommendation
 from bench.results.store import read_results
 from bench.terminal.answers import show_answers, show_verdict
+from bench.terminal.exit_codes import UNSURE
 from bench.terminal.output import (
     STAR,
     answer_alone,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import signal
@@ -10,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,7 +17,7 @@ import click
 
 from bench import BenchError
 from bench.analysis.estimates import MIN_SAMPLES
-from bench.commands.exit_codes import FAILED, INTERRUPTED, TERMINATED, UNSURE
+from bench.commands.dry_run import show_plan
 from bench.commands.report import report
 from bench.machine.facts import SAME_MACHINE, describe_machine
 from bench.measure.forecast import Forecast
@@ -26,20 +25,20 @@ from bench.measure.harness import BUDGET, COMPLETE, measure
 from bench.measure.plan import STOPPING, RunOptions, continued, plan
 from bench.measure.prepared import PreparedPlan, prepare
 from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder
+from bench.terminal.exit_codes import FAILED, INTERRUPTED, TERMINATED, UNSURE
 from bench.terminal.output import (
     answer_alone,
     complain,
     counted,
     echo,
     explained_os_error,
-    first_column,
     is_terminal,
     note,
     warn,
 )
 from bench.terminal.progress import Progress
 from bench.workloads.duration import estimated, shown
-from bench.workloads.own_graphs import OWN_TASKS, explained
+from bench.workloads.own_graphs import explained
 from executors import BackendError, RunFailed, usable_cpus
 from executors.imports.interpreter import current_folder
 from executors.logs import log_to_file
@@ -78,7 +77,7 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     if settings.dry_run:
         with answer_alone(settings.form == "json"):
             prepared = prepare(plan(options, usable_cpus()), try_graphs=False)
-        return _show_plan(prepared, settings.form)
+        return show_plan(prepared, settings.form)
     with answer_alone(settings.form == "json"), _terminable():
         folder, status = _run(options, given, settings)
     if folder is None:
@@ -311,55 +310,3 @@ def _new_folder() -> Path:
     now = time.strftime("%Y-%m-%d-%H%M%S")
     names = [now, *(f"{now}-{number}" for number in range(2, 100))]
     return next(RESULTS_HOME / name for name in names if not (RESULTS_HOME / name).exists())
-
-
-def _show_plan(prepared: PreparedPlan, form: str) -> int:
-    planned = prepared.plan
-    if form == "json":
-        echo(json.dumps(_content(prepared), indent=1))
-        return 0
-    pad = first_column((case.backend for case in planned.cases), 11)
-    subject = None
-    for case in planned.cases:
-        if (case.shape, case.kernel) != subject:
-            subject = case.shape, case.kernel
-            echo(", ".join(subject))
-        time = f"about {shown(prepared.expected_s(case), 2)} per block"
-        if case.kernel == OWN_TASKS:
-            time = "time not known: it has not run yet"
-        echo(f"  {pad(case.backend)}{case.workers:>7}  {time}")
-    for kernel, counts in planned.ceilings:
-        numbers = ", ".join(map(str, counts))
-        echo(f"ceiling of {kernel.text}: {numbers} independent processes")
-    most = "" if planned.options.precision is None else " at most"
-    blocks = f"{counted(prepared.blocks, 'block')}{most}"
-    total = estimated(prepared.blocks * prepared.block_s)
-    beside = ", not counting your own graphs" if planned.graphs else ""
-    cases = counted(len(planned.cases), "case")
-    if not planned.shapes:
-        echo(f"{cases}, {blocks}. Nothing was measured.")
-        return 0
-    echo(f"{cases}, {blocks}: about {total}{beside}. Nothing was measured.")
-    if planned.budget_s is not None and prepared.block_s > planned.budget_s:
-        warn(
-            f"a block takes about {estimated(prepared.block_s)}, longer than the budget; raise"
-            " --budget, or measure fewer cases"
-        )
-    return 0
-
-
-def _content(prepared: PreparedPlan) -> dict[str, Any]:
-    """The plan, its cases in the order of the first block."""
-    planned = prepared.plan
-    return {
-        "cases": [
-            {**asdict(case), "expected_s": prepared.expected_s(case)}
-            for _, cases in planned.block(0)
-            for case in cases
-        ],
-        "ceilings": {kernel.text: counts for kernel, counts in planned.ceilings},
-        "blocks": prepared.blocks,
-        "block_s": prepared.block_s,
-        "budget_s": planned.budget_s,
-        "precision": planned.options.precision,
-    }

@@ -280,4 +280,5 @@ def test_without_javascript_the_tables_are_there(chromium: Any, report: Path) ->
     rows = page.locator("figure details table").first.locator("tbody tr").all_inner_texts()
     assert rows[0].startswith("split")
     assert rows[-1].startswith("join")
+    assert "the value of" in rows[-1]
     context.close()

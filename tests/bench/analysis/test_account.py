@@ -9,6 +9,7 @@ import pytest
 
 from bench.analysis.losses.account import Account, Part, account_of
 from bench.analysis.losses.causes import Cause, cause_of
+from bench.analysis.losses.what_if import WhatIf
 from bench.analysis.summary import summarise
 from bench.results.case import Case
 from bench.results.samples import Measurement
@@ -218,6 +219,14 @@ def test_a_long_last_task_is_named_with_what_splitting_it_gives() -> None:
     text = gain(made, [[]] * 6 + [list(range(6))], times, times, 7_000_000)
     assert "More workers do not help. Split the task 't6'." in text
     assert "1.40 times as fast" in text  # 7 s, or 3 + 4 / 2
+
+
+def test_computing_is_not_split_over_more_workers_than_there_are_cpus() -> None:
+    second = 1_000_000
+    tasks, timeline = timelines([[], [0]], [second, 4 * second], [0, 4 * second], 4, 5 * second)
+    on_two, on_four = (WhatIf(tasks, timeline, None, cpus) for cpus in (2, 4))
+    assert on_two.gain(Part.GRAPH, 0.5) == pytest.approx(5 / 3)  # 1 s, then 4 s on 2 CPUs
+    assert on_four.gain(Part.GRAPH, 0.5) == pytest.approx(5 / 2)
 
 
 def test_a_path_of_equal_tasks_blames_none_of_them() -> None:
