@@ -16,6 +16,7 @@ ENGINES = {
     "futures-processes": "executors.engines.named:FuturesProcesses",
     "loky": "executors.engines.named:Loky",
     "pebble": "executors.engines.named:Pebble",
+    "dask": "executors.engines.dask.backend:Dask",
     "dask-threads": "executors.engines.dask_local:DaskThreads",
     "dask-processes": "executors.engines.dask_local:DaskProcesses",
     "joblib": "executors.engines.joblib_levels:Joblib",

@@ -75,15 +75,18 @@ class Following:
         """Whether nothing more should start."""
         return self.session.stop_reason is not None
 
-    def take(self, now_s: float, ahead: bool) -> None:
+    def take(self, now_s: float, ahead: bool) -> list[Call]:
         """Takes what is ready and, if the scheduler resolves needs, what will be."""
-        session = self.session
+        session, calls, taken = self.session, self.calls, []
         while (call := session.take(now_s)) is not None:
-            self.calls[call.rank] = call
-        if ahead and self.calls:
-            for rank in range(len(session.graph)):  # in an order in which needs come first
-                if (call := session.ahead(rank, now_s)) is not None:
-                    self.calls[rank] = call
+            calls[call.rank] = call
+            taken.append(call)
+        for call in taken if ahead else ():  # it grows
+            for rank in session.graph.dependents[call.rank]:
+                if rank not in calls and (next_call := session.ahead(rank, now_s)) is not None:
+                    calls[rank] = next_call
+                    taken.append(next_call)
+        return taken
 
     def started(self, rank: int) -> None:
         """Announces that a call was sent; from any thread."""

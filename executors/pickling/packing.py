@@ -119,6 +119,20 @@ def pack(thing: Any) -> Packed:
         return pack_by_value(thing)
 
 
+def dumps(thing: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any]) -> bytes:
+    """As `pack`, but the pickle alone; all buffers are given to the callback."""
+    buffers: list[pickle.PickleBuffer] = []
+    try:
+        pickled = _dumps_by_name(thing, buffers.append)
+        _check_names(pickled, () if thing.__class__ in _NAMELESS else modules.private)
+    except Exception:
+        buffers.clear()
+        pickled = dumps_by_value(thing, buffers.append)
+    for buffer in buffers:
+        buffer_callback(buffer)
+    return pickled
+
+
 def pack_ours(thing: Any) -> Packed:
     """Pickles what consists of our own classes and plain data."""
     return _pickled(_dumps_by_name, thing)
@@ -194,12 +208,16 @@ def _pickled(dumps: Callable[..., bytes], thing: Any, private: Sequence[bytes] =
         return False
 
     pickled = dumps(thing, stays_in_the_pickle)
-    for name in private:
-        if name in pickled:
-            raise pickle.PicklingError(f"it may name {name.decode()}")
+    _check_names(pickled, private)
     if not buffers and len(pickled) < LARGE_BYTES:
         return pickled
     return Segment.of([memoryview(pickled), *buffers])
+
+
+def _check_names(pickled: bytes, private: Sequence[bytes]) -> None:
+    for name in private:
+        if name in pickled:
+            raise pickle.PicklingError(f"it may name {name.decode()}")
 
 
 def _places(sizes: Sizes) -> list[tuple[int, int]]:

@@ -1,0 +1,334 @@
+"""In a worker of dask: performs attempts, and reports outcomes.
+
+A task of dask returns a value, or `Missing` if its attempt failed or never began. What its client
+has to know goes into the `Outbox`, which sends what has gathered whenever the worker's event loop
+has time: one message for many short tasks.
+
+State, by run (`_Here`)::
+
+    running    numbers of the attempts that have begun and not ended
+    is_closed  the gate: nothing more begins
+    outbox     entries that were not sent yet, and how many were
+    ledger     on a cluster of our own: what has begun, also in workers that have died
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import threading
+from functools import lru_cache
+from time import monotonic
+from typing import Any, NamedTuple
+
+from executors.engines.dask.ledger import Ledger, State
+from executors.engines.sent import Performed, perform_sent
+from executors.pickling.failure import VALUE_OF, failure_of
+from executors.pickling.packing import dumps
+from executors.pickling.raised import qualified
+
+INLINE_BYTES = 1 << 14  # of a pickled value that goes with its outcome
+LAZY_S = 0.02  # in which outcomes gather that nobody waits for
+BEGUN_S = 0.05  # an attempt that takes longer is reported to have begun
+
+
+class Header(NamedTuple):
+    """What the attempts of a run have in common.
+
+    Attributes:
+        topic: of the events that its client receives.
+        levels: of the client's loggers.
+        ledger: a folder, or "".
+        hurries: the client waits for each outcome.
+    """
+
+    run: str
+    topic: str
+    levels: dict[str, int]
+    is_metered: bool
+    ledger: str
+    hurries: bool
+
+
+class Order(NamedTuple):
+    """One attempt.
+
+    Attributes:
+        sends: its client wants the value.
+        stays: its readers want it, here or on another worker.
+    """
+
+    number: int
+    sends: bool
+    stays: bool
+    timeout_s: float | None
+
+
+# What became of an attempt: it ended, took too long, has begun, or began on a worker that died; or
+# the value of one of its needs was lost with a worker.
+ENDED, OVERDUE, BEGUN, DIED, LOST = "ended", "overdue", "begun", "died", "lost"
+
+# Number, kind, and for ENDED and OVERDUE: process, start, end, processor time, pickled Failure or
+# None, pickled value if it was wanted and is small, log records.
+Entry = tuple[Any, ...]
+
+
+class Missing(NamedTuple):
+    """In the place of a value.
+
+    Attributes:
+        is_lost: the attempt succeeded, but its value was lost with a worker.
+    """
+
+    is_lost: bool
+
+
+class Held:
+    """A value on its way between workers: it travels pickled as our own backends do it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        buffers: list[pickle.PickleBuffer] = []
+        pickled = dumps(self.value, buffers.append)
+        return _rebuilt, (pickled, *buffers)
+
+    def __sizeof__(self) -> int:
+        from dask.sizeof import sizeof
+
+        return int(sizeof(self.value))
+
+
+def _rebuilt(pickled: bytes, *buffers: Any) -> Held:
+    return Held(pickle.loads(pickled, buffers=buffers))
+
+
+_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
+
+
+def perform(header: bytes, action: bytes, order: tuple[Any, ...], *arguments: Any) -> Any:
+    """What dask calls for a task."""
+    here = _here(header)
+    number, sends, stays, timeout_s = order
+    for argument in arguments:
+        if argument.__class__ is Missing:
+            if argument.is_lost:
+                here.outbox.put((number, LOST))
+            return Missing(False)
+    state = here.begin(number)
+    if state is None:
+        return Missing(False)
+    if state is not State.NEW:
+        return _again(here, number, state)
+    try:
+        values = [
+            argument.value if argument.__class__ is Held else argument for argument in arguments
+        ]
+        header_ = here.header
+        job = (action, values, header_.levels, header_.is_metered)
+        done = perform_sent(*job) if timeout_s is None else _in_time(timeout_s, *job)
+        return _sent(here, number, sends, stays, done)
+    finally:
+        here.running.pop(number, None)
+
+
+def _again(here: _Here, number: int, state: State) -> Any:
+    """dask runs a task again: its worker died, or its value was lost."""
+    if state is State.VALUE:
+        assert here.ledger is not None
+        return pickle.loads(here.ledger.value(number))
+    here.outbox.put((number, DIED))
+    return Missing(is_lost=state is State.ENDED)
+
+
+def _sent(here: _Here, number: int, sends: bool, stays: bool, done: Performed | None) -> Any:
+    """Reports an outcome; what dask keeps of it."""
+    if done is None:
+        here.end(number, None)
+        here.outbox.put((number, OVERDUE))
+        return Missing(False)
+    process, started_s, ended_s, cpu_s, value, failure, records = done
+    pickled: bytes | None = None
+    if failure is None and (sends or here.ledger is not None or value.__class__ not in _PLAIN):
+        try:
+            pickled = _small(value)
+        except Exception as error:
+            failure = failure_of(VALUE_OF, qualified(type(value)), error)
+    here.end(number, pickled)
+    wrong = None if failure is None else pickle.dumps(tuple(failure))
+    sent = pickled if sends else None
+    entry = (number, ENDED, process, started_s, ended_s, cpu_s, wrong, sent, records)
+    here.outbox.put(entry, is_urgent=sends or not stays or wrong is not None or here.header.hurries)
+    if failure is not None:
+        return Missing(False)
+    if not stays and (sent is not None or not sends):
+        return None
+    return value if value.__class__ in _PLAIN else Held(value)
+
+
+def _small(value: Any) -> bytes | None:
+    """The pickled value if it is small; raises if it cannot be pickled.
+
+    A value that cannot be pickled would otherwise be noticed when a reader on another worker asks
+    for it, and asks again.
+    """
+    if value.__class__ in _PLAIN and value.__sizeof__() > INLINE_BYTES:
+        return None
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = dumps(value, buffers.append)
+    return None if buffers or len(pickled) > INLINE_BYTES else pickled
+
+
+def _in_time(timeout_s: float, *job: Any) -> Performed | None:
+    """Performs an attempt in a thread, which is abandoned if it takes longer."""
+    outcome: list[Performed] = []
+    name = threading.current_thread().name
+    thread = threading.Thread(target=lambda: outcome.append(perform_sent(*job)), name=name)
+    thread.daemon = True
+    thread.start()
+    thread.join(min(timeout_s, threading.TIMEOUT_MAX))
+    return outcome[0] if outcome else None
+
+
+class _Here:
+    """What this worker knows of a run."""
+
+    def __init__(self, header: Header) -> None:
+        from distributed import get_worker
+
+        self.header = header
+        self.ledger = Ledger(header.ledger) if header.ledger else None
+        self.running: dict[int, float] = {}
+        self.is_closed = False
+        self.outbox = Outbox(header.topic, get_worker(), self.running)
+        self._lock = threading.Lock()
+
+    def begin(self, number: int) -> State | None:
+        """Whether an attempt may begin: only if it is NEW; None after a stop."""
+        with self._lock:
+            if self.is_closed:
+                return None
+            state = State.NEW if self.ledger is None else self.ledger.begin(number)
+            if state is State.NEW:
+                self.running[number] = monotonic()
+            return state
+
+    def end(self, number: int, pickled: bytes | None) -> None:
+        if self.ledger is not None:
+            self.ledger.end(number, pickled)
+
+    def close(self) -> None:
+        with self._lock:
+            self.is_closed = True
+
+
+class Outbox:
+    """Sends entries to the client, as events of dask.
+
+    The client waits for what fails, for values, and for the last tasks of a graph; others gather for
+    a while, since an event takes about half as long as a task of dask. An event is the worker's address, its clock, and the entries. Its client notices by the count of
+    all entries which of them are still under way.
+    """
+
+    def __init__(self, topic: str, worker: Any, running: dict[int, float]) -> None:
+        self.count = 0
+        self._topic = topic
+        self._worker = worker
+        self._running = running
+        self._reported: set[int] = set()  # those that have begun
+        self._entries: list[Entry] = []
+        self._is_due = False
+        self._is_over = False
+        self._lock = threading.Lock()
+        worker.loop.add_callback(self._watch)
+
+    def put(self, entry: Entry, is_urgent: bool = True) -> None:
+        loop = self._worker.loop
+        with self._lock:
+            self.count += 1
+            is_first = not self._entries
+            self._entries.append(entry)
+            is_late, self._is_due = self._is_due, self._is_due or is_urgent
+        if is_urgent and not is_late:
+            loop.add_callback(self.send)
+        elif is_first:
+            loop.add_callback(loop.call_later, LAZY_S, self.send)
+
+    def send(self) -> None:
+        with self._lock:
+            entries, self._entries, self._is_due = self._entries, [], False
+        if entries:
+            event = [self._worker.address, monotonic(), entries]
+            self._worker.log_event(self._topic, event)
+
+    def _watch(self) -> None:
+        """Reports the attempts that have begun and take longer."""
+        now_s = monotonic()
+        running = dict(self._running)
+        self._reported &= running.keys()
+        for number, began_s in running.items():
+            if now_s - began_s > BEGUN_S and number not in self._reported:
+                self._reported.add(number)
+                self.put((number, BEGUN, os.getpid()))
+        if not self._is_over:
+            self._worker.loop.call_later(BEGUN_S, self._watch)
+
+    def close(self) -> None:
+        """There will be nothing more to send."""
+        self._is_over = True
+
+
+_runs: dict[str, _Here] = {}
+_runs_lock = threading.Lock()
+
+
+@lru_cache(4)
+def _header(pickled: bytes) -> Header:
+    return Header(*pickle.loads(pickled))
+
+
+def _here(pickled: bytes) -> _Here:
+    header = _header(pickled)
+    here = _runs.get(header.run)
+    if here is None:
+        with _runs_lock:
+            here = _runs.get(header.run)
+            if here is None:
+                forget(header.topic)  # a client has one run at a time
+                here = _runs[header.run] = _Here(header)
+    return here
+
+
+# -- called through `Client.run` -------------------------------------------------------------
+
+
+def close_gate(run: str) -> tuple[int, list[int], int]:
+    """Nothing of a run begins here any more.
+
+    Returns:
+        This process, the attempts that it is running, and how many entries it made.
+    """
+    here = _runs.get(run)
+    if here is None:
+        return os.getpid(), [], 0
+    here.close()
+    return os.getpid(), list(here.running), here.outbox.count
+
+
+def send_all(run: str) -> None:
+    """Sends what has gathered."""
+    if (here := _runs.get(run)) is not None:
+        here.outbox.send()
+
+
+def forget(topic: str) -> None:
+    """Frees what this worker knows of the runs of a client, which have ended."""
+    for run, here in list(_runs.items()):
+        if here.header.topic == topic:
+            del _runs[run]
+            here.outbox.close()
+            if here.ledger is not None and not here.running:
+                here.ledger.close()
