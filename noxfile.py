@@ -103,14 +103,15 @@ def _test(session: nox.Session, *options: str) -> None:
 
 @nox.session
 def soak(session: nox.Session) -> None:
-    """1,000 runs with killed workers, 90 ZenML runs, busy neighbours; takes many minutes."""
+    """1,300 runs with killed workers, 90 ZenML runs, busy neighbours; takes many minutes."""
     session.install(".", *group("tests"))
     tests = [
         "tests/executors/backends/workers/test_faults.py",
         "tests/executors/zenml/test_random_runs.py",
+        "tests/executors/engines/test_dask_faults.py",
         "tests/soak",
     ]
-    lengths = {"FAULT_RUNS": "1000", "SOAK_RUNS": "30"}
+    lengths = {"FAULT_RUNS": "1000", "SOAK_RUNS": "30", "DASK_FAULT_RUNS": "300"}
     session.run("python", "-m", "pytest", *tests, "-m", "", "--timeout=3600", env=lengths)
 
 

@@ -24,7 +24,7 @@ class Client:
         self.levels = levels()
         self._backend = backend
         self._actions: dict[int, bytes] = {}  # pickled, by id: tasks often share one
-        self._names: dict[int, str] = {}  # of workers, by process
+        self._names: dict[tuple[str, int], str] = {}  # of workers, by process
 
     def action(self, call: Call) -> bytes:
         """A call's action, pickled by value where it has to be.
@@ -55,12 +55,16 @@ class Client:
         what = f"a worker of {self._backend} died while it had task {call.task.name!r}"
         return self.failed(call, sent_s, WorkerDied(f"{what}: {describe(why)}"))
 
-    def received(self, call: Call, outcome: Performed) -> Attempt:
-        """The attempt behind an outcome; handles the records that it brought."""
+    def received(self, call: Call, outcome: Performed, host: str = "") -> Attempt:
+        """The attempt behind an outcome; handles the records that it brought.
+
+        Args:
+            host: where its process is, if processes of several machines could have one number.
+        """
         process, started_s, ended_s, cpu_s, value, failure, records = outcome
-        name = self._names.get(process)
+        name = self._names.get((host, process))
         if name is None:
-            name = self._names[process] = f"process-{len(self._names)}"
+            name = self._names[host, process] = f"process-{len(self._names)}"
         for record in records or ():
             handle(record, name)
         error = None if failure is None else error_of(failure, call, name)

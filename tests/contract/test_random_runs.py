@@ -5,12 +5,16 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from executors import Backend, load_backend, run
 from executors.core.policy import CONTINUE_ON_FAILURE, POLICIES, FailurePolicy
 from tests.contract.model import Plan, check, graph_of, plans
+
+# The event loop of a client of dask uses `random`, while an example is drawn.
+pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 relaxed = settings(
     deadline=None,

@@ -8,7 +8,7 @@ import queue
 import shutil
 import sys
 import tempfile
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -107,14 +107,12 @@ class Dask(Backend):
                 cluster.close()
 
     def _own_client(self) -> Any:
-        from distributed import Client
-
         began_s = monotonic()
         while not Path(self._cluster.file).exists():
             if not self._cluster.is_alive or monotonic() > began_s + START_S:
                 raise BackendError("the scheduler of dask's cluster on this machine cannot start")
             self.events.get(0.005)
-        client = Client(scheduler_file=self._cluster.file, set_as_default=False, timeout=START_S)
+        client = _client(scheduler_file=self._cluster.file, timeout=START_S)
         try:
             client.wait_for_workers(self.workers, timeout=START_S)
         except TimeoutError:
@@ -125,11 +123,9 @@ class Dask(Backend):
         return client
 
     def _connected(self) -> Any:
-        from distributed import Client
-
         with _quiet():
             try:
-                return Client(self.address, set_as_default=False, timeout=CONNECT_S)
+                return _client(address=self.address, timeout=CONNECT_S)
             except (OSError, ValueError) as error:
                 raise BackendError(
                     f"no scheduler of dask answers at {self.address}: {describe(error)}; start one"
@@ -198,18 +194,18 @@ class Dask(Backend):
         from executors.engines.dask.driving import Driving
 
         if self.gone() is not None:
-            self.close()
+            self.close()  # a cluster of our own may have ended between two runs
             self.open()
         Driving(self, session).drive()
 
     def wake(self) -> None:
-        self.events.put(("wake",))
+        self.events.put(("wake", ""))
 
     def unwrap(self, value: Any) -> Any:
         return value.value
 
-    def ledger(self, run: str) -> str:
-        """A folder for a run's ledger; "" if the workers may be on other machines."""
+    def shared_folder(self, run: str) -> str:
+        """A folder for a run; "" if the workers may be on other machines."""
         if self._cluster is None:
             return ""
         folder = Path(self._cluster.folder) / run
@@ -233,9 +229,9 @@ class Dask(Backend):
 
     def _receive(self, event: tuple[float, Any]) -> None:
         """On the client's event loop."""
-        address, sent_s, entries = event[1]
+        run, address, sent_s, entries = event[1]
         offset_s = 0.0 if self._cluster is not None else self._offset(address, sent_s)
-        self.events.put(("entries", address, offset_s, entries))
+        self.events.put(("entries", run, address, offset_s, entries))
 
     def _offset(self, address: str, sent_s: float) -> float:
         """What to add to a worker's clock: the least that a message seems to have been on its way.
@@ -245,6 +241,13 @@ class Dask(Backend):
         seems_s = monotonic() - sent_s
         least_s = self._clocks[address] = min(seems_s, self._clocks.get(address, seems_s))
         return 0.0 if 0.0 <= least_s < 0.05 else least_s
+
+
+def _client(**options: Any) -> Any:
+    import distributed
+
+    make: Any = distributed.Client  # which has no types
+    return make(set_as_default=False, **options)
 
 
 class _Events:
@@ -266,12 +269,16 @@ class _Events:
 
 
 @contextmanager
-def _quiet() -> Any:
+def _quiet() -> Iterator[None]:
     """Keeps dask from logging what becomes an error here anyway."""
-    logger = logging.getLogger("distributed")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
+    loggers = [
+        logging.getLogger(f"distributed{part}") for part in ("", ".client", ".core", ".comm")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

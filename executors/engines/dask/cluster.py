@@ -11,7 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection
 from pathlib import Path
 
 from executors.engines.dask.node import ADDRESS_FILE
@@ -34,51 +34,70 @@ class OwnCluster:
     def __init__(self, workers: int) -> None:
         self.folder = tempfile.mkdtemp(prefix="executors-dask-")
         self.file = str(Path(self.folder) / ADDRESS_FILE)
-        self._theirs, self._lifeline = os.pipe()
-        self._scheduler = self._start("scheduler")
-        self._workers = [self._start("worker") for _ in range(workers)]
-
-    def _start(self, kind: str) -> subprocess.Popen[bytes]:
-        command = module_command(NODE, kind, self._theirs, self.folder)
-        return subprocess.Popen(
-            command,
-            env={**os.environ, "DASK_LOGGING__DISTRIBUTED": "critical"},
-            stdin=subprocess.DEVNULL,
-            pass_fds=[self._theirs],
-            start_new_session=True,
-        )
+        self._scheduler = _Node("scheduler", self.folder)
+        self._workers = [_Node("worker", self.folder) for _ in range(workers)]
 
     @property
     def is_alive(self) -> bool:
         """Whether the scheduler runs."""
-        return self._scheduler.poll() is None
+        return self._scheduler.process.poll() is None
 
-    def keep_up(self) -> int:
-        """Replaces workers that have died; returns how many."""
-        died = [number for number, worker in enumerate(self._workers) if worker.poll() is not None]
-        for number in died:
-            self._workers[number] = self._start("worker")
-        return len(died)
+    @property
+    def processes(self) -> list[int]:
+        """Those of the workers."""
+        return [worker.process.pid for worker in self._workers]
 
-    def kill(self, processes: Iterable[int]) -> None:
+    def keep_up(self) -> None:
+        """Replaces workers that have died."""
+        for number, worker in enumerate(self._workers):
+            if worker.process.poll() is not None:
+                worker.end()
+                self._workers[number] = _Node("worker", self.folder)
+
+    def kill(self, processes: Collection[int]) -> None:
         """Ends these workers, whatever they are doing."""
         for worker in self._workers:
-            if worker.pid in processes:
-                _kill(worker)
+            if worker.process.pid in processes:
+                worker.end()
 
     def close(self) -> None:
         """Ends all processes; returns when they are gone."""
-        for process in (*self._workers, self._scheduler):
-            _kill(process)
-        os.close(self._lifeline)
-        os.close(self._theirs)
+        for node in (*self._workers, self._scheduler):
+            node.end()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """With the processes that it started."""
-    try:
-        os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-    process.wait()
+class _Node:
+    """A process of the cluster.
+
+    It has the reading end of a pipe of its own, and notices when nobody can write any more.
+    """
+
+    def __init__(self, kind: str, folder: str) -> None:
+        theirs, self._lifeline = os.pipe()
+        self._is_ended = False
+        try:
+            self.process = subprocess.Popen(
+                module_command(NODE, kind, theirs, folder),
+                env={**os.environ, "DASK_LOGGING__DISTRIBUTED": "critical"},
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs],
+                start_new_session=True,
+            )
+        except BaseException:
+            os.close(self._lifeline)
+            raise
+        finally:
+            os.close(theirs)
+
+    def end(self) -> None:
+        """Kills it, with the processes that it started."""
+        if self._is_ended:
+            return
+        self._is_ended = True
+        try:
+            os.killpg(self.process.pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+        self.process.wait()
+        os.close(self._lifeline)

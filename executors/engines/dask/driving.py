@@ -10,7 +10,6 @@ it is then set aside.
 
 from __future__ import annotations
 
-import os
 import pickle
 import shutil
 import threading
@@ -23,7 +22,8 @@ from executors.backends.base import Feature, features_of, stopped, timed_out
 from executors.core.records import Attempt, Call, describe
 from executors.core.session import Session
 from executors.engines.dask import worker
-from executors.engines.dask.worker import Header, Held, Order
+from executors.engines.dask.ledger import Ledger
+from executors.engines.dask.worker import Header, Held, Missing, Order
 from executors.engines.whole import Following
 from executors.errors import NotPicklable, TaskError, WorkerDied
 from executors.pickling.failure import Failure
@@ -33,7 +33,9 @@ if TYPE_CHECKING:
 
 HOLDS = {Feature.RETRIES, Feature.SLOTS, Feature.CONTEXTS}
 WAITS = {Feature.SLOTS, Feature.CONTEXTS}
+QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
 TICK_S = 0.25  # between two looks at the cluster
+PATIENCE_S = 3.0  # without any event, after which an outcome must have been lost
 GATE_S = 2.0  # in which workers say what they are running
 LEFT = "its worker may still be running it"
 
@@ -66,14 +68,20 @@ class Driving:
         self._goes_ahead = not features & WAITS
         self._following = Following(session, backend.name)
         self._run = uuid4().hex[:12]
-        self._ledger = backend.ledger(self._run)
-        levels = self._following.client.levels
+        folder = backend.shared_folder(self._run)
+        self._ledger = Ledger(folder) if folder else None
+        self._folder = folder
+        levels = {
+            name: level
+            for name, level in self._following.client.levels.items()
+            if name.partition(".")[0] != "distributed"  # the workers' own
+        }
         header = Header(
             self._run,
             backend.topic,
             levels,
             session.measure_cpu,
-            self._ledger,
+            folder,
             not self._goes_ahead,
         )
         self._header = pickle.dumps(tuple(header))
@@ -84,6 +92,7 @@ class Driving:
         self._futures: dict[int, Any] = {}  # by number, in flight
         self._begun: dict[int, int] = {}  # by number: the process
         self._early: dict[int, tuple[int, Attempt]] = {}  # by rank: set aside
+        self._fetched: set[int] = set()  # numbers whose values are under way
         self._late: list[tuple[float, int]] = []  # when to give up on overdue ones
         self._received: dict[str, int] = {}  # entries by address
         self._last = 0  # calls in flight that no other one needs
@@ -91,7 +100,7 @@ class Driving:
         self._gate: dict[str, tuple[int, list[int], int]] | None = None
         self._is_closed = False  # nothing in flight will begin any more
         self._stop_by_s: float | None = None
-        self._checked_s = monotonic()
+        self._checked_s = self._idle_since_s = monotonic()
 
     def drive(self) -> None:
         session = self._session
@@ -115,6 +124,7 @@ class Driving:
         calls = self._following.take(now_s, self._goes_ahead)
         if not calls:
             return
+        import dask
         from dask.task_spec import Task, TaskRef
 
         session, graph, wanted = self._session, {}, {}
@@ -143,13 +153,14 @@ class Driving:
                 wanted[key] = number
         if not graph:
             return
-        futures = self._client.get(
-            graph,
-            list(wanted),
-            sync=False,
-            priority=self._backend.shipped.urgency,
-            workers=self._backend.addresses,
-        )
+        with dask.config.set(QUIET):
+            futures = self._client.get(
+                graph,
+                list(wanted),
+                sync=False,
+                priority=self._backend.shipped.urgency,
+                workers=self._backend.addresses,
+            )
         for number, future in zip(wanted.values(), futures, strict=True):
             self._futures[number] = future
 
@@ -164,13 +175,15 @@ class Driving:
         event = self._events.get(max(0.0, due_s - now_s))
         is_idle = event is None
         while event is not None:
-            kind, *content = event
-            if kind == "entries":
+            kind, run, *content = event
+            if run != self._run:
+                pass  # `wake`, or what an earlier run left
+            elif kind == "entries":
                 self._take_entries(*content)
-            elif kind == "fetched" and content[0] == self._run:
-                self._take_fetched(*content[1:])
-            elif kind == "gate" and content[0] == self._run:
-                self._gate = content[1]
+            elif kind == "fetched":
+                self._take_fetched(*content)
+            else:
+                self._gate = content[0]
             event = self._events.get_nowait()
         now_s = monotonic()
         if now_s >= self._checked_s + TICK_S:
@@ -181,17 +194,19 @@ class Driving:
         for number, kind, *outcome in entries:
             self._received[address] = self._received.get(address, 0) + 1
             call = self._calls.get(number)
-            if call is None or outcome and kind == worker.ENDED and outcome[0] is None:
-                continue
+            if call is None or call.rank in self._early:
+                continue  # it is known
             if kind == worker.BEGUN:
                 self._begin(number, call, outcome[0])
             elif kind == worker.ENDED:
                 self._ended(number, call, address, offset_s, *outcome)
             elif kind == worker.OVERDUE:
                 self._fail(number, call, timed_out(call, LEFT))
+            elif kind == worker.DIED:
+                died = WorkerDied(f"a worker of dask died while it had task {call.task.name!r}")
+                self._fail(number, call, died)
             else:
-                what = "died while it had" if kind == worker.DIED else "had a value for, and died,"
-                self._fail(number, call, WorkerDied(f"a worker {what} task {call.task.name!r}"))
+                self._fail(number, call, _lost(call))
 
     def _begin(self, number: int, call: Call, process: int = 0) -> None:
         if number not in self._begun:
@@ -213,23 +228,27 @@ class Driving:
         records: list[bytes] | None,
     ) -> None:
         self._begin(number, call, process)
-        if not self._session.graph.dependents[call.rank]:
-            self._last -= 1
-            if not self._last and len(self._calls) > 1:
-                threading.Thread(target=self._ask, args=(worker.send_all,), daemon=True).start()
         failure = None if wrong is None else Failure(*pickle.loads(wrong))
         times = started_s + offset_s, ended_s + offset_s
-        performed = (address, *times, cpu_s, None, failure, records)
-        attempt = self._following.client.received(call, performed)
-        future = self._futures.pop(number, None)
+        performed = (process, *times, cpu_s, None, failure, records)
+        attempt = self._following.client.received(call, performed, address)
         if failure is not None:
             self._finish(number, call, attempt)
-        elif call.rank not in self._session.kept:
+        else:
+            self._accept(number, call, attempt, pickled)
+
+    def _accept(self, number: int, call: Call, attempt: Attempt, pickled: bytes | None) -> None:
+        """Finishes a call that succeeded; if its value is wanted here, with the value."""
+        future = self._futures.get(number)
+        if call.rank not in self._session.kept:
             attempt.value = Ref(future) if self._holds else None
             self._finish(number, call, attempt)
+        elif number in self._fetched:
+            pass
         elif pickled is not None:
             self._finish(number, call, _with_value(attempt, future, pickle.loads, pickled))
         else:
+            self._fetched.add(number)
             self._client.loop.add_callback(self._fetch, number, attempt, future)
 
     async def _fetch(self, number: int, attempt: Attempt, future: Any) -> None:
@@ -238,6 +257,8 @@ class Driving:
             value = await self._client.gather(
                 future, asynchronous=True, direct=self._backend.is_direct or None
             )
+            if isinstance(value, Missing):
+                raise WorkerDied("it is lost")
             attempt.value = Ref(future, value.value if isinstance(value, Held) else value)
         except BaseException as error:
             attempt.error = error
@@ -257,8 +278,12 @@ class Driving:
         self._finish(number, call, self._following.client.failed(call, monotonic(), error))
 
     def _finish(self, number: int, call: Call, attempt: Attempt) -> None:
-        """Finishes a call, once the calls that it needs have ended, and those that waited for it."""
+        """Finishes a call once those that it needs have ended, then those that waited for it."""
         self._early[call.rank] = number, attempt
+        if not self._session.graph.dependents[call.rank]:
+            self._last -= 1
+            if not self._last and len(self._calls) > 1:
+                threading.Thread(target=self._ask, args=(worker.send_all,), daemon=True).start()
         following, dependents = self._following, self._session.graph.dependents
         waiting = [call.rank]
         while waiting:
@@ -301,10 +326,42 @@ class Driving:
             self._abort(gone)
             return
         if not is_idle:
+            self._idle_since_s = self._checked_s
             return
+        self._find_outcomes()
         for number, future in list(self._futures.items()):
             if future.status in ("error", "lost", "cancelled") and number in self._calls:
-                self._blame(number, future)
+                error = future.exception(timeout=1) if future.status == "error" else None
+                key = getattr(error, "task", None)  # a future also fails with what it needs
+                named = key[-1] if isinstance(key, tuple) else number
+                why = "its key was cancelled" if error is None else describe(error)
+                self._blame(named if named in self._calls else number, why)
+
+    def _find_outcomes(self) -> None:
+        """Takes outcomes that were lost with a worker that was killed after its task had ended."""
+        if self._ledger is not None:
+            noted = [self._ledger.outcome(number) for number in self._calls]
+            self._take_entries("", 0.0, [outcome[0] for outcome in noted if outcome is not None])
+        if self._checked_s < self._idle_since_s + PATIENCE_S:
+            return
+        needed = {need for _, attempt in self._early.values() for need in attempt.call.needs}
+        for number, call in list(self._calls.items()):
+            future = self._futures.get(number)
+            has_ended = future is not None and future.status == "finished"
+            if (has_ended or call.rank in needed) and call.rank not in self._early:
+                self._presume(number, call)
+
+    def _presume(self, number: int, call: Call) -> None:
+        """dask has ended a call, but its outcome was lost."""
+        if number not in self._calls:
+            return
+        if self._ledger is not None:
+            self._blame(number, "its outcome was lost with a worker")
+            return
+        self._begin(number, call)
+        now_s = monotonic()
+        attempt = Attempt(call, self._backend.name, now_s, now_s, None, None)
+        self._accept(number, call, attempt, None)
 
     def _abort(self, why: str) -> None:
         """The cluster is gone: what was running fails, nothing else starts."""
@@ -316,20 +373,13 @@ class Driving:
         self._put_back(set())
         self._is_closed = True
 
-    def _blame(self, number: int, future: Any) -> None:
-        """Finds the call that dask has given up on: a future also fails with what it needs."""
-        error = future.exception(timeout=1) if future.status == "error" else None
-        key = getattr(error, "task", None)
-        if isinstance(key, tuple) and self._calls.get(key[-1]) is not None:
-            number = key[-1]
-        call = self._calls.get(number)
-        if call is None:
-            return
+    def _blame(self, number: int, why: str) -> None:
+        """Fails a call that dask has given up on, or the first one that it needs."""
+        call = self._calls[number]
         following = self._following
         while needs := [need for need in call.needs if need in following.calls]:
             call = following.calls[needs[0]]
         number = next(one for one, other in self._calls.items() if other is call)
-        why = "its key was cancelled" if error is None else describe(error)
         self._fail(number, call, WorkerDied(f"dask gave up on task {call.task.name!r}: {why}"))
 
     # -- stopping ---------------------------------------------------------------------------
@@ -362,15 +412,14 @@ class Driving:
     def _ask(self, function: Any) -> Any:
         """What a function returns on each worker, by address."""
         try:
-            return self._client.run(function, self._run, on_error="ignore")
+            return self._client.run(function, self._backend.topic, self._run, on_error="ignore")
         except BaseException:
             return {}  # the cluster is gone, or was closed
 
     def _has_gate_reply(self) -> bool:
         """Whether all workers have replied, and all that they had reported before has come."""
         return self._gate is not None and all(
-            self._received.get(address, 0) >= count
-            for address, (_, _, count) in self._gate.items()
+            self._received.get(address, 0) >= count for address, (_, _, count) in self._gate.items()
         )
 
     def _put_back(self, running: set[int]) -> None:
@@ -386,8 +435,9 @@ class Driving:
         for number in list(self._calls):
             self._drop(number)
         self._keys.clear()
-        if self._ledger:
-            shutil.rmtree(self._ledger, ignore_errors=True)
+        if self._ledger is not None:
+            self._ledger.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
 def _with_value(attempt: Attempt, future: Any, make: Any, content: Any) -> Attempt:
@@ -398,6 +448,13 @@ def _with_value(attempt: Attempt, future: Any, make: Any, content: Any) -> Attem
             f"task {attempt.task_name!r}: its value cannot be unpickled here: {describe(error)}"
         )
     return attempt
+
+
+def _lost(call: Call) -> WorkerDied:
+    return WorkerDied(
+        f"task {call.task.name!r} did not start: a value that it needs was lost with a worker that"
+        " died"
+    )
 
 
 def _named(action: Any) -> str:

@@ -10,6 +10,7 @@ import asyncio
 import os
 import signal
 import sys
+from pathlib import Path
 
 import dask
 import distributed
@@ -38,7 +39,7 @@ def main() -> None:
 
 
 async def _serve(kind: str, folder: str) -> None:
-    file = os.path.join(folder, ADDRESS_FILE)
+    file = str(Path(folder) / ADDRESS_FILE)
     any_port = f"{HOST}:0"
     node: distributed.Scheduler | distributed.Worker
     if kind == "scheduler":
@@ -56,4 +57,4 @@ async def _serve(kind: str, folder: str) -> None:
             dashboard_address=any_port,
         )
     async with node:
-        await node.finished()
+        await node.finished()  # type: ignore[no-untyped-call]

@@ -30,7 +30,10 @@ SOURCES = {sources!r}
 
 
 def _is_here():
-    spec = find_spec("executors")
+    try:
+        spec = find_spec("executors")
+    except ImportError:
+        return False
     if spec is None or spec.origin is None:
         return False
     file = Path(spec.origin).with_name("engines") / "dask" / "worker.py"

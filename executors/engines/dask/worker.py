@@ -71,6 +71,7 @@ ENDED, OVERDUE, BEGUN, DIED, LOST = "ended", "overdue", "begun", "died", "lost"
 # Number, kind, and for ENDED and OVERDUE: process, start, end, processor time, pickled Failure or
 # None, pickled value if it was wanted and is small, log records.
 Entry = tuple[Any, ...]
+WRONG = 6
 
 
 class Missing(NamedTuple):
@@ -113,16 +114,16 @@ def perform(header: bytes, action: bytes, order: tuple[Any, ...], *arguments: An
     """What dask calls for a task."""
     here = _here(header)
     number, sends, stays, timeout_s = order
-    for argument in arguments:
-        if argument.__class__ is Missing:
-            if argument.is_lost:
-                here.outbox.put((number, LOST))
-            return Missing(False)
-    state = here.begin(number)
+    missing = [argument for argument in arguments if argument.__class__ is Missing]
+    state = here.begin(number, only_look=bool(missing))
     if state is None:
         return Missing(False)
     if state is not State.NEW:
         return _again(here, number, state)
+    if missing:
+        if any(need.is_lost for need in missing):
+            here.outbox.put((number, LOST))
+        return Missing(False)
     try:
         values = [
             argument.value if argument.__class__ is Held else argument for argument in arguments
@@ -137,18 +138,20 @@ def perform(header: bytes, action: bytes, order: tuple[Any, ...], *arguments: An
 
 def _again(here: _Here, number: int, state: State) -> Any:
     """dask runs a task again: its worker died, or its value was lost."""
-    if state is State.VALUE:
-        assert here.ledger is not None
-        return pickle.loads(here.ledger.value(number))
-    here.outbox.put((number, DIED))
-    return Missing(is_lost=state is State.ENDED)
+    assert here.ledger is not None
+    if state is State.BEGUN:
+        here.outbox.put((number, DIED))
+        return Missing(False)
+    entry, pickled = here.ledger.outcome(number)
+    if entry[WRONG] is not None:
+        return Missing(False)
+    return Missing(is_lost=True) if pickled is None else pickle.loads(pickled)
 
 
 def _sent(here: _Here, number: int, sends: bool, stays: bool, done: Performed | None) -> Any:
     """Reports an outcome; what dask keeps of it."""
     if done is None:
-        here.end(number, None)
-        here.outbox.put((number, OVERDUE))
+        here.end((number, OVERDUE), None, is_urgent=True)
         return Missing(False)
     process, started_s, ended_s, cpu_s, value, failure, records = done
     pickled: bytes | None = None
@@ -157,11 +160,10 @@ def _sent(here: _Here, number: int, sends: bool, stays: bool, done: Performed | 
             pickled = _small(value)
         except Exception as error:
             failure = failure_of(VALUE_OF, qualified(type(value)), error)
-    here.end(number, pickled)
     wrong = None if failure is None else pickle.dumps(tuple(failure))
     sent = pickled if sends else None
     entry = (number, ENDED, process, started_s, ended_s, cpu_s, wrong, sent, records)
-    here.outbox.put(entry, is_urgent=sends or not stays or wrong is not None or here.header.hurries)
+    here.end(entry, pickled, sends or not stays or wrong is not None or here.header.hurries)
     if failure is not None:
         return Missing(False)
     if not stays and (sent is not None or not sends):
@@ -203,22 +205,30 @@ class _Here:
         self.ledger = Ledger(header.ledger) if header.ledger else None
         self.running: dict[int, float] = {}
         self.is_closed = False
-        self.outbox = Outbox(header.topic, get_worker(), self.running)
+        self.outbox = Outbox(header, get_worker(), self.running)
         self._lock = threading.Lock()
 
-    def begin(self, number: int) -> State | None:
-        """Whether an attempt may begin: only if it is NEW; None after a stop."""
+    def begin(self, number: int, only_look: bool) -> State | None:
+        """Whether an attempt may begin: only if it is NEW; None after a stop.
+
+        Args:
+            only_look: it does not begin.
+        """
         with self._lock:
             if self.is_closed:
                 return None
-            state = State.NEW if self.ledger is None else self.ledger.begin(number)
-            if state is State.NEW:
+            state = State.NEW if self.ledger is None else self.ledger.state(number)
+            if state is State.NEW and not only_look:
                 self.running[number] = monotonic()
+                if self.ledger is not None:
+                    self.ledger.begin(number)
             return state
 
-    def end(self, number: int, pickled: bytes | None) -> None:
+    def end(self, entry: Entry, pickled: bytes | None, is_urgent: bool) -> None:
+        """Reports an outcome; notes it first, with the value if that is small."""
         if self.ledger is not None:
-            self.ledger.end(number, pickled)
+            self.ledger.end(entry[0], (entry, pickled))
+        self.outbox.put(entry, is_urgent)
 
     def close(self) -> None:
         with self._lock:
@@ -228,14 +238,15 @@ class _Here:
 class Outbox:
     """Sends entries to the client, as events of dask.
 
-    The client waits for what fails, for values, and for the last tasks of a graph; others gather for
-    a while, since an event takes about half as long as a task of dask. An event is the worker's address, its clock, and the entries. Its client notices by the count of
-    all entries which of them are still under way.
+    The client waits for what fails, for values, and for the last tasks of a graph; others gather
+    for a while, because an event of its own would add a fifth to what a task takes. An event is the
+    run, the worker's address, its clock, and the entries. The client knows by the count of all
+    entries which of them are still under way.
     """
 
-    def __init__(self, topic: str, worker: Any, running: dict[int, float]) -> None:
+    def __init__(self, header: Header, worker: Any, running: dict[int, float]) -> None:
         self.count = 0
-        self._topic = topic
+        self._header = header
         self._worker = worker
         self._running = running
         self._reported: set[int] = set()  # those that have begun
@@ -261,8 +272,8 @@ class Outbox:
         with self._lock:
             entries, self._entries, self._is_due = self._entries, [], False
         if entries:
-            event = [self._worker.address, monotonic(), entries]
-            self._worker.log_event(self._topic, event)
+            event = [self._header.run, self._worker.address, monotonic(), entries]
+            self._worker.log_event(self._header.topic, event)
 
     def _watch(self) -> None:
         """Reports the attempts that have begun and take longer."""
@@ -282,6 +293,7 @@ class Outbox:
 
 
 _runs: dict[str, _Here] = {}
+_closed: dict[str, str] = {}  # the run whose gate was closed, by topic
 _runs_lock = threading.Lock()
 
 
@@ -297,28 +309,33 @@ def _here(pickled: bytes) -> _Here:
         with _runs_lock:
             here = _runs.get(header.run)
             if here is None:
+                is_closed = _closed.get(header.topic) == header.run
                 forget(header.topic)  # a client has one run at a time
-                here = _runs[header.run] = _Here(header)
+                here = _Here(header)
+                here.is_closed = is_closed
+                _runs[header.run] = here
     return here
 
 
 # -- called through `Client.run` -------------------------------------------------------------
 
 
-def close_gate(run: str) -> tuple[int, list[int], int]:
+def close_gate(topic: str, run: str) -> tuple[int, list[int], int]:
     """Nothing of a run begins here any more.
 
     Returns:
         This process, the attempts that it is running, and how many entries it made.
     """
-    here = _runs.get(run)
+    with _runs_lock:
+        _closed[topic] = run
+        here = _runs.get(run)
     if here is None:
         return os.getpid(), [], 0
     here.close()
     return os.getpid(), list(here.running), here.outbox.count
 
 
-def send_all(run: str) -> None:
+def send_all(topic: str, run: str) -> None:
     """Sends what has gathered."""
     if (here := _runs.get(run)) is not None:
         here.outbox.send()
@@ -326,6 +343,7 @@ def send_all(run: str) -> None:
 
 def forget(topic: str) -> None:
     """Frees what this worker knows of the runs of a client, which have ended."""
+    _closed.pop(topic, None)
     for run, here in list(_runs.items()):
         if here.header.topic == topic:
             del _runs[run]
