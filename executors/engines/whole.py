@@ -60,11 +60,13 @@ class Following:
     """Calls that a scheduler has, and what becomes of them.
 
     Attributes:
+        backend: its name.
         calls: by rank; without those that have ended or were put back.
     """
 
     def __init__(self, session: Session, backend: str) -> None:
         self.session = session
+        self.backend = backend
         self.calls: dict[int, Call] = {}
         self.client = Client(session, backend)
         self._context = copy_context()

@@ -6,7 +6,6 @@ import fcntl
 import os
 import pickle
 import select
-import signal
 import socket
 import termios
 import threading
@@ -24,6 +23,7 @@ from executors.backends.workers.wire import (
     receive,
     send,
 )
+from executors.imports.lifeline import wait_for
 from executors.imports.surroundings import adopt
 from executors.pickling.packing import Packed, Segment, decode
 
@@ -127,7 +127,7 @@ class ParentLink:
                 sent = 0
             while sent < len(report):
                 self.wake_parent()  # or the parent would never make room
-                _wait(self._reports, select.POLLOUT)
+                wait_for(self._reports, select.POLLOUT)
                 sent += os.write(self._reports, report[sent:])
 
     def _send(self, segment: Segment) -> None:
@@ -161,29 +161,6 @@ def _decoded_order(order: Order, descriptors: Iterator[int]) -> DecodedOrder:
     return number, flags, packed, [decode(argument, descriptors) for argument in arguments]
 
 
-def die_with_parent(lifeline: int) -> None:
-    """Has this process group killed when the other end of a pipe is closed, for whatever reason.
-
-    The kernel sends the signal itself (fcntl(2), F_SETSIG), so it works while an action holds the
-    GIL, and unlike PR_SET_PDEATHSIG it does not depend on the thread that started this process.
-    """
-    os.set_blocking(lifeline, False)
-    if hasattr(fcntl, "F_SETSIG"):
-        fcntl.fcntl(lifeline, fcntl.F_SETOWN, -os.getpgrp())
-        fcntl.fcntl(lifeline, fcntl.F_SETSIG, signal.SIGKILL)
-        flags = fcntl.fcntl(lifeline, fcntl.F_GETFL)
-        fcntl.fcntl(lifeline, fcntl.F_SETFL, flags | os.O_ASYNC)
-        if _wait(lifeline, select.POLLIN, 0):  # it was closed before
-            os.killpg(0, signal.SIGKILL)
-    else:  # not Linux
-        threading.Thread(target=_watch, args=(lifeline,), daemon=True).start()
-
-
-def _watch(lifeline: int) -> None:
-    _wait(lifeline, select.POLLIN)
-    os.killpg(0, signal.SIGKILL)
-
-
 def yield_to_parent() -> None:
     """Keeps the kernel from interrupting the parent each time it sends something to a worker.
 
@@ -208,10 +185,3 @@ def stops_background_output() -> bool:
         except (termios.error, OSError):
             pass  # not a terminal
     return False
-
-
-def _wait(descriptor: int, event: int, timeout_ms: int | None = None) -> bool:
-    """Waits for an event; unlike `select`, it works with descriptors above 1,023."""
-    poll = select.poll()
-    poll.register(descriptor, event)
-    return bool(poll.poll(timeout_ms))

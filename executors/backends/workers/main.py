@@ -30,7 +30,6 @@ from executors.backends.base import without_frames
 from executors.backends.meter import LONG_S, CpuMeter, PeakMemory
 from executors.backends.workers.link import (
     ParentLink,
-    die_with_parent,
     stops_background_output,
     yield_to_parent,
 )
@@ -50,6 +49,7 @@ from executors.backends.workers.wire import (
     receive,
 )
 from executors.core.deferred import DEFERRED, refusal
+from executors.imports.lifeline import die_with_parent
 from executors.pickling.definitions import defining, has_arrived
 from executors.pickling.failure import ACTION, MEMORY, RAISED, VALUE_OF, failure_of
 from executors.pickling.log_records import portable

@@ -2,7 +2,8 @@
 
 ::
 
-    backend.py   `Dask`: opening, closing, the client       (here)
+    backend.py   `Dask`: its options                         (here)
+    connection.py  a client, and what is behind it           (here)
     driving.py   one run: submits, follows, stops            (here)
     cluster.py   the processes of a cluster of its own       (here)
     node.py      what each of those processes does           (scheduler, workers)

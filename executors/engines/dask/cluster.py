@@ -14,9 +14,9 @@ import tempfile
 from collections.abc import Collection
 from pathlib import Path
 
-from executors.engines.dask.node import ADDRESS_FILE
 from executors.imports.interpreter import module_command
 
+ADDRESS_FILE = "scheduler.json"
 NODE = "executors.engines.dask.node"
 
 

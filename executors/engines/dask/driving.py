@@ -15,21 +15,19 @@ import shutil
 import threading
 from collections.abc import Iterable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
 from executors.backends.base import Feature, features_of, stopped, timed_out
 from executors.core.records import Attempt, Call, describe
 from executors.core.session import Session
 from executors.engines.dask import worker
+from executors.engines.dask.connection import Connection, Events
 from executors.engines.dask.ledger import Ledger
 from executors.engines.dask.worker import Header, Held, Missing, Order
 from executors.engines.whole import Following
 from executors.errors import NotPicklable, TaskError, WorkerDied
 from executors.pickling.failure import Failure
-
-if TYPE_CHECKING:
-    from executors.engines.dask.backend import Dask
 
 HOLDS = {Feature.RETRIES, Feature.SLOTS, Feature.CONTEXTS}
 WAITS = {Feature.SLOTS, Feature.CONTEXTS}
@@ -58,17 +56,20 @@ class Ref:
 class Driving:
     """Drives one session."""
 
-    def __init__(self, backend: Dask, session: Session) -> None:
+    def __init__(
+        self, connection: Connection, events: Events, session: Session, grace_s: float
+    ) -> None:
         features = features_of(session.graph)
-        self._backend = backend
-        self._client = backend.client
-        self._events = backend.events
+        self._connection = connection
+        self._client = connection.client
+        self._events = events
+        self._grace_s = grace_s
         self._session = session
         self._holds = bool(features & HOLDS)
         self._goes_ahead = not features & WAITS
-        self._following = Following(session, backend.name)
+        self._following = Following(session, "dask")
         self._run = uuid4().hex[:12]
-        folder = backend.shared_folder(self._run)
+        folder = connection.shared_folder(self._run)
         self._ledger = Ledger(folder) if folder else None
         self._folder = folder
         levels = {
@@ -78,7 +79,7 @@ class Driving:
         }
         header = Header(
             self._run,
-            backend.topic,
+            connection.topic,
             levels,
             session.measure_cpu,
             folder,
@@ -147,7 +148,7 @@ class Driving:
             self._last += not stays
             order = Order(number, is_kept, stays, task.timeout_s)
             needs = [TaskRef(self._keys[need]) for need in call.needs]
-            perform = self._backend.shipped.perform
+            perform = self._connection.shipped.perform
             graph[key] = Task(key, perform, self._header, action, tuple(order), *needs)
             if is_kept or self._holds or not stays:
                 wanted[key] = number
@@ -158,8 +159,8 @@ class Driving:
                 graph,
                 list(wanted),
                 sync=False,
-                priority=self._backend.shipped.urgency,
-                workers=self._backend.addresses,
+                priority=self._connection.shipped.urgency,
+                workers=self._connection.addresses,
             )
         for number, future in zip(wanted.values(), futures, strict=True):
             self._futures[number] = future
@@ -255,7 +256,7 @@ class Driving:
         """Has a large value come here; on the client's event loop."""
         try:
             value = await self._client.gather(
-                future, asynchronous=True, direct=self._backend.is_direct or None
+                future, asynchronous=True, direct=self._connection.is_own or None
             )
             if isinstance(value, Missing):
                 raise WorkerDied("it is lost")
@@ -310,19 +311,19 @@ class Driving:
         """Workers notice timeouts themselves, unless the action does not let them."""
         numbers = {call: number for number, call in self._calls.items()} if self._late else {}
         for call in self._session.overdue(now_s):
-            self._late.append((now_s + self._backend.grace_s, call.rank))
+            self._late.append((now_s + self._grace_s, call.rank))
         for due_s, rank in self._late[:]:
             if due_s <= now_s:
                 self._late.remove((due_s, rank))
                 late = self._following.calls.get(rank)
                 if late in numbers:
                     number = numbers[late]
-                    self._backend.kill([self._begun.get(number, 0)])
+                    self._connection.kill([self._begun.get(number, 0)])
                     self._fail(number, late, timed_out(late, LEFT))
 
     def _check(self, is_idle: bool) -> None:
         """Looks at the cluster and, if no event comes, at the futures."""
-        if (gone := self._backend.gone()) is not None:
+        if (gone := self._connection.gone()) is not None:
             self._abort(gone)
             return
         if not is_idle:
@@ -360,7 +361,7 @@ class Driving:
             return
         self._begin(number, call)
         now_s = monotonic()
-        attempt = Attempt(call, self._backend.name, now_s, now_s, None, None)
+        attempt = Attempt(call, self._following.backend, now_s, now_s, None, None)
         self._accept(number, call, attempt, None)
 
     def _abort(self, why: str) -> None:
@@ -400,9 +401,9 @@ class Driving:
         if not self._session.stopping:
             return
         if self._stop_by_s is None:
-            self._stop_by_s = now_s + self._backend.grace_s
+            self._stop_by_s = now_s + self._grace_s
         if now_s >= self._stop_by_s and self._is_closed:
-            self._backend.kill(self._begun.values())
+            self._connection.kill(self._begun.values())
             for number, call in list(self._calls.items()):
                 self._fail(number, call, stopped(call, self._session, LEFT))
 
@@ -412,7 +413,7 @@ class Driving:
     def _ask(self, function: Any) -> Any:
         """What a function returns on each worker, by address."""
         try:
-            return self._client.run(function, self._backend.topic, self._run, on_error="ignore")
+            return self._client.run(function, self._connection.topic, self._run, on_error="ignore")
         except BaseException:
             return {}  # the cluster is gone, or was closed
 

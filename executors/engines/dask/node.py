@@ -15,9 +15,9 @@ from pathlib import Path
 import dask
 import distributed
 
-from executors.backends.workers.link import die_with_parent
+from executors.engines.dask.cluster import ADDRESS_FILE
+from executors.imports.lifeline import die_with_parent
 
-ADDRESS_FILE = "scheduler.json"
 HOST = "127.0.0.1"
 ENDLESS = 1 << 30
 

@@ -51,7 +51,7 @@ def state_of_scheduler(backend: Any) -> tuple[int, list[str]]:
         topics = [name for name in dask_scheduler._broker._topics if "executor-bench" in name]
         return len(dask_scheduler.tasks), topics
 
-    state: tuple[int, list[str]] = backend.client.run_on_scheduler(read)
+    state: tuple[int, list[str]] = backend._connection.client.run_on_scheduler(read)
     return state
 
 
@@ -266,7 +266,7 @@ if {nap}:
 backend = load_backend("dask", 2)
 with backend:
     if {nap}:
-        print(*backend._cluster.processes, flush=True)
+        print(*backend._connection.processes, flush=True)
     double = Task("double", lambda x: (time.sleep({nap}), x * 2)[1], ("make",))
     print(run(Graph([Task("make", make), double]), backend).values, flush=True)
 """
@@ -308,7 +308,7 @@ def test_the_cluster_ends_with_its_program(tmp_path: Path, number: int, code: in
 def test_closing_leaves_no_process_and_no_folder() -> None:
     before = working_children()
     with load_backend("dask", 2) as backend:
-        folder = Path(backend._cluster.folder)  # type: ignore[attr-defined]
+        folder = Path(backend._connection._cluster.folder)  # type: ignore[attr-defined]
         assert run(Graph([Task("t", lambda: 1)]), backend).succeeded
         assert len(working_children() - before) == 3
     assert working_children() == before
@@ -358,7 +358,8 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         from distributed import Client
 
         wait_until(file.exists)
-        with Client(scheduler_file=str(file), set_as_default=False) as client:
+        make: Any = Client  # which has no types
+        with make(scheduler_file=str(file), set_as_default=False) as client:
             client.wait_for_workers(2, timeout=60)
             yield client.scheduler.address
     finally:
@@ -423,7 +424,7 @@ def test_too_many_workers_for_a_cluster_are_refused(address: str) -> None:
 def test_an_address_where_nobody_answers_is_refused_in_a_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("executors.engines.dask.backend.CONNECT_S", 0.5)
+    monkeypatch.setattr("executors.engines.dask.connection.CONNECT_S", 0.5)
     for wrong in ("tcp://127.0.0.1:1", "nonsense"):
         with pytest.raises(BackendError, match=wrong) as raised:
             load_backend("dask", address=wrong)

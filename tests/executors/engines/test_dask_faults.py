@@ -1,4 +1,4 @@
-"""Workers of dask's own cluster killed at random moments: each action begins once, values are right.
+"""Workers of dask's own cluster killed at random moments: actions begin once, values are right.
 
 A short version runs in CI; `nox -s soak` runs the long one (DASK_FAULT_RUNS=300).
 """
@@ -112,7 +112,7 @@ def one_run(backend: Any, draw: random.Random, folder: Path) -> int:
             if over.wait(draw.choice([0.0, 0.005, 0.02, 0.1])):
                 return
             try:
-                os.kill(draw.choice(backend._cluster.processes), signal.SIGKILL)
+                os.kill(draw.choice(backend._connection.processes), signal.SIGKILL)
                 kills += 1
             except ProcessLookupError:
                 pass
