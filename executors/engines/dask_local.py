@@ -16,7 +16,7 @@ from typing import Any, ClassVar
 from executors.backends.base import in_time
 from executors.core.records import Attempt, Call
 from executors.cpus import has_interpreter_lock
-from executors.engines.library import missing
+from executors.engines import missing
 from executors.engines.named import FuturesProcesses
 from executors.engines.sent import Performed, perform_sent
 from executors.engines.whole import Following, Whole

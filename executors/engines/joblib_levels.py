@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 from executors.backends.base import in_time
 from executors.core.records import Attempt, Call
 from executors.cpus import has_interpreter_lock
-from executors.engines.library import missing
+from executors.engines import missing
 from executors.engines.sent import Performed, perform_checked
 from executors.engines.whole import Following, Whole
 from executors.errors import NotPicklable

@@ -15,7 +15,7 @@ from time import sleep
 from typing import Any, ClassVar
 
 from executors.cpus import has_interpreter_lock
-from executors.engines.library import missing
+from executors.engines import missing
 from executors.engines.pools import FuturesBackend, Pool
 
 PARENT_POLL_S = 2.0

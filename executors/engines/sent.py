@@ -17,7 +17,7 @@ from functools import lru_cache
 from pickle import loads
 from queue import SimpleQueue
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 from executors.backends.base import without_frames
 from executors.backends.meter import CpuMeter
@@ -25,7 +25,10 @@ from executors.core.deferred import DEFERRED, refusal
 from executors.pickling.definitions import defining
 from executors.pickling.failure import ACTION, RAISED, VALUE_OF, Failure, failure_of
 from executors.pickling.log_records import portable
+from executors.pickling.packing import dumps
 from executors.pickling.raised import qualified
+
+INLINE_BYTES = 1 << 14  # of a pickled value that goes with its outcome
 
 _HERE = object()
 _local = threading.local()
@@ -107,7 +110,7 @@ def perform_checked(
     """
     done = perform_sent(action, arguments, levels, is_metered)
     process, started_s, ended_s, cpu_s, value, _, records = done
-    if value.__class__ in _SENDABLE:
+    if value.__class__ in PLAIN:
         return done
     import cloudpickle  # 20 ms; most workers never need it
 
@@ -119,7 +122,7 @@ def perform_checked(
     return done
 
 
-_SENDABLE = frozenset((type(None), bool, int, float, str, bytes))
+PLAIN = frozenset((type(None), bool, int, float, str, bytes))
 
 
 class _Nowhere:
@@ -144,3 +147,63 @@ def meter_of_thread() -> CpuMeter:
     if meter.reads_start or monotonic() > meter.due_s:
         meter.begin()
     return meter
+
+
+# -- for schedulers that hand values from worker to worker ------------------------------------
+
+
+class Missing(NamedTuple):
+    """In the place of a value.
+
+    Attributes:
+        is_lost: the attempt succeeded, but its value was lost with a worker.
+    """
+
+    is_lost: bool
+
+
+class Held:
+    """A value on its way between workers: it travels pickled as our own backends do it."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        buffers: list[pickle.PickleBuffer] = []
+        pickled = dumps(self.value, buffers.append)
+        return _rebuilt, (pickled, *buffers)
+
+    def __sizeof__(self) -> int:
+        from dask.sizeof import sizeof
+
+        return int(sizeof(self.value))
+
+
+def _rebuilt(pickled: bytes, *buffers: Any) -> Held:
+    return Held(pickle.loads(pickled, buffers=buffers))
+
+
+def small(value: Any) -> bytes | None:
+    """The pickled value if it is small; raises if it cannot be pickled.
+
+    A value that cannot be pickled would otherwise be noticed when a reader on another worker asks
+    for it, and asks again.
+    """
+    if value.__class__ in PLAIN and value.__sizeof__() > INLINE_BYTES:
+        return None
+    buffers: list[pickle.PickleBuffer] = []
+    pickled = dumps(value, buffers.append)
+    return None if buffers or len(pickled) > INLINE_BYTES else pickled
+
+
+def perform_in_time(timeout_s: float, *job: Any) -> Performed | None:
+    """Performs an attempt in a thread, which is abandoned if it takes longer."""
+    outcome: list[Performed] = []
+    name = threading.current_thread().name
+    thread = threading.Thread(target=lambda: outcome.append(perform_sent(*job)), name=name)
+    thread.daemon = True
+    thread.start()
+    thread.join(min(timeout_s, threading.TIMEOUT_MAX))
+    return outcome[0] if outcome else None

@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from executors.backends.base import Backend
 from executors.core.session import Session
+from executors.engines import missing
 from executors.engines.dask.connection import Connection, Events, connected
-from executors.engines.library import missing
 
 ADDRESS_VARIABLE = "DASK_SCHEDULER_ADDRESS"
 

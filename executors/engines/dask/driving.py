@@ -23,8 +23,9 @@ from executors.core.records import Attempt, Call, describe
 from executors.core.session import Session
 from executors.engines.dask import worker
 from executors.engines.dask.connection import Connection, Events
-from executors.engines.dask.ledger import Ledger
-from executors.engines.dask.worker import Header, Held, Missing, Order
+from executors.engines.dask.worker import Header, Order
+from executors.engines.ledger import Ledger
+from executors.engines.sent import Held, Missing
 from executors.engines.whole import Following
 from executors.errors import NotPicklable, TaskError, WorkerDied
 from executors.pickling.failure import Failure

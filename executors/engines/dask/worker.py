@@ -21,13 +21,19 @@ from functools import lru_cache
 from time import monotonic
 from typing import Any, NamedTuple
 
-from executors.engines.dask.ledger import Ledger, State
-from executors.engines.sent import Performed, perform_sent
+from executors.engines.ledger import Ledger, State
+from executors.engines.sent import (
+    PLAIN,
+    Held,
+    Missing,
+    Performed,
+    perform_in_time,
+    perform_sent,
+    small,
+)
 from executors.pickling.failure import VALUE_OF, failure_of
-from executors.pickling.packing import dumps
 from executors.pickling.raised import qualified
 
-INLINE_BYTES = 1 << 14  # of a pickled value that goes with its outcome
 LAZY_S = 0.02  # in which outcomes gather that nobody waits for
 BEGUN_S = 0.05  # an attempt that takes longer is reported to have begun
 
@@ -74,42 +80,6 @@ Entry = tuple[Any, ...]
 WRONG = 6
 
 
-class Missing(NamedTuple):
-    """In the place of a value.
-
-    Attributes:
-        is_lost: the attempt succeeded, but its value was lost with a worker.
-    """
-
-    is_lost: bool
-
-
-class Held:
-    """A value on its way between workers: it travels pickled as our own backends do it."""
-
-    __slots__ = ("value",)
-
-    def __init__(self, value: Any) -> None:
-        self.value = value
-
-    def __reduce_ex__(self, protocol: Any) -> Any:
-        buffers: list[pickle.PickleBuffer] = []
-        pickled = dumps(self.value, buffers.append)
-        return _rebuilt, (pickled, *buffers)
-
-    def __sizeof__(self) -> int:
-        from dask.sizeof import sizeof
-
-        return int(sizeof(self.value))
-
-
-def _rebuilt(pickled: bytes, *buffers: Any) -> Held:
-    return Held(pickle.loads(pickled, buffers=buffers))
-
-
-_PLAIN = frozenset((type(None), bool, int, float, str, bytes))
-
-
 def perform(header: bytes, action: bytes, order: tuple[Any, ...], *arguments: Any) -> Any:
     """What dask calls for a task."""
     here = _here(header)
@@ -130,7 +100,7 @@ def perform(header: bytes, action: bytes, order: tuple[Any, ...], *arguments: An
         ]
         header_ = here.header
         job = (action, values, header_.levels, header_.is_metered)
-        done = perform_sent(*job) if timeout_s is None else _in_time(timeout_s, *job)
+        done = perform_sent(*job) if timeout_s is None else perform_in_time(timeout_s, *job)
         return _sent(here, number, sends, stays, done)
     finally:
         here.running.pop(number, None)
@@ -155,9 +125,9 @@ def _sent(here: _Here, number: int, sends: bool, stays: bool, done: Performed | 
         return Missing(False)
     process, started_s, ended_s, cpu_s, value, failure, records = done
     pickled: bytes | None = None
-    if failure is None and (sends or here.ledger is not None or value.__class__ not in _PLAIN):
+    if failure is None and (sends or here.ledger is not None or value.__class__ not in PLAIN):
         try:
-            pickled = _small(value)
+            pickled = small(value)
         except Exception as error:
             failure = failure_of(VALUE_OF, qualified(type(value)), error)
     wrong = None if failure is None else pickle.dumps(tuple(failure))
@@ -168,31 +138,7 @@ def _sent(here: _Here, number: int, sends: bool, stays: bool, done: Performed | 
         return Missing(False)
     if not stays and (sent is not None or not sends):
         return None
-    return value if value.__class__ in _PLAIN else Held(value)
-
-
-def _small(value: Any) -> bytes | None:
-    """The pickled value if it is small; raises if it cannot be pickled.
-
-    A value that cannot be pickled would otherwise be noticed when a reader on another worker asks
-    for it, and asks again.
-    """
-    if value.__class__ in _PLAIN and value.__sizeof__() > INLINE_BYTES:
-        return None
-    buffers: list[pickle.PickleBuffer] = []
-    pickled = dumps(value, buffers.append)
-    return None if buffers or len(pickled) > INLINE_BYTES else pickled
-
-
-def _in_time(timeout_s: float, *job: Any) -> Performed | None:
-    """Performs an attempt in a thread, which is abandoned if it takes longer."""
-    outcome: list[Performed] = []
-    name = threading.current_thread().name
-    thread = threading.Thread(target=lambda: outcome.append(perform_sent(*job)), name=name)
-    thread.daemon = True
-    thread.start()
-    thread.join(min(timeout_s, threading.TIMEOUT_MAX))
-    return outcome[0] if outcome else None
+    return value if value.__class__ in PLAIN else Held(value)
 
 
 class _Here:
