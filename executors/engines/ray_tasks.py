@@ -258,9 +258,8 @@ class _Driving:
         if self._stop_by_s is None:
             self._gate.unlink()
             self._stop_by_s = now_s + self._backend.grace_s
-            for number, (call, outcome, _) in list(self._calls.items()):
-                if self._ledger.state(number) is State.NEW:
-                    ray.cancel(outcome)
+            for number, (call, _, _) in list(self._calls.items()):
+                if self._ledger.state(number) is State.NEW:  # ray.cancel might hit another task
                     del self._calls[number]
                     self._following.finish(call.rank, None)
         if self._session.stopping and now_s >= self._stop_by_s:
