@@ -12,12 +12,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
 from typing import Any, Protocol, Self
+from uuid import uuid4
 
 import dask.local
 import dask.multiprocessing
 import dask.threaded
 import joblib
 import pebble
+from dask.task_spec import Task as DaskTask
+from dask.task_spec import TaskRef
 
 from executors import Graph
 
@@ -72,6 +75,55 @@ class DaskThreads(Peer):
 
     def close(self) -> None:
         self._pool.shutdown()
+
+
+class DaskClient(Peer):
+    """`Client.get` on the cluster of our own backend, with a graph as dask wants it."""
+
+    def __init__(self, backend: Any) -> None:
+        self._client = backend._connection.client
+
+    def run(self, graph: Graph) -> None:
+        # As `dask.delayed` calls them; dask decides by these names what is alike.
+        keys = {task.name: f"{task.action.__name__}-{uuid4().hex}" for task in graph.tasks}
+        tasks = {
+            keys[task.name]: DaskTask(
+                keys[task.name], task.action, *(TaskRef(keys[need]) for need in task.needs)
+            )
+            for task in graph.tasks
+        }
+        sinks = [
+            keys[task.name]
+            for task, dependents in zip(graph.ranked, graph.dependents, strict=True)
+            if not dependents
+        ]
+        self._client.get(tasks, sinks)
+
+    def close(self) -> None:
+        """The cluster is not its own."""
+
+
+class RayTasks(Peer):
+    """Remote functions with references, on the ray of our own backend."""
+
+    def __init__(self, backend: Any) -> None:
+        import ray
+
+        self._ray: Any = ray
+        self._remote: dict[Any, Any] = {}
+
+    def run(self, graph: Graph) -> None:
+        references: dict[int, Any] = {}
+        for rank, task in enumerate(graph.ranked):
+            if task.action not in self._remote:
+                self._remote[task.action] = self._ray.remote(task.action)
+            needs = [references[need] for need in graph.needs[rank]]
+            references[rank] = self._remote[task.action].remote(*needs)
+        sinks = [references[rank] for rank, some in enumerate(graph.dependents) if not some]
+        self._ray.get(sinks)
+
+    def close(self) -> None:
+        """ray goes on until our backend ends it."""
 
 
 class JoblibLevels(Peer):

@@ -1,6 +1,7 @@
 """ray: tasks get the references of what they need, so ray schedules the graph and moves the values.
 
-ray starts on this machine. A task has two results: what became of it, and its value. Which attempts
+ray starts on this machine. A task's result is what became of it, and its value, which is a
+reference itself if it is large: so the program gets only what it keeps. Which attempts
 have begun is noted in a `Ledger`, because ray does not say; a file in its folder is the gate: once
 it is gone, nothing begins any more.
 """
@@ -12,12 +13,13 @@ import pickle
 import shutil
 import tempfile
 from itertools import islice
+from operator import itemgetter
 from pathlib import Path
 from time import monotonic, sleep
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from executors.backends.base import Backend, Feature, features_of, stopped, timed_out
-from executors.core.records import Attempt, Call, describe
+from executors.core.records import Call, describe
 from executors.core.session import Session
 from executors.engines import missing
 from executors.engines.ledger import Ledger, State
@@ -37,6 +39,8 @@ from executors.pickling.raised import qualified
 
 WAITS = {Feature.SLOTS, Feature.CONTEXTS}
 WINDOW = 64  # calls, the most urgent ones, that are waited for
+GATHERED, GATHER_S = 32, 0.005  # outcomes that are taken at once, and how long they may gather
+LARGE_BYTES = 1 << 16  # of a value that stays in ray's store
 TICK_S = 0.1  # ray's wait cannot be left
 GATE = "open"
 LEFT = "its worker was killed"
@@ -84,9 +88,9 @@ class Ray(Backend):
                 _system_config={"enable_worker_prestart": True},
             )
             remote: Any = ray.remote
-            self.perform = remote(num_cpus=1, num_returns=2, max_retries=0)(perform)
-            nothing = b"", b"", (-1, False, None)
-            ray.get([self.perform.remote(*nothing)[0] for _ in range(self.workers)])
+            self.perform = remote(num_cpus=1, max_retries=0)(perform)
+            nothing = b"", b"", (-1, None)
+            ray.get([self.perform.remote(*nothing) for _ in range(self.workers)])
         except Exception as error:
             self.close()
             raise BackendError(f"ray cannot start: {describe(error)}") from error
@@ -121,6 +125,16 @@ class _Ref:
         self.value = value
 
 
+def _outcome(reference: Any) -> Any:
+    """An outcome, or what ray raises in its place."""
+    import ray
+
+    try:
+        return ray.get(reference)
+    except Exception as error:
+        return error
+
+
 class _Driving:
     """One run."""
 
@@ -135,8 +149,8 @@ class _Driving:
         header = folder, self._following.client.levels, session.measure_cpu
         self._header = pickle.dumps(header)
         self._next = 0
-        # By number, in flight and as they were submitted: call, what becomes of it, value.
-        self._calls: dict[int, tuple[Call, Any, Any]] = {}
+        # By number, in flight and as they were submitted: a call, and its outcome to be.
+        self._calls: dict[int, tuple[Call, Any]] = {}
         self._values: dict[int, Any] = {}  # references, by rank, of those in flight
         self._started: set[int] = set()
         self._stop_by_s: float | None = None
@@ -168,14 +182,14 @@ class _Driving:
                 following.failed(call.rank, error)
                 continue
             number, self._next = self._next, self._next + 1
-            order = number, call.rank in self._session.kept, call.task.timeout_s
+            order = number, call.task.timeout_s
             needs = [
                 self._values[need] if need in self._values else call.values[need].reference
                 for need in call.needs
             ]
-            outcome, value = self._backend.perform.remote(self._header, action, order, *needs)
-            self._calls[number] = call, outcome, value
-            self._values[call.rank] = value
+            reference = self._backend.perform.remote(self._header, action, order, *needs)
+            self._calls[number] = call, reference
+            self._values[call.rank] = reference
 
     def _wait(self, now_s: float) -> None:
         import ray
@@ -187,19 +201,31 @@ class _Driving:
         if not self._calls:
             sleep(wait_s)
             return
-        window = islice(self._calls.items(), WINDOW)
-        numbers = {outcome: number for number, (_, outcome, _) in window}
-        ended, _ = ray.wait(list(numbers), num_returns=1, timeout=wait_s)
-        if ended and len(numbers) > 1:
-            ended, _ = ray.wait(list(numbers), num_returns=len(numbers), timeout=0)
-        for outcome in ended:
-            self._ended(numbers[outcome], outcome)
+        window = dict(islice(self._calls.items(), WINDOW))
+        numbers = {reference: number for number, (_, reference) in window.items()}
+        references = list(numbers)
+        ended: list[Any] = []
+        if self._goes_ahead:  # nothing waits for a single outcome, and each wait takes a while
+            most = min(len(references), GATHERED)
+            ended, _ = ray.wait(references, num_returns=most, timeout=min(wait_s, GATHER_S))
+        if not ended:
+            ended, _ = ray.wait(references, num_returns=1, timeout=wait_s)
+        if ended:  # all of them: it may leave out those that others need
+            ended, _ = ray.wait(references, num_returns=len(references), timeout=0)
+        try:
+            outcomes = ray.get(ended)
+        except Exception:  # of one of them
+            outcomes = [_outcome(reference) for reference in ended]
+        for number, outcome in sorted(
+            zip(map(numbers.__getitem__, ended), outcomes, strict=True), key=itemgetter(0)
+        ):
+            self._ended(number, outcome)
         if not ended:
             self._announce()
 
     def _announce(self) -> None:
         """Notices which attempts have begun and are not over soon."""
-        for number, (call, _, _) in list(self._calls.items())[:WINDOW]:
+        for number, (call, _) in list(self._calls.items())[:WINDOW]:
             if number not in self._started and self._ledger.state(number) is State.BEGUN:
                 self._start(number, call)
 
@@ -209,19 +235,20 @@ class _Driving:
             self._following.started(call.rank)
 
     def _ended(self, number: int, outcome: Any) -> None:
-        import ray
-
-        call, _, value = self._calls.pop(number)
-        self._values.pop(call.rank, None)
+        call, reference = self._calls[number]
+        if any(need in self._following.calls for need in call.needs):
+            return  # ray said the one before the other; later
+        del self._calls[number]
+        if self._values.get(call.rank) is reference:
+            del self._values[call.rank]
         following = self._following
         if following.calls.get(call.rank) is not call:
             return  # put back, because a task that it needs has failed
-        try:
-            what = ray.get(outcome)
-        except Exception as error:
+        if isinstance(outcome, Exception):
             self._start(number, call)
-            following.died([call.rank], error)
+            following.died([call.rank], outcome)
             return
+        what, value = outcome
         if what == NOT_BEGUN:
             following.finish(call.rank, None)
             return
@@ -230,26 +257,18 @@ class _Driving:
             late = timed_out(call, "its thread may still be running it")
             following.finish(call.rank, following.client.failed(call, monotonic(), late))
             return
-        process, started_s, ended_s, cpu_s, packed, wrong, records = what
+        process, started_s, ended_s, cpu_s, wrong, records = what
         failure = None if wrong is None else Failure(*wrong)
         performed = process, started_s, ended_s, cpu_s, None, failure, records
         attempt = following.client.received(call, performed)
         if failure is None:
-            self._take_value(call, attempt, value, packed)
+            is_kept = call.rank in self._session.kept
+            try:
+                attempt.value = _Ref(reference, _opened(value) if is_kept else None)
+            except Exception as error:
+                name = call.task.name
+                attempt.error = WorkerDied(f"the value of task {name!r} is lost: {describe(error)}")
         following.finish(call.rank, attempt)
-
-    def _take_value(self, call: Call, attempt: Attempt, value: Any, packed: bytes | None) -> None:
-        import ray
-
-        if call.rank not in self._session.kept:
-            attempt.value = _Ref(value, None)
-            return
-        try:
-            here = ray.get(value) if packed is None else pickle.loads(packed)
-            attempt.value = _Ref(value, here.value if isinstance(here, Held) else here)
-        except Exception as error:
-            name = call.task.name
-            attempt.error = WorkerDied(f"the value of task {name!r} is lost: {describe(error)}")
 
     def _wind_up(self, now_s: float) -> None:
         """Takes back what has not begun; after a stop, kills what goes on for too long."""
@@ -258,13 +277,13 @@ class _Driving:
         if self._stop_by_s is None:
             self._gate.unlink()
             self._stop_by_s = now_s + self._backend.grace_s
-            for number, (call, _, _) in list(self._calls.items()):
+            for number, (call, _) in list(self._calls.items()):
                 if self._ledger.state(number) is State.NEW:  # ray.cancel might hit another task
                     del self._calls[number]
                     self._following.finish(call.rank, None)
         if self._session.stopping and now_s >= self._stop_by_s:
-            for number, (call, outcome, _) in list(self._calls.items()):
-                ray.cancel(outcome, force=True)
+            for number, (call, reference) in list(self._calls.items()):
+                ray.cancel(reference, force=True)
                 del self._calls[number]
                 self._start(number, call)
                 error = stopped(call, self._session, LEFT)
@@ -277,41 +296,64 @@ class _Driving:
 _runs: dict[bytes, tuple[Ledger, Path, dict[str, int], bool]] = {}
 
 
-def perform(header: bytes, action: bytes, order: tuple[Any, ...], *arguments: Any) -> Any:
+class _Stored(NamedTuple):
+    """In the place of a large value: where it is."""
+
+    reference: Any
+
+
+def _opened(value: Any) -> Any:
+    """The value behind what stands for it."""
+    if value.__class__ is _Stored:
+        import ray
+
+        value = ray.get(value.reference)
+    return value.value if value.__class__ is Held else value
+
+
+def perform(
+    header: bytes, action: bytes, order: tuple[int, float | None], *needs: tuple[Any, Any]
+) -> tuple[Any, Any]:
     """What ray calls for a task; what became of it, and its value."""
-    number, sends, timeout_s = order
+    number, timeout_s = order
     if number < 0:
         return NOT_BEGUN, None
     try:
         ledger, gate, levels, is_metered = _run(header)
     except FileNotFoundError:  # the run is over
         return NOT_BEGUN, Missing(False)
-    if any(argument.__class__ is Missing for argument in arguments):
+    if any(value.__class__ is Missing for _, value in needs):
         return NOT_BEGUN, Missing(False)
+    values = [_opened(value) for _, value in needs]
     ledger.begin(number)
     if not gate.exists():
         return NOT_BEGUN, Missing(False)
-    values = [argument.value if argument.__class__ is Held else argument for argument in arguments]
     job = action, values, levels, is_metered
     done = perform_sent(*job) if timeout_s is None else perform_in_time(timeout_s, *job)
-    if done is None:
-        return OVERDUE, Missing(False)
-    return _split(done, sends)
+    return (OVERDUE, Missing(False)) if done is None else _packed(done)
 
 
-def _split(done: Performed, sends: bool) -> tuple[Any, Any]:
+def _packed(done: Performed) -> tuple[Any, Any]:
     process, started_s, ended_s, cpu_s, value, failure, records = done
-    pickled: bytes | None = None
-    if failure is None and (sends or value.__class__ not in PLAIN):
+    is_plain = value.__class__ in PLAIN
+    is_small = is_plain and value.__sizeof__() < LARGE_BYTES
+    if failure is None and not is_plain:
         try:
-            pickled = small(value)
+            is_small = small(value) is not None
         except Exception as error:
             failure = failure_of(VALUE_OF, qualified(type(value)), error)
     wrong = None if failure is None else tuple(failure)
-    outcome = process, started_s, ended_s, cpu_s, pickled if sends else None, wrong, records
+    outcome = process, started_s, ended_s, cpu_s, wrong, records
     if failure is not None:
         return outcome, Missing(False)
-    return outcome, value if value.__class__ in PLAIN else Held(value)
+    held = value if is_plain else Held(value)
+    return outcome, held if is_small else _Stored(_put(held))
+
+
+def _put(value: Any) -> Any:
+    import ray
+
+    return ray.put(value)
 
 
 def _run(header: bytes) -> tuple[Ledger, Path, dict[str, int], bool]:
