@@ -8,6 +8,7 @@ it is gone, nothing begins any more.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import shutil
@@ -60,7 +61,7 @@ class Ray(Backend):
     name: ClassVar[str] = "ray"
     is_default: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("ray",)
-    start_guess_s: ClassVar[float] = 5.0
+    start_guess_s: ClassVar[float] = 2.5
 
     def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
         super().__init__(workers)
@@ -79,6 +80,9 @@ class Ray(Backend):
         if ray.is_initialized():
             raise BackendError("ray runs already in this program; call ray.shutdown() first")
         self._folder = tempfile.mkdtemp(prefix="executors-ray-")
+        ray_logger = logging.getLogger("ray")
+        level = ray_logger.level
+        ray_logger.setLevel(logging.ERROR)
         try:
             ray.init(
                 num_cpus=self.workers,
@@ -94,6 +98,8 @@ class Ray(Backend):
         except Exception as error:
             self.close()
             raise BackendError(f"ray cannot start: {describe(error)}") from error
+        finally:
+            ray_logger.setLevel(level)
 
     def close(self) -> None:
         import ray

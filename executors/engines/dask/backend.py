@@ -33,7 +33,7 @@ class Dask(Backend):
     name: ClassVar[str] = "dask"
     is_default: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("dask", "distributed")
-    start_guess_s: ClassVar[float] = 2.5
+    start_guess_s: ClassVar[float] = 1.0
 
     def __init__(
         self, workers: int | None = None, *, address: str | None = None, grace_s: float = 1.0
