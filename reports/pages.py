@@ -17,6 +17,7 @@ from reports.account import account_section
 from reports.glossary import GLOSSARY
 from reports.html import write_html
 from reports.markdown import interval, table
+from reports.payload import payload_section, sweeps
 from reports.plots import (
     LEAST_BUSY,
     SHORTEST_FOR_CPU_S,
@@ -58,6 +59,8 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
         parts += _own(results.header.get("graphs", {}).get(shape, {}))
         for group in same:
             parts += _group(group, same, results, folder, slugs[group.name])
+        for sweep in sweeps(same):
+            parts += payload_section(sweep, int(results.header["cpus"]), folder)
     parts += [_method(results, cpus), _machine(results), _reproduction(results)]
     parts.append(_glossary())
     page = folder / PAGE_NAME

@@ -42,6 +42,8 @@ STYLES = {
     "joblib": Style(YELLOW, "D", "-."),
     "joblib-threads": Style(YELLOW, "o", "-"),
     "pebble": Style(PINK, "s", "--"),
+    "dask": Style(GREEN, "D", "-."),
+    "ray": Style(PINK, "D", "-."),
     "dask-threads": Style(GREEN, "o", "-"),
     "dask-processes": Style(GREEN, "s", "--"),
 }

@@ -22,8 +22,9 @@ from bench.analysis.steadiness import judge
 from bench.machine.noise import UNUSABLE, Verdict
 from bench.results.case import BASELINE, Case
 from bench.results.store import CeilingSample, Measurement, Results
-from bench.workloads.kernels import COMPUTES, KERNELS
+from bench.workloads.kernels import COMPUTES, KERNELS, Kernel
 from bench.workloads.own_graphs import OWN_TASKS
+from bench.workloads.payload import split
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +193,13 @@ def _groups(results: Results, is_usable: bool) -> tuple[Group, ...]:
     return tuple(groups)
 
 
+def _activity(kernel: str, kind: Kernel | None) -> str:
+    """What tasks do, and what they hand on."""
+    plain, payload = split(kernel)
+    doing = plain if kind is None else kind.activity
+    return f"{doing} handing on {payload.text}" if payload.size else doing
+
+
 def _group(
     results: Results,
     shape: str,
@@ -222,7 +230,7 @@ def _group(
     return Group(
         shape=shape,
         kernel=kernel,
-        activity=shape if kernel == OWN_TASKS else kind.activity if kind is not None else kernel,
+        activity=shape if kernel == OWN_TASKS else _activity(kernel, kind),
         tasks=sizes["tasks"],
         depth=sizes["depth"],
         parallelism=sizes["work_s"] / sizes["span_s"] if sizes.get("span_s") else None,

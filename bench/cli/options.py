@@ -39,6 +39,14 @@ def _named(ctx: click.Context) -> set[str]:
     "DAG shapes, for example fan-in:width=8,stencil; see: bench list; default: fan-in,diamond"
 )
 @shared.kernel
+@click.option(
+    "--payload",
+    default="0",
+    show_default=True,
+    metavar="SIZES",
+    help="sizes of the values that tasks hand on, for example 0,1kB,array:100MB; bytes, or an array"
+    " of numpy",
+)
 @shared.workflow
 @shared.graph
 @shared.scale

@@ -22,6 +22,11 @@ SAME_MACHINE = ("system", "architecture", "cpu", "cpus", "memory_bytes")
 PACKAGES = ("executor-bench", "cloudpickle", "matplotlib", "numpy", "psutil", "zenml")
 
 
+def memory_bytes() -> int:
+    """The size of this machine's memory."""
+    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+
+
 def describe_machine() -> dict[str, Any]:
     """Machine, limits, load and BLAS settings, for the header of a results file.
 
@@ -33,7 +38,7 @@ def describe_machine() -> dict[str, Any]:
         "architecture": platform.machine(),
         "cpu": _cpu_model(),
         "cpus": {**asdict(budget), "usable": budget.usable},
-        "memory_bytes": os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        "memory_bytes": memory_bytes(),
         "load_1min": round(os.getloadavg()[0], 2),
         "others_running": others_running(),
         "blas_threads": {name: os.environ.get(name) for name in BLAS_VARIABLES},

@@ -20,6 +20,7 @@ from bench.workloads.duration import seconds
 from bench.workloads.kernels import SizedKernel
 from bench.workloads.kernels import sized as sized_kernel
 from bench.workloads.own_graphs import OWN_TASKS, OwnGraph, load_graph
+from bench.workloads.payload import parsed as parsed_payload
 from bench.workloads.shapes import SizedShape
 from bench.workloads.shapes import sized as sized_shape
 from bench.workloads.workflows import read_workflows
@@ -39,6 +40,7 @@ class RunOptions:
         shapes: comma-separated specs, such as `fan-in:width=8,diamond`; None means these two
             shapes, or none if there is a workflow or a graph.
         kernel: likewise, such as `sleep:20ms,noop`. A workflow gives the lengths of its tasks.
+        payload: sizes of the values that tasks hand on, such as `0,1kB,array:1MB`.
         workflow: files in WfFormat, or folders of them.
         graph: functions that return the user's own graphs, as module:function.
         scale: factor for recorded times; None scales each workflow to 1 s of work.
@@ -56,6 +58,7 @@ class RunOptions:
 
     shapes: str | None = None
     kernel: str = "sleep,python-cpu,native-cpu"
+    payload: str = "0"
     workflow: tuple[str, ...] = ()
     graph: tuple[str, ...] = ()
     scale: float | None = None
@@ -260,7 +263,10 @@ def _shapes(options: RunOptions, known: Collection[str]) -> tuple[SizedShape, ..
 
 
 def _kernels(options: RunOptions, shapes: Sequence[SizedShape]) -> tuple[SizedKernel, ...]:
-    """The kernels of the shapes, and those of the workflows with the mean length of their tasks."""
+    """The kernels of the shapes, and those of the workflows with the mean length of their tasks.
+
+    Each of them once with each payload.
+    """
     wanted = [sized_kernel(spec) for spec in _items("kernel", options.kernel)]
     kernels = [] if all(shape.lengths_s for shape in shapes) else wanted
     lengths_s = [length for shape in shapes for length in (shape.lengths_s or {}).values()]
@@ -273,7 +279,12 @@ def _kernels(options: RunOptions, shapes: Sequence[SizedShape]) -> tuple[SizedKe
             else SizedKernel(kind, mean_s, is_mean=True)
             for kind in kinds.values()
         ]
-    return tuple(dict.fromkeys(kernels))
+    payloads = [parsed_payload(text) for text in _items("payload", options.payload)]
+    return tuple(
+        dict.fromkeys(
+            replace(kernel, payload=payload) for kernel in kernels for payload in payloads
+        )
+    )
 
 
 def _items(option: str, text: str) -> list[str]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cache
 from time import time
 from typing import Any
 
-from bench.machine.facts import describe_machine, describe_versions
+from bench import BenchError
+from bench.machine.facts import describe_machine, describe_versions, memory_bytes
 from bench.measure.forecast import Forecast
 from bench.measure.plan import Plan
 from bench.measure.trial import Trial, check_source, tried
@@ -15,6 +17,7 @@ from bench.results.case import Case
 from bench.results.store import Results
 from bench.workloads.kernels import KERNELS, SizedKernel, Work, calibrate
 from bench.workloads.own_graphs import OWN_TASKS
+from bench.workloads.payload import NOTHING, size_text
 from bench.workloads.shapes import SizedShape
 from executors import Graph, Task
 from executors.backends import backend_class
@@ -25,6 +28,7 @@ TASK_S = 2e-5  # a scheduler's time per task
 SIMULATED_S = 2e-5  # per task
 CASE_S = 0.01  # per case, beside its run
 CEILING_S = 0.1  # length of a loop
+MOST_MEMORY = 0.5  # of the machine, for the values of a run
 CEILINGS = "ceilings"  # the part of a block in which they are measured
 
 
@@ -182,13 +186,18 @@ def prepare(
         BenchError: code of the run to continue has changed.
         RunFailed: a task of a graph failed on the sequential backend.
     """
+    _check_memory(plan)
     progress("calibrating the kernels")
     if before is None:
-        actions = {kernel.text: calibrate(kernel) for kernel in plan.kernels}
+        alike = cache(calibrate)  # kernels that differ only in their payload
+        actions = {
+            kernel.text: replace(alike(replace(kernel, payload=NOTHING)), payload=kernel.payload)
+            for kernel in plan.kernels
+        }
     else:
         calibrated = before.header["kernels"]
         actions = {
-            kernel.text: Work(kernel.kind.name, calibrated[kernel.text]["units"])
+            kernel.text: Work(kernel.kind.name, calibrated[kernel.text]["units"], kernel.payload)
             for kernel in plan.kernels
         }
     graphs = {
@@ -212,6 +221,28 @@ def prepare(
         if case.shape not in trials or case.backend not in trials[case.shape].left_out
     )
     return PreparedPlan(replace(plan, cases=possible), graphs, actions, trials)
+
+
+def _check_memory(plan: Plan) -> None:
+    """Refuses values that would fill this machine.
+
+    A value lives until its last reader has ended, so about as many as the graph is wide do at once;
+    where it is pickled, there are two of each for a moment.
+
+    Raises:
+        BenchError: they may need more than half of the memory.
+    """
+    largest = max((kernel.payload.size for kernel in plan.kernels), default=0)
+    room = MOST_MEMORY * memory_bytes()
+    for shape in plan.shapes if largest else ():
+        width = Graph(Task(name, bool, needs) for name, needs in shape.needs.items()).width
+        needed = 2 * (width + 1) * largest
+        if needed > room:
+            raise BenchError(
+                f"--payload {size_text(largest)} with {shape.text} may need"
+                f" {needed / 1e9:.1f} GB at once, and half of this machine has"
+                f" {room / 1e9:.1f} GB; choose a smaller payload, or a narrower shape"
+            )
 
 
 def _sizes(graph: Graph, has_lengths: bool) -> dict[str, Any]:

@@ -10,12 +10,14 @@ import hashlib
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import repeat
 from statistics import median
+from typing import Any
 
 from bench import BenchError
 from bench.workloads.duration import seconds, typed
+from bench.workloads.payload import MARK, NOTHING, Payload
 from bench.workloads.registry import Registry
 from executors.spelling import instead
 
@@ -57,17 +59,26 @@ class Kernel:
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A task's action: a kernel with a number of units; takes any arguments, returns None."""
+    """A task's action: a kernel with a number of units.
+
+    It takes the values of any tasks, which it checks, and returns one of its own.
+    """
 
     kernel: str
     units: float
+    payload: Payload = NOTHING
 
-    def __call__(self, *_: object) -> None:
+    def __call__(self, *values: object) -> Any:
+        for value in values if self.payload.size else ():
+            self.payload.check(value)
         KERNELS[self.kernel].work(self.units)
+        return self.payload.make()
 
     def times(self, factor: float) -> Work:
         """`factor` times as much work."""
-        return Work(self.kernel, self.units * factor) if factor else Work("noop", 0)
+        if not factor:
+            return Work("noop", 0, self.payload)
+        return replace(self, units=self.units * factor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +92,14 @@ class SizedKernel:
     kind: Kernel
     length_s: float
     is_mean: bool = False
+    payload: Payload = NOTHING
 
     @property
     def text(self) -> str:
-        if self.is_mean or not self.length_s:
-            return self.kind.name
-        return f"{self.kind.name}:{typed(self.length_s)}"
+        name = self.kind.name
+        if self.length_s and not self.is_mean:
+            name += f":{typed(self.length_s)}"
+        return f"{name}{MARK}{self.payload.text}" if self.payload.size else name
 
     def fits(self, lengths_s: object | None) -> bool:
         """Whether it is for shapes whose tasks have these lengths; None if they have none."""
@@ -111,11 +124,15 @@ def sized(spec: str) -> SizedKernel:
 
 def calibrate(wanted: SizedKernel) -> Work:
     """The action that takes about the wanted time, alone on a CPU of this machine."""
+    return Work(wanted.kind.name, _units(wanted), wanted.payload)
+
+
+def _units(wanted: SizedKernel) -> float:
     kernel = wanted.kind
     if not wanted.length_s:
-        return Work(kernel.name, 0)
+        return 0
     if kernel.unit_s is not None:
-        return Work(kernel.name, wanted.length_s / kernel.unit_s)
+        return wanted.length_s / kernel.unit_s
     kernel.work(1)  # imports modules, allocates buffers
     units = 1
     while (spent_s := _timed(kernel, units)) < MIN_SAMPLE_S:
@@ -125,7 +142,7 @@ def calibrate(wanted: SizedKernel) -> Work:
                 f"kernel {kernel.name!r} cannot be calibrated: {units:,} units take no time"
             )
     samples = [spent_s, *(_timed(kernel, units) for _ in range(SAMPLES - 1))]
-    return Work(kernel.name, max(1, round(units * wanted.length_s / median(samples))))
+    return max(1, round(units * wanted.length_s / median(samples)))
 
 
 def _timed(kernel: Kernel, units: int) -> float:

@@ -1,0 +1,126 @@
+"""Speedup against the size of the values that tasks hand on: a figure, and the table under it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import NullLocator
+
+from bench.analysis.summary import Group, Row
+from bench.results.case import BASELINE
+from bench.workloads.payload import split
+from reports.drawing import INK, drawing
+from reports.markdown import interval, table
+from reports.plots import panels_of, save, set_title
+from reports.styles import style_of
+
+APART = 0.06  # between the positions of two backends
+
+
+class Sweep(NamedTuple):
+    """Groups that differ only in what their tasks hand on, from the smallest."""
+
+    shape: str
+    kernel: str
+    sizes: list[str]
+    groups: list[Group]
+
+    @property
+    def name(self) -> str:
+        return f"{self.shape}, {self.kernel}"
+
+    def lines(self, cpus: int) -> dict[str, list[Row]]:
+        """By backend but sequential, a row per size: with as many workers as CPUs, or nearly."""
+        found: dict[str, list[Row]] = {}
+        for group in self.groups:
+            by_backend: dict[str, Row] = {}
+            for row in sorted(group.measured, key=lambda row: abs(row.case.workers - cpus)):
+                by_backend.setdefault(row.case.backend, row)
+            for name, row in by_backend.items():
+                if name != BASELINE:
+                    found.setdefault(name, []).append(row)
+        return {name: rows for name, rows in found.items() if len(rows) == len(self.groups)}
+
+
+def sweeps(groups: Sequence[Group]) -> Iterator[Sweep]:
+    """Those among the groups of a shape."""
+    by_kernel: dict[str, list[Group]] = {}
+    for group in groups:
+        if not group.is_own:
+            by_kernel.setdefault(split(group.kernel)[0], []).append(group)
+    for kernel, alike in by_kernel.items():
+        if len(alike) > 1:
+            alike.sort(key=lambda group: split(group.kernel)[1].size)
+            sizes = [split(group.kernel)[1].text for group in alike]
+            yield Sweep(alike[0].shape, kernel, sizes, alike)
+
+
+def payload_section(sweep: Sweep, cpus: int, folder: Path) -> Iterator[str]:
+    """The section of a sweep; draws its figure."""
+    lines = sweep.lines(cpus)
+    if not lines:
+        return
+    slug = re.sub(r"[^a-z0-9]+", "-", sweep.name.lower()).strip("-")
+    draw_payload(sweep, cpus, folder / f"payload-{slug}")
+    yield f"### {sweep.name}, by the size of the values"
+    yield f"![{_text(sweep, lines)}](payload-{slug}.svg)"
+    titles = ["backend", "workers", *sweep.sizes]
+    cells = [
+        [name, str(rows[0].case.workers), *(interval(row.speedup) for row in rows)]
+        for name, rows in lines.items()
+    ]
+    yield table(titles, cells, right_from=1)
+
+
+def _text(sweep: Sweep, lines: dict[str, list[Row]]) -> str:
+    """Alternative text: what the figure shows, for readers who cannot see it."""
+    ends = ", ".join(
+        f"{name} from {rows[0].speedup.value:.2f} to {rows[-1].speedup.value:.2f}"
+        for name, rows in lines.items()
+    )
+    return (
+        f"Speedup of {sweep.name} while the values grow from {sweep.sizes[0]} to"
+        f" {sweep.sizes[-1]}: {ends}."
+    )
+
+
+def draw_payload(sweep: Sweep, cpus: int, path: Path) -> None:
+    """Speedup over sequential with values of the same size, as SVG and PNG.
+
+    Each median has its 95 % interval.
+    """
+    with drawing():
+        figure, (axes,) = panels_of(1)
+        axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (6, 3)), label=BASELINE)
+        lines = sweep.lines(cpus)
+        for number, (name, rows) in enumerate(lines.items()):
+            _line(axes, name, rows, APART * (number - (len(lines) - 1) / 2))
+        axes.set_xticks(range(len(sweep.sizes)), sweep.sizes)
+        axes.set_xlim(-0.3, len(sweep.sizes) - 0.7)
+        axes.set_yscale("log", base=2)
+        low, high = axes.get_ylim()
+        low, high = min(low, 0.9), max(high, 1.1)
+        ticks = [2.0**power for power in range(-12, 14) if low <= 2.0**power <= high]
+        axes.set_ylim(low, high)
+        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.set_xlabel("size of each value")
+        axes.set_ylabel("speedup over sequential (log scale)")
+        set_title(axes, f"Speedup of {sweep.name}, by the size of the values")
+        save(figure, [axes], path)
+
+
+def _line(axes: Axes, name: str, rows: Sequence[Row], shift: float) -> None:
+    style = style_of(name)
+    places = [place + shift for place in range(len(rows))]
+    look: dict[str, Any] = {"color": style.colour, "markersize": 5, "linewidth": 1.2}
+    look |= {"marker": style.marker, "markerfacecolor": style.fill, "linestyle": style.dashes}
+    label = f"{name} with {rows[0].case.workers}"
+    axes.plot(places, [row.speedup.value for row in rows], label=label, **look)
+    for place, row in zip(places, rows, strict=True):
+        if row.speedup.low is not None and row.speedup.high is not None:
+            axes.vlines(place, row.speedup.low, row.speedup.high, color=style.colour, linewidth=2)
