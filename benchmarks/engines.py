@@ -33,7 +33,7 @@ from executors.engines.named import FuturesProcesses
 TASKS = 1000
 WORKERS = 2
 MOST_ROUNDS = 15
-ROUNDS_S = 40.0  # for all rounds of one cell, but at least LEAST_ROUNDS of them
+ROUNDS_S = 12.0  # for all rounds of one cell, but at least LEAST_ROUNDS of them
 LEAST_ROUNDS = 5
 STARTS = 3
 LENGTH = "native-cpu:1ms"

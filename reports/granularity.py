@@ -11,9 +11,8 @@ from matplotlib.ticker import NullLocator
 
 from bench.granularity.crossings import LENGTHS_S, LEVELS, Metg
 from bench.workloads.duration import nominal, shown
-from reports.drawing import FAINT, drawing
+from reports.drawing import FAINT, drawing, style_of
 from reports.plots import WIDTH_INCHES, save, set_title
-from reports.styles import style_of
 
 
 def draw_efficiency(outcome: Metg, path: Path) -> None:

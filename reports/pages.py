@@ -59,8 +59,8 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
         parts += _own(results.header.get("graphs", {}).get(shape, {}))
         for group in same:
             parts += _group(group, same, results, folder, slugs[group.name])
-        for sweep in sweeps(same):
-            parts += payload_section(sweep, int(results.header["cpus"]), folder)
+        for sweep in sweeps(same, cpus):
+            parts += payload_section(sweep, folder)
     parts += [_method(results, cpus), _machine(results), _reproduction(results)]
     parts.append(_glossary())
     page = folder / PAGE_NAME

@@ -13,82 +13,87 @@ from matplotlib.ticker import NullLocator
 from bench.analysis.summary import Group, Row
 from bench.results.case import BASELINE
 from bench.workloads.payload import split
-from reports.drawing import INK, drawing
+from reports.drawing import INK, drawing, style_of
 from reports.markdown import interval, table
 from reports.plots import panels_of, save, set_title
-from reports.styles import style_of
 
 APART = 0.06  # between the positions of two backends
 
 
 class Sweep(NamedTuple):
-    """Groups that differ only in what their tasks hand on, from the smallest."""
+    """Groups that differ only in what their tasks hand on, from the smallest.
+
+    Attributes:
+        lines: by backend but sequential, a row per size: with as many workers as CPUs, or nearly.
+    """
 
     shape: str
     kernel: str
     sizes: list[str]
-    groups: list[Group]
+    lines: dict[str, list[Row]]
 
     @property
     def name(self) -> str:
         return f"{self.shape}, {self.kernel}"
 
-    def lines(self, cpus: int) -> dict[str, list[Row]]:
-        """By backend but sequential, a row per size: with as many workers as CPUs, or nearly."""
-        found: dict[str, list[Row]] = {}
-        for group in self.groups:
-            by_backend: dict[str, Row] = {}
-            for row in sorted(group.measured, key=lambda row: abs(row.case.workers - cpus)):
-                by_backend.setdefault(row.case.backend, row)
-            for name, row in by_backend.items():
-                if name != BASELINE:
-                    found.setdefault(name, []).append(row)
-        return {name: rows for name, rows in found.items() if len(rows) == len(self.groups)}
+    @property
+    def figure(self) -> str:
+        """The name of its file."""
+        return "payload-" + re.sub(r"[^a-z0-9]+", "-", self.name.lower()).strip("-") + ".svg"
+
+    @property
+    def text(self) -> str:
+        """What the figure shows, for readers who cannot see it."""
+        ends = ", ".join(
+            f"{name} from {rows[0].speedup.value:.2f} to {rows[-1].speedup.value:.2f}"
+            for name, rows in self.lines.items()
+        )
+        return (
+            f"Speedup of {self.name} while the values grow from {self.sizes[0]} to"
+            f" {self.sizes[-1]}: {ends}."
+        )
 
 
-def sweeps(groups: Sequence[Group]) -> Iterator[Sweep]:
-    """Those among the groups of a shape."""
-    by_kernel: dict[str, list[Group]] = {}
+def sweeps(groups: Sequence[Group], cpus: int) -> Iterator[Sweep]:
+    """Those among some groups."""
+    alike: dict[tuple[str, str], list[Group]] = {}
     for group in groups:
         if not group.is_own:
-            by_kernel.setdefault(split(group.kernel)[0], []).append(group)
-    for kernel, alike in by_kernel.items():
-        if len(alike) > 1:
-            alike.sort(key=lambda group: split(group.kernel)[1].size)
-            sizes = [split(group.kernel)[1].text for group in alike]
-            yield Sweep(alike[0].shape, kernel, sizes, alike)
+            alike.setdefault((group.shape, split(group.kernel)[0]), []).append(group)
+    for (shape, kernel), some in alike.items():
+        some.sort(key=lambda group: split(group.kernel)[1].size)
+        sizes = [split(group.kernel)[1].text for group in some]
+        lines = _lines(some, cpus)
+        if len(some) > 1 and lines:
+            yield Sweep(shape, kernel, sizes, lines)
 
 
-def payload_section(sweep: Sweep, cpus: int, folder: Path) -> Iterator[str]:
+def _lines(groups: Sequence[Group], cpus: int) -> dict[str, list[Row]]:
+    found: dict[str, list[Row]] = {}
+    for group in groups:
+        by_backend: dict[str, Row] = {}
+        for row in sorted(group.measured, key=lambda row: abs(row.case.workers - cpus)):
+            by_backend.setdefault(row.case.backend, row)
+        for name, row in by_backend.items():
+            if name != BASELINE:
+                found.setdefault(name, []).append(row)
+    return {name: rows for name, rows in found.items() if len(rows) == len(groups)}
+
+
+def payload_section(sweep: Sweep, folder: Path) -> Iterator[str]:
     """The section of a sweep; draws its figure."""
-    lines = sweep.lines(cpus)
-    if not lines:
-        return
-    slug = re.sub(r"[^a-z0-9]+", "-", sweep.name.lower()).strip("-")
-    draw_payload(sweep, cpus, folder / f"payload-{slug}")
+    draw_payload(sweep, (folder / sweep.figure).with_suffix(""))
     yield f"### {sweep.name}, by the size of the values"
-    yield f"![{_text(sweep, lines)}](payload-{slug}.svg)"
+    yield f"![{sweep.text}]({sweep.figure})"
     titles = ["backend", "workers", *sweep.sizes]
     cells = [
         [name, str(rows[0].case.workers), *(interval(row.speedup) for row in rows)]
-        for name, rows in lines.items()
+        for name, rows in sweep.lines.items()
     ]
     yield table(titles, cells, right_from=1)
 
 
-def _text(sweep: Sweep, lines: dict[str, list[Row]]) -> str:
-    """Alternative text: what the figure shows, for readers who cannot see it."""
-    ends = ", ".join(
-        f"{name} from {rows[0].speedup.value:.2f} to {rows[-1].speedup.value:.2f}"
-        for name, rows in lines.items()
-    )
-    return (
-        f"Speedup of {sweep.name} while the values grow from {sweep.sizes[0]} to"
-        f" {sweep.sizes[-1]}: {ends}."
-    )
-
-
-def draw_payload(sweep: Sweep, cpus: int, path: Path) -> None:
+def draw_payload(sweep: Sweep, path: Path) -> None:
     """Speedup over sequential with values of the same size, as SVG and PNG.
 
     Each median has its 95 % interval.
@@ -96,7 +101,7 @@ def draw_payload(sweep: Sweep, cpus: int, path: Path) -> None:
     with drawing():
         figure, (axes,) = panels_of(1)
         axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (6, 3)), label=BASELINE)
-        lines = sweep.lines(cpus)
+        lines = sweep.lines
         for number, (name, rows) in enumerate(lines.items()):
             _line(axes, name, rows, APART * (number - (len(lines) - 1) / 2))
         axes.set_xticks(range(len(sweep.sizes)), sweep.sizes)

@@ -23,8 +23,7 @@ from bench.analysis.estimates import Floats
 from bench.analysis.summary import Group, Row
 from bench.results.case import BASELINE
 from bench.results.store import Measurement, Results
-from reports.drawing import FAINT, INK, drawing
-from reports.styles import is_ours, style_of
+from reports.drawing import FAINT, INK, drawing, is_ours, style_of
 
 MOST_LINES = 6  # in a panel; with more, other packages have one of their own
 BINS = 20  # in a curve over time

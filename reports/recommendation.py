@@ -10,9 +10,8 @@ from matplotlib.ticker import NullFormatter, NullLocator
 
 from bench.recommend.recommendation import Candidate, Recommendation
 from bench.workloads.duration import nominal
-from reports.drawing import FAINT, drawing
+from reports.drawing import FAINT, drawing, style_of
 from reports.plots import apart, mark_answer, panels_of, save, set_title, unless_crowded
-from reports.styles import style_of
 
 MOST_PANELS = 12
 LEAST_TICKS = 4

@@ -23,6 +23,7 @@ MOST_MODULES = 10  # of a folder
 # From the bottom to the top; a module belongs to the longest name that it starts with.
 LAYERS: list[set[str]] = [
     {"executors.errors", "executors.imports", "executors.spelling", "executors.durations"},
+    {"executors.dask_graphs"},
     {"executors.core", "executors.contention", "executors.cpus", "executors.gate"}
     | {"executors.backends.meter"},
     {"executors.pickling"},
@@ -60,6 +61,7 @@ DRAWN = (
     "bench.granularity.crossings",
     "bench.recommend.recommendation",
     "bench.workloads.duration",
+    "bench.workloads.payload",
 )
 
 # Which of the packages that take long to load each package of ours may import.

@@ -14,6 +14,7 @@ from statistics import median
 from typing import Any
 
 from executors.core.deferred import is_deferred
+from executors.dask_graphs import nodes_of
 from executors.errors import GraphError
 
 NEEDS = "a tuple of task names, or a mapping from names of arguments to task names"
@@ -202,6 +203,18 @@ class Graph:
         self.levels: list[int] = []
         for ranks in self.needs:
             self.levels.append(1 + max((self.levels[need] for need in ranks), default=-1))
+
+    @classmethod
+    def from_dask(cls, collection: Any) -> Graph:
+        """The tasks of a collection of dask: of a delayed value, an array, a bag, a data frame.
+
+        They are optimised as dask would. Tasks are named by their keys, and the sinks are the
+        collection's parts.
+
+        Raises:
+            GraphError: dask is not installed, or it is not one of dask's collections.
+        """
+        return cls(Task(name, action, needs) for name, action, needs in nodes_of(collection))
 
     def __len__(self) -> int:
         return len(self.tasks)

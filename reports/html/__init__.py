@@ -22,6 +22,8 @@ from bench.results.case import BASELINE, Case
 from bench.results.timelines import UNKNOWN, GraphTasks, Span, Timeline
 from bench.workloads.duration import shown
 from reports.account import COLUMNS, TITLES, detail
+from reports.markdown import interval
+from reports.payload import sweeps
 
 PAGE_NAME = "report.html"
 HERE = Path(__file__).parent
@@ -94,6 +96,7 @@ def write_html(
         glossary: terms and what they mean.
     """
     timelines = {group.name: _timelines(group, summary) for group in summary.groups}
+    found = list(sweeps(summary.groups, summary.cpus))
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     page = environment.from_string((HERE / "report.html.j2").read_text(encoding="utf-8")).render(
         summary=summary,
@@ -108,6 +111,9 @@ def write_html(
         parts={name: title for name, (title, _) in BARS.items()},
         timelines=timelines,
         has_timelines=any(timelines.values()),
+        sweeps=found,
+        figures={sweep.name: _data_uri(folder / sweep.figure) for sweep in found},
+        interval=interval,
         command=summary.results.header["config"]["command"],
         blocks=blocks,
         machine=machine,

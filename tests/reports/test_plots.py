@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 
 from bench.results.case import Case
+from reports.drawing import STYLES, style_of
 from reports.plots import _cpu_until, panels_of, save, unless_crowded
-from reports.styles import STYLES, style_of
 from tests.bench.results.written import measurement
 
 
