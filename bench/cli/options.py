@@ -39,14 +39,7 @@ def _named(ctx: click.Context) -> set[str]:
     "DAG shapes, for example fan-in:width=8,stencil; see: bench list; default: fan-in,diamond"
 )
 @shared.kernel
-@click.option(
-    "--payload",
-    default="0",
-    show_default=True,
-    metavar="SIZES",
-    help="sizes of the values that tasks hand on, for example 0,1kB,array:100MB; bytes, or an array"
-    " of numpy",
-)
+@shared.payload
 @shared.workflow
 @shared.graph
 @shared.scale
@@ -161,7 +154,19 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     metavar="PATH",
     help="recommend from these results of bench run",
 )
+@click.option(
+    "--engine",
+    metavar="NAME",
+    help="say when leaving this machine for an engine pays, such as dask",
+)
+@click.option(
+    "--engine-workers",
+    metavar="NUMBERS",
+    help="numbers of its workers to consider; default: 2, 4, 8 and 16 times this machine's CPUs",
+)
+@shared.payload
 @shared.backends
+@shared.backend_option
 @click.option(
     "--max-workers", metavar="NUMBERS", help="worker counts to consider; default: all useful ones"
 )

@@ -46,6 +46,14 @@ kernel = click.option(
     shell_complete=completion.kernels,
     help="what a task does, for example sleep:20ms,noop; the default length is 20ms",
 )
+payload = click.option(
+    "--payload",
+    default="0",
+    show_default=True,
+    metavar="SIZES",
+    help="sizes of the values that tasks hand on, for example 0,1kB,array:100MB; bytes, or an array"
+    " of numpy",
+)
 workflow = click.option(
     "--workflow",
     multiple=True,

@@ -40,9 +40,10 @@ from executors.core.tables import text_table
 from reports.recommendation import draw_recommendations
 
 SHAPES = "fan-in:width=16,diamond-chain,chain"
-RUN = {"backends", "max_workers", "seed", "no_verify", "budget"}
-SHAPED = {*RUN, "shapes", "kernel", "workflow", "scale"}
-ONLY_WITH = {"graph": RUN, "pipeline": {"max_workers", "steps"}, "results": set[str]()}
+RUN = {"backends", "backend_option", "max_workers", "seed", "no_verify", "budget"}
+ENGINE = {"engine", "engine_workers", "payload"}
+SHAPED = {*RUN, *ENGINE, "shapes", "kernel", "workflow", "scale"}
+ONLY_WITH = {"graph": RUN | ENGINE, "pipeline": {"max_workers", "steps"}, "results": set[str]()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +53,13 @@ class RecommendRequest:
     Attributes:
         pipeline: the name of a ZenML pipeline.
         results: a results file or its folder.
+        engine: a backend that could have workers on other machines, and numbers of them.
     """
 
     pipeline: str | None
     results: Path | None
+    engine: str | None
+    engine_workers: str | None
     steps: str
     verify: bool
     form: str
@@ -75,6 +79,8 @@ def recommend(options: RunOptions, request: RecommendRequest, named: Collection[
         raise BenchError("--backends simulated runs nothing, so it is never recommended")
     if request.output is not None:
         request.output.mkdir(parents=True, exist_ok=True)
+    if request.engine is not None:
+        return _engine(options, request)
     advice: list[Recommendation] = []
     try:
         with answer_alone(request.form == "json"), Progress(request.quiet) as progress:
@@ -87,6 +93,26 @@ def recommend(options: RunOptions, request: RecommendRequest, named: Collection[
         if advice:
             _write(advice, request)
     return 0 if all(recommendation.pick for recommendation in advice) else UNSURE
+
+
+def _engine(options: RunOptions, request: RecommendRequest) -> int:
+    """Says when an engine pays; the exit code is 0."""
+    from bench.commands.engine import advice_on, show, write
+
+    if options.shapes is None and not options.workflow and not options.graph:
+        options = replace(options, shapes=SHAPES)
+    advice = []
+    try:
+        with answer_alone(request.form == "json"), Progress(request.quiet) as progress:
+            for one in advice_on(options, request.engine or "", request.engine_workers, progress):
+                advice.append(one)
+                progress.erase()
+                if request.form == "text":
+                    show(one)
+    finally:
+        if advice:
+            write(advice, request.output, request.form)
+    return 0
 
 
 def _write(advice: Sequence[Recommendation], request: RecommendRequest) -> None:
@@ -116,6 +142,8 @@ def _check_options(named: Collection[str]) -> None:
         raise BenchError(f"--{sources[0]} and --{sources[1]} cannot be combined")
     source = sources[0] if sources else "shapes"
     useless = sorted((SHAPED | {"steps"}) & set(named) - ONLY_WITH.get(source, SHAPED))
+    if "engine" not in named and (alone := sorted(ENGINE & set(named))):
+        raise BenchError(f"--{alone[0].replace('_', '-')} is for --engine, such as --engine dask")
     if useless:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in useless)
         raise BenchError(f"no effect with --{source}: {words}; leave out what has none")
@@ -153,7 +181,7 @@ def _recommendations(
     names = list(dict.fromkeys(case.backend for case in planned.cases))
     began_s, spent_s = monotonic(), 0.0
     left = len({(case.shape, case.kernel) for case in planned.cases})
-    with Profiler(names, progress) as profiler:
+    with Profiler(names, progress, planned.backend_options) as profiler:
         advisor = Advisor(profiler, planned.options.seed, progress)
         for blank, graph, models in _subjects(planned, profiler):
             budget_s = planned.budget_s

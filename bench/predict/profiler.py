@@ -6,7 +6,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
-from typing import Self
+from types import MappingProxyType
+from typing import Any, Self
 
 import psutil
 
@@ -43,6 +44,11 @@ PROCESSES = "processes"  # these measure the cores, whatever backends are asked 
 class Profiler:
     """Measures how long tasks and backends take; while it is entered, its pools are warm.
 
+    Args:
+        backends: names; None means this project's.
+        progress: called with what comes next.
+        options: arguments of the backends' classes, by backend.
+
     Attributes:
         cpus: number of usable CPUs.
         names: the backends to choose from, without the baseline.
@@ -57,8 +63,10 @@ class Profiler:
         self,
         backends: Sequence[str] | None = None,
         progress: Callable[[str], object] = lambda step: None,
+        options: Mapping[str, Mapping[str, Any]] = MappingProxyType({}),
     ) -> None:
         self.cpus = usable_cpus()
+        self._options = options
         names = default_backends() if backends is None else list(backends)
         self.names = [name for name in names if name != BASELINE and _is_usable(name)]
         if not self.names:
@@ -91,7 +99,8 @@ class Profiler:
         """A warm pool, which lives until the profiler is left."""
         key = backend, 1 if backend == BASELINE else workers
         if key not in self._pools:
-            self._pools[key] = self._stack.enter_context(load_backend(*key))
+            options = self._options.get(backend, {})
+            self._pools[key] = self._stack.enter_context(load_backend(*key, **options))
             warm_up(self._pools[key], [])
         return self._pools[key]
 
