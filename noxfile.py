@@ -116,6 +116,15 @@ def soak(session: nox.Session) -> None:
 
 
 @nox.session
+def ray(session: nox.Session) -> None:
+    """The tests of the backend `ray`, which is too large to be installed for all tests."""
+    session.install(".[ray]", *group("tests"))
+    contract = ("tests/contract", "-k", "ray")
+    session.run("python", "-m", "pytest", "tests/executors/engines/test_ray.py")
+    session.run("python", "-m", "pytest", *contract, *session.posargs)
+
+
+@nox.session
 def browser(session: nox.Session) -> None:
     """Drives the report's page in Chromium, and times its opening; installs Debian's Chromium."""
     if shutil.which("chromium") is None and shutil.which("apt-get"):
@@ -153,8 +162,8 @@ def bench_account(session: nox.Session) -> None:
 
 @nox.session
 def bench_engines(session: nox.Session) -> None:
-    """What running on other executors takes beyond their bare loops; takes five minutes."""
-    session.install(".", *group("peers"))
+    """All backends beside each other, and what our adaptors take; takes 15 minutes."""
+    session.install(".[ray]", *group("peers"))
     session.run("python", "-m", "benchmarks.engines")
 
 

@@ -25,7 +25,7 @@ LAYERS: list[set[str]] = [
     {"executors.errors", "executors.imports", "executors.spelling", "executors.durations"},
     {"executors.dask_graphs"},
     {"executors.core", "executors.contention", "executors.cpus", "executors.gate"}
-    | {"executors.backends.meter"},
+    | {"executors.backends.meter", "executors.backends.room"},
     {"executors.pickling"},
     {"executors.backends.base", "executors.observers"},
     {"executors.backends.workers", "executors.engines"},

@@ -63,7 +63,11 @@ def _quiet_interrupt() -> Iterator[None]:
     """Turns Ctrl-C into one word and exit code 130, also while modules are imported."""
     try:
         yield
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, ImportError) as error:
+        # Interrupted, C code that is being imported may fail with an error of its own.
+        causes = (error, error.__cause__, error.__context__)
+        if not any(isinstance(cause, KeyboardInterrupt) for cause in causes):
+            raise
         echo("Interrupted.", err=True)
         sys.exit(INTERRUPTED)
 
@@ -160,7 +164,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         colour_of_libraries()
-        with _quiet_interrupt(), _clear_errors():
+        with _clear_errors(), _quiet_interrupt():
             return super().invoke(ctx)
 
     def resolve_command(

@@ -98,11 +98,12 @@ def show(advice: EngineAdvice) -> None:
 
 
 def _table(advice: EngineAdvice) -> tuple[list[str], list[list[str]]]:
-    titles = ["values", "workers", "predicted", f"over {advice.offers[0].local}"]
+    titles = ["values", "workers", "predicted", "this machine", "speedup"]
     titles += ["pays from"] if advice.length_s is not None else []
     rows = []
     for offer in advice.offers:
-        row = [offer.payload, str(offer.workers), shown(offer.engine_s), f"{offer.speedup:.2f}"]
+        row = [offer.payload, str(offer.workers), shown(offer.engine_s), shown(offer.local_s)]
+        row.append(f"{offer.speedup:.2f}")
         rows.append(row + ([_from(offer)] if advice.length_s is not None else []))
     return titles, rows
 

@@ -17,7 +17,6 @@ import click
 
 from bench import BenchError
 from bench.analysis.estimates import MIN_SAMPLES
-from bench.commands.dry_run import show_plan
 from bench.commands.report import report
 from bench.machine.facts import SAME_MACHINE, describe_machine
 from bench.measure.forecast import Forecast
@@ -25,6 +24,7 @@ from bench.measure.harness import BUDGET, COMPLETE, measure
 from bench.measure.plan import STOPPING, RunOptions, continued, plan
 from bench.measure.prepared import PreparedPlan, prepare
 from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder
+from bench.terminal.dry_run import show_plan
 from bench.terminal.exit_codes import FAILED, INTERRUPTED, TERMINATED, UNSURE
 from bench.terminal.output import (
     answer_alone,

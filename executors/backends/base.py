@@ -15,6 +15,7 @@ from time import monotonic
 from typing import Any, ClassVar, Self
 
 from executors.backends.meter import CpuMeter
+from executors.backends.room import check_room
 from executors.core.deferred import DEFERRED, refusal
 from executors.core.graph import Graph
 from executors.core.records import Attempt, Call
@@ -73,10 +74,13 @@ class Backend(ABC):
         packages: what it runs on, as names of installed distributions.
         cannot: what it cannot do, with the reason; see `refuses`.
         start_guess_s: about how long its workers take to start, for estimates before a run.
+        worker_bytes: about how much memory an idle worker process takes; 0 for threads. More
+            workers than fit are refused.
         start_s: seconds until its workers were ready when it was last entered.
 
     Raises:
-        BackendError: `workers` is not a whole number of at least 1.
+        BackendError: `workers` is not a whole number of at least 1, or this machine has no room for
+            that many.
     """
 
     name: ClassVar[str]
@@ -86,11 +90,14 @@ class Backend(ABC):
     packages: ClassVar[tuple[str, ...]] = ()
     cannot: ClassVar[Mapping[Feature, str]] = {}
     start_guess_s: ClassVar[float] = 0.2
+    worker_bytes: ClassVar[int] = 0
     workers: int
     start_s: float = 0.0
 
     def __init__(self, workers: int | None = None) -> None:
         self.workers = usable_cpus() if workers is None else checked_workers(workers)
+        if self.worker_bytes:
+            check_room(self.workers, self.worker_bytes)
         self.is_open = False
         self._driving = threading.Lock()
 

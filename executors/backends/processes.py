@@ -42,6 +42,7 @@ class Processes(Backend):
     """
 
     name: ClassVar[str] = "processes"
+    worker_bytes: ClassVar[int] = 20_000_000
 
     def __init__(
         self,
@@ -51,12 +52,10 @@ class Processes(Backend):
         preload: Sequence[str] = (),
         memory_limit_bytes: int | None = None,
     ) -> None:
-        from executors.backends.workers.handle import check_room
         from executors.backends.workers.pool import Pool
         from executors.backends.workers.wire import WorkerOptions
 
         super().__init__(workers)
-        check_room(self.workers)
         options = WorkerOptions(
             _checked_limit(memory_limit_bytes),
             _checked_preload(preload),

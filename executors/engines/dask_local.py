@@ -167,6 +167,7 @@ class DaskProcesses(DaskLocal):
     """
 
     name: ClassVar[str] = "dask-processes"
+    worker_bytes: ClassVar[int] = 30_000_000
     start_guess_s: ClassVar[float] = 0.5
 
     def __init__(self, workers: int | None = None, *, chunksize: int | None = None) -> None:

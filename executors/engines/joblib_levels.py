@@ -21,6 +21,7 @@ class Joblib(Whole):
     """`joblib.Parallel` with its default, loky's processes; one that is kept."""
 
     name: ClassVar[str] = "joblib"
+    worker_bytes: ClassVar[int] = 30_000_000
     packages: ClassVar[tuple[str, ...]] = ("joblib",)
     start_guess_s: ClassVar[float] = 1.0
     takes_ahead: ClassVar[bool] = False
@@ -105,6 +106,7 @@ class JoblibThreads(Joblib):
     """`joblib.Parallel` with threads."""
 
     name: ClassVar[str] = "joblib-threads"
+    worker_bytes: ClassVar[int] = 0
     shares_interpreter: ClassVar[bool] = has_interpreter_lock()
     start_guess_s: ClassVar[float] = 0.05
     kind: ClassVar[str] = "threading"

@@ -83,6 +83,7 @@ class FuturesProcesses(FuturesBackend):
     """
 
     name: ClassVar[str] = "futures-processes"
+    worker_bytes: ClassVar[int] = 30_000_000
 
     def make(self) -> Executor:
         has_server = "forkserver" in get_all_start_methods()
@@ -108,6 +109,7 @@ class Loky(FuturesBackend):
     """loky's process pool, which joblib runs on."""
 
     name: ClassVar[str] = "loky"
+    worker_bytes: ClassVar[int] = 30_000_000
     packages: ClassVar[tuple[str, ...]] = ("loky",)
 
     @classmethod
@@ -131,6 +133,7 @@ class Pebble(FuturesBackend):
     """pebble's process pool, which can end a running call."""
 
     name: ClassVar[str] = "pebble"
+    worker_bytes: ClassVar[int] = 30_000_000
     cancel_kills: ClassVar[bool] = True
     packages: ClassVar[tuple[str, ...]] = ("pebble",)
 

@@ -59,6 +59,7 @@ class Ray(Backend):
     """
 
     name: ClassVar[str] = "ray"
+    worker_bytes: ClassVar[int] = 100_000_000
     is_default: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("ray",)
     start_guess_s: ClassVar[float] = 2.5
@@ -75,6 +76,7 @@ class Ray(Backend):
 
     def open(self) -> None:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # it would report to its makers
         import ray
 
         if ray.is_initialized():

@@ -10,7 +10,6 @@ import signal
 import socket
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 from time import monotonic
 
 from executors.backends.workers.assigned import Assigned
@@ -32,16 +31,12 @@ from executors.backends.workers.wire import (
     receive,
     send,
 )
-from executors.errors import BackendError
 from executors.imports.interpreter import module_command
 from executors.imports.surroundings import Surroundings
 from executors.pickling.packing import Packed, Segment
 
 EXIT_GRACE_S = 1.0
 HASH_SEED = str(int.from_bytes(os.urandom(4)))
-WORKER_BYTES = 20_000_000  # resident memory of an idle worker, rounded up
-WORKER_DESCRIPTORS = 6
-SPARE_DESCRIPTORS = 64
 MANY_DESCRIPTORS = 0.75  # of those that this process may have: beyond, segments are copied
 
 ReturnCode = int | None  # as in subprocess; None if it cannot be known
@@ -280,37 +275,6 @@ def extra_environment() -> dict[str, str]:
     One seed for all, so that tasks agree on the hash of a string, for example to partition work.
     """
     return {} if "PYTHONHASHSEED" in os.environ else {"PYTHONHASHSEED": HASH_SEED}
-
-
-def check_room(workers: int) -> None:
-    """Refuses more workers than descriptors or memory allow.
-
-    Raises:
-        BackendError: says how much is needed and how much is available.
-    """
-    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    needed = workers * WORKER_DESCRIPTORS + SPARE_DESCRIPTORS
-    if limit != resource.RLIM_INFINITY and needed > limit:
-        raise BackendError(
-            f"{workers} worker processes need about {needed} open files, but the limit is {limit};"
-            " use fewer workers, or raise the limit with: ulimit -n"
-        )
-    free = _available_bytes()
-    if free is not None and workers * WORKER_BYTES > free:
-        raise BackendError(
-            f"{workers} worker processes need about {workers * WORKER_BYTES / 1e9:.1f} GB of"
-            f" memory, but only {free / 1e9:.1f} GB are free; use fewer workers"
-        )
-
-
-def _available_bytes() -> int | None:
-    """Memory that processes can have without swapping, or None if the system does not say."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-    except OSError:
-        return None
-    sizes_kib = [line.split()[1] for line in lines if line.startswith("MemAvailable:")]
-    return 1024 * int(sizes_kib[0]) if sizes_kib else None
 
 
 def how_it_ended(status: ReturnCode) -> str:

@@ -6,10 +6,12 @@ import os
 from typing import Any, ClassVar
 
 from executors.backends.base import Backend
+from executors.backends.room import check_room
 from executors.core.session import Session
 from executors.engines import missing
 from executors.engines.dask.connection import Connection, Events, connected
 
+WORKER_BYTES = 70_000_000  # of a worker of our own
 ADDRESS_VARIABLE = "DASK_SCHEDULER_ADDRESS"
 
 
@@ -42,6 +44,8 @@ class Dask(Backend):
         if workers is None and self.address is not None:
             workers = _threads_at(self.address)
         super().__init__(workers)
+        if self.address is None:
+            check_room(self.workers, WORKER_BYTES)
         self.grace_s = grace_s
         self._events = Events()
         self._connection: Connection | None = None

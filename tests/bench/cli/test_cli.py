@@ -114,7 +114,7 @@ def test_a_folder_with_results_is_refused_and_stays_as_it_is(tmp_path: Path) -> 
     [
         (["run", "--shapes", "ring"], "unknown shape 'ring'"),
         (["run", "--kernel", "gpu"], "unknown kernel 'gpu'"),
-        (["run", "--backends", "ray"], "unknown backend 'ray'"),
+        (["run", "--backends", "parsl"], "unknown backend 'parsl'"),
         (["run", "--max-workers", "0"], "whole numbers of at least 1"),
         (["run", "--max-workers=-2"], "whole numbers of at least 1"),
         (["run", "--max-workers", ""], "--max-workers is empty"),
@@ -420,3 +420,17 @@ def test_a_worker_that_dies_is_one_message(monkeypatch: pytest.MonkeyPatch) -> N
     result = bench("metg")
     assert result.exit_code == 1
     assert result.output == "Error: 1 of 4 tasks failed: 'a'; the first error: WorkerDied\n"
+
+
+def test_an_import_that_fails_because_of_ctrl_c_is_an_interrupt(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As that of matplotlib does, if the signal arrives in its C code."""
+
+    def interrupted(*_: object) -> None:
+        raise ImportError("initialization failed") from KeyboardInterrupt()
+
+    monkeypatch.setattr("bench.commands.doctor.doctor", interrupted)
+    result = CliRunner().invoke(main, ["doctor"])
+    assert result.exit_code == 130
+    assert result.stderr == "Interrupted.\n"

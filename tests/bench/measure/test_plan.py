@@ -100,7 +100,7 @@ def test_what_ends_a_run_may_change_when_it_is_resumed() -> None:
         ({"shapes": ""}, "--shapes is empty"),
         ({"shapes": "ring"}, "unknown shape"),
         ({"kernel": "gpu"}, "unknown kernel"),
-        ({"backends": "ray"}, "unknown backend 'ray'; known backends: sequential"),
+        ({"backends": "parsl"}, "unknown backend 'parsl'; known backends: sequential"),
         ({"max_workers": "0"}, "--max-workers must list whole numbers of at least 1"),
         ({"max_workers": "2,-1"}, "--max-workers must list"),
         ({"max_workers": "two"}, "--max-workers must list"),

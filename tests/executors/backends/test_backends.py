@@ -77,7 +77,7 @@ def test_a_backend_of_another_package_is_found_by_its_entry_point() -> None:
         ("never", "'never' is not available here: it needs a moon; wait for one"),
         ("lost", "'lost' .* cannot be imported"),
         ("wrong", "'wrong' .* is not a subclass of Backend"),
-        ("ray", "unknown backend 'ray'; known backends: sequential, lost, mine"),
+        ("parsl", "unknown backend 'parsl'; known backends: sequential, lost, mine"),
     ],
 )
 def test_a_backend_that_cannot_be_had_says_why(name: str, says: str) -> None:
