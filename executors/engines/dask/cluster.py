@@ -28,12 +28,14 @@ class OwnCluster:
 
     Attributes:
         folder: temporary; for what its processes share.
+        deaths: of workers, so far.
         file: it says where the scheduler is, once it has started.
     """
 
     def __init__(self, workers: int) -> None:
         self.folder = tempfile.mkdtemp(prefix="executors-dask-")
         self.file = str(Path(self.folder) / ADDRESS_FILE)
+        self.deaths = 0
         self._scheduler = _Node("scheduler", self.folder)
         self._workers = [_Node("worker", self.folder) for _ in range(workers)]
 
@@ -52,6 +54,7 @@ class OwnCluster:
         for number, worker in enumerate(self._workers):
             if worker.process.poll() is not None:
                 worker.end()
+                self.deaths += 1
                 self._workers[number] = _Node("worker", self.folder)
 
     def kill(self, processes: Collection[int]) -> None:

@@ -82,6 +82,11 @@ class Connection:
         """Those of workers of our own."""
         return [] if self._cluster is None else self._cluster.processes
 
+    @property
+    def deaths(self) -> int:
+        """How many workers of our own have died so far."""
+        return 0 if self._cluster is None else self._cluster.deaths
+
     def gone(self) -> str | None:
         """Why the cluster cannot be used any more, or None; replaces workers that have died."""
         is_alive = self._cluster is None or self._cluster.is_alive

@@ -34,7 +34,7 @@ HOLDS = {Feature.RETRIES, Feature.SLOTS, Feature.CONTEXTS}
 WAITS = {Feature.SLOTS, Feature.CONTEXTS}
 QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
 TICK_S = 0.25  # between two looks at the cluster
-PATIENCE_S = 3.0  # without any event, after which an outcome must have been lost
+PATIENCE_S = 2.0  # without any event, until dask is asked what has become of the calls
 GATE_S = 2.0  # in which workers say what they are running
 LEFT = "its worker may still be running it"
 
@@ -92,6 +92,7 @@ class Driving:
         self._calls: dict[int, Call] = {}  # by number, in flight
         self._keys: dict[int, Any] = {}  # by rank, of the last attempt
         self._futures: dict[int, Any] = {}  # by number, in flight
+        self._deaths = connection.deaths
         self._begun: dict[int, int] = {}  # by number: the process
         self._early: dict[int, tuple[int, Attempt]] = {}  # by rank: set aside
         self._fetched: set[int] = set()  # numbers whose values are under way
@@ -327,10 +328,18 @@ class Driving:
         if (gone := self._connection.gone()) is not None:
             self._abort(gone)
             return
+        if self._ledger is not None and self._deaths != self._connection.deaths:
+            self._deaths = self._connection.deaths
+            noted = [self._ledger.outcome(number) for number in self._calls]
+            self._take_entries("", 0.0, [outcome[0] for outcome in noted if outcome is not None])
         if not is_idle:
             self._idle_since_s = self._checked_s
-            return
-        self._find_outcomes()
+        elif self._checked_s > self._idle_since_s + PATIENCE_S:
+            self._idle_since_s = self._checked_s
+            self._find_outcomes()
+
+    def _find_outcomes(self) -> None:
+        """Looks for calls that dask has ended, or given up on, without a word to us."""
         for number, future in list(self._futures.items()):
             if future.status in ("error", "lost", "cancelled") and number in self._calls:
                 error = future.exception(timeout=1) if future.status == "error" else None
@@ -338,14 +347,6 @@ class Driving:
                 named = key[-1] if isinstance(key, tuple) else number
                 why = "its key was cancelled" if error is None else describe(error)
                 self._blame(named if named in self._calls else number, why)
-
-    def _find_outcomes(self) -> None:
-        """Takes outcomes that were lost with a worker that was killed after its task had ended."""
-        if self._ledger is not None:
-            noted = [self._ledger.outcome(number) for number in self._calls]
-            self._take_entries("", 0.0, [outcome[0] for outcome in noted if outcome is not None])
-        if self._checked_s < self._idle_since_s + PATIENCE_S:
-            return
         needed = {need for _, attempt in self._early.values() for need in attempt.call.needs}
         for number, call in list(self._calls.items()):
             future = self._futures.get(number)
