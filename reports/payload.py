@@ -109,7 +109,9 @@ def draw_payload(sweep: Sweep, path: Path) -> None:
         axes.set_yscale("log", base=2)
         low, high = axes.get_ylim()
         low, high = min(low, 0.9), max(high, 1.1)
-        ticks = [2.0**power for power in range(-12, 14) if low <= 2.0**power <= high]
+        octaves = [2.0**power for power in range(-12, 14)]
+        ticks = octaves if high / low > 12 else sorted([*octaves, *(1.5 * at for at in octaves)])
+        ticks = [tick for tick in ticks if low <= tick <= high]
         axes.set_ylim(low, high)
         axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
         axes.yaxis.set_minor_locator(NullLocator())

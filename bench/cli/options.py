@@ -183,7 +183,7 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 )
 @output_format("text", "json")
 @click.option("--json", "as_json", is_flag=True, hidden=True, help="like --format json")
-@shared.output("also write a figure and JSON into this folder")
+@shared.output("also write a figure and JSON into this folder; with --engine, JSON alone")
 @click.option("-q", "--quiet", is_flag=True, help="show no progress")
 @click.pass_context
 def recommend(ctx: click.Context, /, **values: Any) -> None:

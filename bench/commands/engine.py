@@ -6,13 +6,15 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
 from bench import BenchError
+from bench.measure.backend_options import option_names, with_environment
 from bench.measure.backend_options import parsed as parsed_options
 from bench.measure.plan import RunOptions, plan
-from bench.measure.prepared import graph_of
+from bench.measure.prepared import check_memory, graph_of
 from bench.predict.profiler import Profiler
 from bench.predict.worker_counts import parsed_counts
 from bench.recommend.engine import EngineAdvice, EngineAdvisor, Offer
@@ -21,7 +23,6 @@ from bench.workloads.duration import shown
 from bench.workloads.kernels import calibrate
 from bench.workloads.payload import parsed as parsed_payload
 from executors import load_backend, usable_cpus
-from executors.backends import backend_class
 from executors.core.tables import text_table
 
 MULTIPLES = (2, 4, 8, 16)  # of this machine's CPUs, considered by default
@@ -43,14 +44,19 @@ def advice_on(
         BackendError: the engine is not available here, or cannot start.
     """
     cpus = usable_cpus()
-    if backend_class(engine).shares_interpreter or engine == "sequential":
+    if "address" not in option_names(engine):
         raise BenchError(f"--engine {engine} cannot leave this machine; name one such as dask")
-    counts = parsed_counts(workers) if workers else [factor * cpus for factor in MULTIPLES]
+    counts = (
+        parsed_counts(workers, "--engine-workers")
+        if workers
+        else [factor * cpus for factor in MULTIPLES]
+    )
     payloads = [parsed_payload(text.strip()) for text in options.payload.split(",")]
     texts = [text for text in options.backend_option if text.startswith(f"{engine}.")]
-    of_engine = parsed_options(texts, [engine]).get(engine, {})
+    of_engine = parsed_options(with_environment(texts, [engine]), [engine]).get(engine, {})
     others = tuple(text for text in options.backend_option if text not in texts)
     planned = plan(replace(options, payload="0", backend_option=others), cpus)
+    check_memory(planned, max(payloads, key=attrgetter("size")))
     names = list(dict.fromkeys(case.backend for case in planned.cases))
     local = [name for name in names if name != engine]
     with Profiler(local, progress, planned.backend_options) as profiler:
@@ -89,10 +95,10 @@ def show(advice: EngineAdvice) -> None:
     echo()
     for payload, offers in groupby(advice.offers, key=lambda offer: offer.payload):
         if advice.length_s is not None:
-            wrapped(_sentence(advice.engine, payload, list(offers)))
+            wrapped(_sentence(advice, payload, list(offers)))
     wrapped(
-        f"Predicted from what {advice.engine} adds here; its workers are taken to be like this"
-        " machine's cores, with a core each."
+        f"Predicted from what {advice.engine} adds here, roughly; its workers are taken to have a"
+        " core each like this machine's, however many they are."
     )
     echo()
 
@@ -112,15 +118,16 @@ def _from(offer: Offer) -> str:
     return "never" if offer.pays_from_s is None else shown(offer.pays_from_s)
 
 
-def _sentence(engine: str, payload: str, offers: Sequence[Offer]) -> str:
+def _sentence(advice: EngineAdvice, payload: str, offers: Sequence[Offer]) -> str:
     what = "Without values" if payload == "0" else f"With values of {payload}"
     paying = [offer for offer in offers if offer.pays_from_s is not None]
     if not paying:
-        return f"{what}, {engine} is not faster with any of these numbers of workers."
+        return f"{what}, {advice.engine} is not faster with any of these numbers of workers."
     least = min(paying, key=lambda offer: offer.pays_from_s or 0.0)
     return (
-        f"{what}, {engine} with {least.workers} workers is faster than this machine if tasks take"
-        f" at least {shown(least.pays_from_s or 0.0)}."
+        f"{what}, {advice.engine} with {least.workers} workers is faster than this machine if tasks"
+        f" take at least {shown(least.pays_from_s or 0.0)}; yours take"
+        f" {shown(advice.length_s or 0.0)}."
     )
 
 

@@ -142,6 +142,10 @@ def _check_options(named: Collection[str]) -> None:
         raise BenchError(f"--{sources[0]} and --{sources[1]} cannot be combined")
     source = sources[0] if sources else "shapes"
     useless = sorted((SHAPED | {"steps"}) & set(named) - ONLY_WITH.get(source, SHAPED))
+    unused = sorted({"max_workers", "no_verify", "budget", "seed"} & set(named))
+    if "engine" in named and unused:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise BenchError(f"no effect with --engine: {words}; leave out what has none")
     if "engine" not in named and (alone := sorted(ENGINE & set(named))):
         raise BenchError(f"--{alone[0].replace('_', '-')} is for --engine, such as --engine dask")
     if useless:

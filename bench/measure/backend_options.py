@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import os
 import types
 import typing
 from collections.abc import Iterable
@@ -54,6 +55,19 @@ def parsed(texts: Iterable[str], backends: Iterable[str]) -> Options:
             raise BenchError(f"{OPTION} {name}.{key} is given twice")
         options[name][key] = _value(text, value, kinds[key])
     return options
+
+
+def with_environment(texts: Iterable[str], backends: Iterable[str]) -> tuple[str, ...]:
+    """The options, and those that the environment sets, so that all are recorded."""
+    given = tuple(texts)
+    named = {text.partition("=")[0] for text in given}
+    found = [
+        f"{name}.{key}={os.environ[variable]}"
+        for name in backends
+        for key, variable in backend_class(name).environment.items()
+        if os.environ.get(variable) and f"{name}.{key}" not in named
+    ]
+    return given + tuple(found)
 
 
 def option_names(backend: str) -> list[str]:

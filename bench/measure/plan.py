@@ -12,7 +12,7 @@ from statistics import fmean
 from typing import Any, get_type_hints
 
 from bench import BenchError
-from bench.measure.backend_options import parsed
+from bench.measure.backend_options import parsed, with_environment
 from bench.predict.worker_counts import measured_counts, own_counts, parsed_counts
 from bench.results.case import BASELINE, Case, PoolKey
 from bench.results.schema import check_fields
@@ -174,6 +174,7 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     check_text(options)
     graphs = tuple(load_graph(spec) for spec in dict.fromkeys(options.graph))
     names = _backends(options.backends)
+    options = replace(options, backend_option=with_environment(options.backend_option, names))
     of_backends = parsed(options.backend_option, names)
     counts = None if options.max_workers is None else parsed_counts(options.max_workers)
     subjects = [
@@ -280,6 +281,8 @@ def _kernels(options: RunOptions, shapes: Sequence[SizedShape]) -> tuple[SizedKe
             for kind in kinds.values()
         ]
     payloads = [parsed_payload(text) for text in _items("payload", options.payload)]
+    if not shapes and any(payload.size for payload in payloads):
+        raise BenchError("no effect with --graph: --payload; tasks of your own have their values")
     return tuple(
         dict.fromkeys(
             replace(kernel, payload=payload) for kernel in kernels for payload in payloads

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache
+from operator import attrgetter
 from time import time
 from typing import Any
 
@@ -17,17 +18,19 @@ from bench.results.case import Case
 from bench.results.store import Results
 from bench.workloads.kernels import KERNELS, SizedKernel, Work, calibrate
 from bench.workloads.own_graphs import OWN_TASKS
-from bench.workloads.payload import NOTHING, size_text
+from bench.workloads.payload import NOTHING, Payload
 from bench.workloads.shapes import SizedShape
 from executors import Graph, Task
 from executors.backends import backend_class
 
 POOL_S = 0.2  # starting, warming up and ending a pool, for the estimate
 THREAD_S, PROCESS_S = 1.5e-3, 1e-2  # starting and warming up a worker
+VALUE_BYTES_S = 1.5e9  # of values that are made
 TASK_S = 2e-5  # a scheduler's time per task
 SIMULATED_S = 2e-5  # per task
 CASE_S = 0.01  # per case, beside its run
 CEILING_S = 0.1  # length of a loop
+SIZE = attrgetter("size")
 MOST_MEMORY = 0.5  # of the machine, for the values of a run
 CEILINGS = "ceilings"  # the part of a block in which they are measured
 
@@ -126,7 +129,9 @@ class PreparedPlan:
         alike = sum(
             (case.pool, case.kernel) == (other.pool, other.kernel) for other in self.plan.cases
         )
-        length_s = next(one.length_s for one in self.plan.kernels if one.text == case.kernel)
+        wanted = next(one for one in self.plan.kernels if one.text == case.kernel)
+        length_s = wanted.length_s
+        run_s += len(graph) * wanted.payload.size / VALUE_BYTES_S
         return run_s + length_s / alike + beside_s  # a pool warms up with a task of each kernel
 
     @property
@@ -186,7 +191,8 @@ def prepare(
         BenchError: code of the run to continue has changed.
         RunFailed: a task of a graph failed on the sequential backend.
     """
-    _check_memory(plan)
+    largest = max((kernel.payload for kernel in plan.kernels), key=SIZE, default=NOTHING)
+    check_memory(plan, largest)
     progress("calibrating the kernels")
     if before is None:
         alike = cache(calibrate)  # kernels that differ only in their payload
@@ -223,7 +229,7 @@ def prepare(
     return PreparedPlan(replace(plan, cases=possible), graphs, actions, trials)
 
 
-def _check_memory(plan: Plan) -> None:
+def check_memory(plan: Plan, largest: Payload) -> None:
     """Refuses values that would fill this machine.
 
     A value lives until its last reader has ended, so about as many as the graph is wide do at once;
@@ -232,14 +238,13 @@ def _check_memory(plan: Plan) -> None:
     Raises:
         BenchError: they may need more than half of the memory.
     """
-    largest = max((kernel.payload.size for kernel in plan.kernels), default=0)
     room = MOST_MEMORY * memory_bytes()
-    for shape in plan.shapes if largest else ():
+    for shape in plan.shapes if largest.size else ():
         width = Graph(Task(name, bool, needs) for name, needs in shape.needs.items()).width
-        needed = 2 * (width + 1) * largest
+        needed = 2 * (width + 1) * largest.size
         if needed > room:
             raise BenchError(
-                f"--payload {size_text(largest)} with {shape.text} may need"
+                f"--payload {largest.text} with {shape.text} may need"
                 f" {needed / 1e9:.1f} GB at once, and half of this machine has"
                 f" {room / 1e9:.1f} GB; choose a smaller payload, or a narrower shape"
             )

@@ -73,14 +73,17 @@ def with_bends(
     return sorted({*counts, *bends})
 
 
-def parsed_counts(text: str) -> list[int]:
+def parsed_counts(text: str, option: str = "--max-workers") -> list[int]:
     """The numbers of a text like 1,2,4 or 1-8,16, in ascending order.
+
+    Args:
+        option: what it was given for.
 
     Raises:
         BenchError: one of them is not a whole number of at least 1, there are none, or too many.
     """
     if not text.strip(", "):
-        raise BenchError("--max-workers is empty; give numbers like 1,2,4")
+        raise BenchError(f"{option} is empty; give numbers like 1,2,4")
     counts: set[int] = set()
     for item in text.split(","):
         first, _, last = item.partition("-")
@@ -91,10 +94,10 @@ def parsed_counts(text: str) -> list[int]:
             low, high = 1, 0
         if low > high:
             raise BenchError(
-                "--max-workers must list whole numbers of at least 1 or ranges of them, like 1,2,4"
+                f"{option} must list whole numbers of at least 1 or ranges of them, like 1,2,4"
                 f" or 1-8; not {text!r}"
             )
         if high - low > MOST_COUNTS or len(counts) > MOST_COUNTS:
-            raise BenchError(f"--max-workers {text} has more than {MOST_COUNTS:,} numbers")
+            raise BenchError(f"{option} {text} has more than {MOST_COUNTS:,} numbers")
         counts.update(range(low, high + 1))
     return sorted(counts)

@@ -35,7 +35,6 @@ from executors.contention import Demand, Machine
 SHORTEST_S, LONGEST_S = 1e-4, 1e3  # of a task, between which it is looked for
 STEPS = 24  # of the search, each halving what is left
 REPEATS = 5
-TIE = 0.01  # of two local candidates, the one with fewer workers is named
 VALUE_STEPS = 4  # of the stencil in which values are handed on
 
 
@@ -191,7 +190,9 @@ class EngineAdvisor:
                 where = name if name == BASELINE else f"{name} with {count}"
                 times.append((seconds, count, where))
         best_s = min(times)[0]
-        _, _, where = min((one for one in times if one[0] <= best_s * (1 + TIE)), key=itemgetter(1))
+        _, _, where = min(
+            (one for one in times if one[0] <= best_s * (1 + INDIFFERENCE)), key=itemgetter(1)
+        )
         return best_s, where
 
 

@@ -60,8 +60,12 @@ NOTHING = Payload()
 def size_text(size: int) -> str:
     """Exactly: 0, 500B, 1kB, 100MB."""
     for unit in ("GB", "MB", "kB"):
-        if size and size % (UNITS[unit] // 1000) == 0 and size >= UNITS[unit]:
-            return f"{size / UNITS[unit]:g}{unit}"
+        text = f"{size / UNITS[unit]:g}"
+        if size >= UNITS[unit] and round(float(text) * UNITS[unit]) == size and "e" not in text:
+            return text + unit
+    for unit in ("GiB", "MiB", "KiB"):
+        if size and size % UNITS[unit] == 0:
+            return f"{size // UNITS[unit]}{unit}"
     return f"{size}B" if size else "0"
 
 

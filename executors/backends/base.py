@@ -76,6 +76,7 @@ class Backend(ABC):
         start_guess_s: about how long its workers take to start, for estimates before a run.
         worker_bytes: about how much memory an idle worker process takes; 0 for threads. More
             workers than fit are refused.
+        environment: options that an environment variable sets if they are not given, by name.
         start_s: seconds until its workers were ready when it was last entered.
 
     Raises:
@@ -91,6 +92,7 @@ class Backend(ABC):
     cannot: ClassVar[Mapping[Feature, str]] = {}
     start_guess_s: ClassVar[float] = 0.2
     worker_bytes: ClassVar[int] = 0
+    environment: ClassVar[Mapping[str, str]] = {}
     workers: int
     start_s: float = 0.0
 
@@ -221,6 +223,13 @@ def metered(outcome: Attempt, meter: CpuMeter) -> Attempt:
     if outcome.ended_s >= meter.due_s:
         outcome.cpu_s = meter.end(outcome.started_s, outcome.ended_s)
     return outcome
+
+
+def checked_grace(grace_s: object) -> float:
+    """`grace_s` itself, if it is a number of at least 0."""
+    if isinstance(grace_s, bool) or not isinstance(grace_s, (int, float)) or not grace_s >= 0:
+        raise BackendError(f"grace_s must be a number of seconds of at least 0, not {grace_s!r}")
+    return grace_s
 
 
 def timed_out(call: Call, consequence: str) -> TaskTimeout:

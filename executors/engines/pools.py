@@ -21,6 +21,7 @@ from executors.backends.base import (
     Backend,
     Feature,
     attempt,
+    checked_grace,
     features_of,
     metered,
     stopped,
@@ -59,7 +60,7 @@ class FuturesBackend(Backend):
 
     def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
         super().__init__(workers)
-        self.grace_s = grace_s
+        self.grace_s = checked_grace(grace_s)
         self._pool: Pool | None = None
         self._retired: list[Pool] = []
         self._events: queue.SimpleQueue[Event | None] = queue.SimpleQueue()

@@ -19,7 +19,7 @@ from pathlib import Path
 from time import monotonic, sleep
 from typing import Any, ClassVar, NamedTuple
 
-from executors.backends.base import Backend, Feature, features_of, stopped, timed_out
+from executors.backends.base import Backend, Feature, checked_grace, features_of, stopped, timed_out
 from executors.core.records import Call, describe
 from executors.core.session import Session
 from executors.engines import missing
@@ -66,7 +66,7 @@ class Ray(Backend):
 
     def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
         super().__init__(workers)
-        self.grace_s = grace_s
+        self.grace_s = checked_grace(grace_s)
         self.perform: Any = None
         self._folder = ""
 
@@ -348,7 +348,7 @@ def _packed(done: Performed) -> tuple[Any, Any]:
     if failure is None and not is_plain:
         try:
             is_small = small(value) is not None
-        except Exception as error:
+        except BaseException as error:
             failure = failure_of(VALUE_OF, qualified(type(value)), error)
     wrong = None if failure is None else tuple(failure)
     outcome = process, started_s, ended_s, cpu_s, wrong, records

@@ -171,8 +171,10 @@ class Held:
         self.value = value
 
     def __reduce_ex__(self, protocol: Any) -> Any:
+        if protocol < 5:  # Python's default before 3.14
+            return _rebuilt, (dumps(self.value),)
         buffers: list[pickle.PickleBuffer] = []
-        pickled = dumps(self.value, buffers.append)
+        pickled = dumps(self.value, buffers)
         return _rebuilt, (pickled, *buffers)
 
     def __sizeof__(self) -> int:
@@ -194,7 +196,7 @@ def small(value: Any) -> bytes | None:
     if value.__class__ in PLAIN and value.__sizeof__() > INLINE_BYTES:
         return None
     buffers: list[pickle.PickleBuffer] = []
-    pickled = dumps(value, buffers.append)
+    pickled = dumps(value, buffers)
     return None if buffers or len(pickled) > INLINE_BYTES else pickled
 
 

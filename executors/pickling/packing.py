@@ -119,17 +119,20 @@ def pack(thing: Any) -> Packed:
         return pack_by_value(thing)
 
 
-def dumps(thing: Any, buffer_callback: Callable[[pickle.PickleBuffer], Any]) -> bytes:
-    """As `pack`, but the pickle alone; all buffers are given to the callback."""
-    buffers: list[pickle.PickleBuffer] = []
+def dumps(thing: Any, buffers: list[pickle.PickleBuffer] | None = None) -> bytes:
+    """As `pack`, but the pickle alone.
+
+    Args:
+        buffers: gets all buffers; None leaves them in the pickle.
+    """
+    callback = None if buffers is None else buffers.append
     try:
-        pickled = _dumps_by_name(thing, buffers.append)
+        pickled = _dumps_by_name(thing, callback)
         _check_names(pickled, () if thing.__class__ in _NAMELESS else modules.private)
     except Exception:
-        buffers.clear()
-        pickled = dumps_by_value(thing, buffers.append)
-    for buffer in buffers:
-        buffer_callback(buffer)
+        if buffers is not None:
+            buffers.clear()
+        pickled = dumps_by_value(thing, callback)
     return pickled
 
 
@@ -155,7 +158,7 @@ class _Pickler(pickle.Pickler):
         return as_value(thing) if isinstance(thing, BaseException) else NotImplemented
 
 
-def _dumps_by_name(thing: Any, buffer_callback: Callable[..., Any]) -> bytes:
+def _dumps_by_name(thing: Any, buffer_callback: Callable[..., Any] | None) -> bytes:
     file = io.BytesIO()
     _Pickler(file, 5, buffer_callback=buffer_callback).dump(thing)
     return file.getvalue()

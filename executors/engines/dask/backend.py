@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from executors.backends.base import Backend
+from executors.backends.base import Backend, checked_grace
 from executors.backends.room import check_room
 from executors.core.session import Session
 from executors.engines import missing
-from executors.engines.dask.connection import Connection, Events, connected
+from executors.engines.dask.connection import Connection, Events, chosen, threads_at
+from executors.errors import BackendError
 
 WORKER_BYTES = 70_000_000  # of a worker of our own
 ADDRESS_VARIABLE = "DASK_SCHEDULER_ADDRESS"
@@ -29,24 +31,29 @@ class Dask(Backend):
         grace_s: seconds that running tasks have to end after a stop.
 
     Raises:
-        BackendError: no scheduler answers at `address`.
+        BackendError: no scheduler answers at `address`, or it has no workers for that many tasks.
     """
 
     name: ClassVar[str] = "dask"
     is_default: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("dask", "distributed")
     start_guess_s: ClassVar[float] = 1.0
+    environment: ClassVar[Mapping[str, str]] = {"address": ADDRESS_VARIABLE}
 
     def __init__(
         self, workers: int | None = None, *, address: str | None = None, grace_s: float = 1.0
     ) -> None:
         self.address = address or os.environ.get(ADDRESS_VARIABLE) or None
-        if workers is None and self.address is not None:
-            workers = _threads_at(self.address)
-        super().__init__(workers)
+        threads = [] if self.address is None else threads_at(self.address)
+        super().__init__(workers if workers is not None or not threads else sum(threads))
         if self.address is None:
             check_room(self.workers, WORKER_BYTES)
-        self.grace_s = grace_s
+        elif chosen(self.workers, enumerate(threads)) is None:
+            raise BackendError(
+                f"the cluster at {self.address} cannot run {self.workers} tasks at once: its"
+                f" workers have {', '.join(map(str, threads)) or 'no'} threads"
+            )
+        self.grace_s = checked_grace(grace_s)
         self._events = Events()
         self._connection: Connection | None = None
 
@@ -78,12 +85,3 @@ class Dask(Backend):
 
     def unwrap(self, value: Any) -> Any:
         return value.value
-
-
-def _threads_at(address: str) -> int:
-    """How many tasks the cluster at an address runs at once."""
-    client = connected(address)
-    try:
-        return sum(client.nthreads().values()) or 1
-    finally:
-        client.close()

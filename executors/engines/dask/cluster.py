@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import weakref
 from collections.abc import Collection
 from pathlib import Path
 
@@ -34,6 +35,8 @@ class OwnCluster:
 
     def __init__(self, workers: int) -> None:
         self.folder = tempfile.mkdtemp(prefix="executors-dask-")
+        # Also at the end of a program that does not close it.
+        self._tidy = weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
         self.file = str(Path(self.folder) / ADDRESS_FILE)
         self.deaths = 0
         self._scheduler = _Node("scheduler", self.folder)
@@ -67,7 +70,7 @@ class OwnCluster:
         """Ends all processes; returns when they are gone."""
         for node in (*self._workers, self._scheduler):
             node.end()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._tidy()
 
 
 class _Node:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import queue
+import re
 import shutil
+import socket
 import sys
 import tempfile
-from collections.abc import Collection, Iterator
+import threading
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
@@ -22,6 +25,8 @@ from executors.errors import BackendError
 
 START_S = 60.0
 CONNECT_S = 10.0
+PATIENCE_S = 5.0
+ADDRESS = re.compile(r"(?:[a-z]+://)?(?P<host>\[[0-9a-fA-F:]+\]|[^\s/:\[\]]+):(?P<port>\d+)")
 
 
 class Connection:
@@ -35,7 +40,6 @@ class Connection:
     Attributes:
         client: of dask.
         topic: of our events.
-        addresses: of the workers that take part; None means all.
         shipped: the module that the workers have, too.
 
     Raises:
@@ -45,7 +49,7 @@ class Connection:
     def __init__(self, address: str | None, workers: int, events: Events) -> None:
         self.address = address
         self.topic = f"executor-bench-{uuid4().hex[:12]}"
-        self.addresses: list[str] | None = None
+        self._workers = workers
         self._events = events
         self._clocks: dict[str, float] = {}
         self._cluster = OwnCluster(workers) if address is None else None
@@ -55,7 +59,6 @@ class Connection:
                 self.client = self._own_client(self._cluster, workers)
             else:
                 self.client = connected(address)
-                self.addresses = self._chosen_workers(workers)
             self.client.subscribe_topic(self.topic, self._receive)
             self.shipped = self._ship()
         except BaseException:
@@ -64,11 +67,13 @@ class Connection:
 
     def close(self) -> None:
         """Ends a cluster of our own; leaves nothing of ours on another one."""
-        with _quiet():
-            if self.client is not None:
-                if self._cluster is None and self.client.status == "running":
-                    self._tidy()
-                self.client.close(timeout=2)
+        try:
+            with _quiet():
+                if self.client is not None:
+                    if self._cluster is None and self.client.status == "running":
+                        self._tidy()
+                    self.client.close(timeout=2)
+        finally:
             if self._cluster is not None:
                 self._cluster.close()
 
@@ -87,6 +92,14 @@ class Connection:
         """How many workers of our own have died so far."""
         return 0 if self._cluster is None else self._cluster.deaths
 
+    def addresses(self) -> list[str] | None:
+        """Of workers that have as many threads as wanted, now; None for all."""
+        if self._cluster is not None:
+            return None
+        threads = self.client.nthreads()
+        is_all = sum(threads.values()) <= self._workers
+        return None if is_all else chosen(self._workers, threads.items())
+
     def gone(self) -> str | None:
         """Why the cluster cannot be used any more, or None; replaces workers that have died."""
         is_alive = self._cluster is None or self._cluster.is_alive
@@ -102,6 +115,11 @@ class Connection:
         if self._cluster is not None:
             self._cluster.kill(processes)
             self._cluster.keep_up()
+
+    def end_workers(self) -> None:
+        """Ends all workers of our own, for good."""
+        if self._cluster is not None:
+            self._cluster.kill(self.processes)
 
     def shared_folder(self, run: str) -> str:
         """A folder for a run; "" if the workers may be on other machines."""
@@ -128,25 +146,6 @@ class Connection:
                 f"the {workers} workers of dask's cluster on this machine cannot start"
             ) from None
         return client
-
-    def _chosen_workers(self, workers: int) -> list[str] | None:
-        """Addresses of workers that have as many threads as wanted; None for all."""
-        threads = self.client.nthreads()
-        total = sum(threads.values())
-        if total == workers:
-            return None
-        left, chosen = workers, []
-        for address, count in sorted(threads.items(), key=lambda item: -item[1]):
-            if count <= left:
-                left -= count
-                chosen.append(address)
-        if left:
-            counts = ", ".join(map(str, threads.values())) or "no"
-            raise BackendError(
-                f"the cluster at {self.address} cannot run {workers} tasks at once: its"
-                f" workers have {counts} threads"
-            )
-        return chosen
 
     def _ship(self) -> ModuleType:
         """Sends our package to the cluster, also for workers that join later."""
@@ -199,20 +198,66 @@ class Connection:
         return 0.0 if 0.0 <= least_s < 0.05 else least_s
 
 
+def chosen(workers: int, threads: Iterable[tuple[Any, int]]) -> list[Any] | None:
+    """Workers that have this many threads together; None if there are none."""
+    left, some = workers, []
+    for address, count in sorted(threads, key=lambda item: -item[1]):
+        if count <= left:
+            left -= count
+            some.append(address)
+    return None if left else some
+
+
+def threads_at(address: str) -> list[int]:
+    """How many tasks each worker of the cluster at an address runs at once.
+
+    Raises:
+        BackendError: nobody answers there.
+    """
+    client = connected(address)
+    try:
+        return list(client.nthreads().values())
+    finally:
+        client.close()
+
+
 def connected(address: str | None) -> Any:
     """A client of the scheduler at an address.
 
     Raises:
-        BackendError: nobody answers.
+        BackendError: it is no address, or nobody answers.
     """
-    with _quiet():
+    match = ADDRESS.fullmatch(str(address))
+    if match is None:
+        raise BackendError(f"address must be like tcp://10.0.0.7:8786, not {address!r}")
+    try:  # a client of dask that cannot connect goes on trying, and prints
+        socket.create_connection((match["host"].strip("[]"), int(match["port"])), CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise _nobody(address, error) from error
+    outcome: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def connect() -> None:
         try:
-            return _client(address=address, timeout=CONNECT_S)
-        except (OSError, ValueError) as error:
-            raise BackendError(
-                f"no scheduler of dask answers at {address}: {describe(error)}; start one"
-                " with: dask scheduler"
-            ) from error
+            outcome.put(_client(address=address, timeout=CONNECT_S))
+        except Exception as error:
+            outcome.put(error)
+
+    with _quiet():  # in a thread, because it waits without end for what is no scheduler
+        threading.Thread(target=connect, daemon=True).start()
+        try:
+            client = outcome.get(timeout=CONNECT_S + PATIENCE_S)
+        except queue.Empty:
+            client = TimeoutError("what listens there does not speak like one")
+    if isinstance(client, Exception):
+        raise _nobody(address, client) from client
+    return client
+
+
+def _nobody(address: str | None, error: Exception) -> BackendError:
+    return BackendError(
+        f"no scheduler of dask answers at {address}: {describe(error)}; start one with: dask"
+        " scheduler"
+    )
 
 
 def _client(**options: Any) -> Any:

@@ -24,7 +24,7 @@ from executors.core.session import Session
 from executors.engines.dask import worker
 from executors.engines.dask.connection import Connection, Events
 from executors.engines.dask.worker import Header, Order
-from executors.engines.ledger import Ledger
+from executors.engines.ledger import Ledger, State
 from executors.engines.sent import Held, Missing
 from executors.engines.whole import Following
 from executors.errors import NotPicklable, TaskError, WorkerDied
@@ -33,6 +33,7 @@ from executors.pickling.failure import Failure
 HOLDS = {Feature.RETRIES, Feature.SLOTS, Feature.CONTEXTS}
 WAITS = {Feature.SLOTS, Feature.CONTEXTS}
 QUIET = {"distributed.admin.large-graph-warning-threshold": "1 TiB"}
+LARGE_ACTION = 1 << 20  # bytes
 TICK_S = 0.25  # between two looks at the cluster
 PATIENCE_S = 2.0  # without any event, until dask is asked what has become of the calls
 GATE_S = 2.0  # in which workers say what they are running
@@ -88,7 +89,9 @@ class Driving:
         )
         self._header = pickle.dumps(tuple(header))
 
+        self._addresses = connection.addresses()
         self._next = 0  # the number of an attempt
+        self._actions: dict[int, Any] = {}  # futures of large ones, by id
         self._calls: dict[int, Call] = {}  # by number, in flight
         self._keys: dict[int, Any] = {}  # by rank, of the last attempt
         self._futures: dict[int, Any] = {}  # by number, in flight
@@ -136,7 +139,7 @@ class Driving:
             if self._following.calls.get(call.rank) is not call:
                 continue  # a task that it needs could not be sent
             try:
-                action = self._following.client.action(call)
+                action: Any = self._following.client.action(call)
             except NotPicklable as error:
                 self._following.failed(call.rank, error)
                 continue
@@ -151,6 +154,8 @@ class Driving:
             order = Order(number, is_kept, stays, task.timeout_s)
             needs = [TaskRef(self._keys[need]) for need in call.needs]
             perform = self._connection.shipped.perform
+            if len(action) > LARGE_ACTION:
+                action = TaskRef(self._scattered(action))
             graph[key] = Task(key, perform, self._header, action, tuple(order), *needs)
             if is_kept or self._holds or not stays:
                 wanted[key] = number
@@ -162,10 +167,20 @@ class Driving:
                 list(wanted),
                 sync=False,
                 priority=self._connection.shipped.urgency,
-                workers=self._connection.addresses,
+                workers=self._addresses,
+                allow_other_workers=True,  # if all of these are gone
             )
         for number, future in zip(wanted.values(), futures, strict=True):
             self._futures[number] = future
+
+    def _scattered(self, action: bytes) -> Any:
+        """The key of a large action, which goes to each worker once, past the scheduler."""
+        future = self._actions.get(id(action))
+        if future is None:
+            future = self._actions[id(action)] = self._client.scatter(
+                action, hash=False, broadcast=True, direct=self._connection.is_own or None
+            )
+        return future.key
 
     # -- following --------------------------------------------------------------------------
 
@@ -273,7 +288,8 @@ class Driving:
             return
         if attempt.error is not None:
             what = f"the value of task {call.task.name!r} could not be fetched"
-            attempt.error = WorkerDied(f"{what}: {describe(attempt.error)}")
+            why, _, _ = describe(attempt.error).partition("\n")
+            attempt.error = WorkerDied(f"{what}: {why}")
         self._finish(number, call, attempt)
 
     def _fail(self, number: int, call: Call, error: TaskError) -> None:
@@ -330,8 +346,7 @@ class Driving:
             return
         if self._ledger is not None and self._deaths != self._connection.deaths:
             self._deaths = self._connection.deaths
-            noted = [self._ledger.outcome(number) for number in self._calls]
-            self._take_entries("", 0.0, [outcome[0] for outcome in noted if outcome is not None])
+            self._begun_by_ledger()
         if not is_idle:
             self._idle_since_s = self._checked_s
         elif self._checked_s > self._idle_since_s + PATIENCE_S:
@@ -366,10 +381,19 @@ class Driving:
         attempt = Attempt(call, self._following.backend, now_s, now_s, None, None)
         self._accept(number, call, attempt, None)
 
+    def _begun_by_ledger(self) -> set[int]:
+        """The calls that have begun on workers of our own; takes outcomes that had not come."""
+        if self._ledger is None:
+            return set()
+        noted = [self._ledger.outcome(number) for number in self._calls]
+        self._take_entries("", 0.0, [outcome[0] for outcome in noted if outcome is not None])
+        return {number for number in self._calls if self._ledger.state(number) is not State.NEW}
+
     def _abort(self, why: str) -> None:
         """The cluster is gone: what was running fails, nothing else starts."""
         self._session.stop(why)
-        for number in list(self._begun):
+        self._connection.end_workers()  # they would go on with what they have
+        for number in self._begun_by_ledger() | set(self._begun) | self._fetched:
             if (call := self._calls.get(number)) is not None:
                 error = WorkerDied(f"task {call.task.name!r} was running, and {why}")
                 self._fail(number, call, error)
@@ -394,7 +418,10 @@ class Driving:
             threading.Thread(target=self._close_gates, daemon=True).start()
         if not self._is_closed and (self._has_gate_reply() or now_s >= self._gate_by_s):
             replies = (self._gate or {}).values()
-            running = {number: process for process, some, _ in replies for number in some}
+            replied = {process for process, _, _ in replies}
+            self._connection.kill(set(self._connection.processes) - replied)
+            running = dict.fromkeys(self._begun_by_ledger(), 0)
+            running |= {number: process for process, some, _ in replies for number in some}
             for number, process in running.items():
                 if (call := self._calls.get(number)) is not None:
                     self._begin(number, call, process)
@@ -438,6 +465,7 @@ class Driving:
         for number in list(self._calls):
             self._drop(number)
         self._keys.clear()
+        self._actions.clear()
         if self._ledger is not None:
             self._ledger.close()
             shutil.rmtree(self._folder, ignore_errors=True)

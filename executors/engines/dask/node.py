@@ -34,7 +34,7 @@ def main() -> None:
     os.set_inheritable(int(lifeline), False)
     die_with_parent(int(lifeline))
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is for the program
-    dask.config.set(CONFIG)
+    dask.config.set({**CONFIG, "temporary-directory": folder})
     asyncio.run(_serve(kind, folder))
 
 

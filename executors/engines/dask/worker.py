@@ -128,7 +128,7 @@ def _sent(here: _Here, number: int, sends: bool, stays: bool, done: Performed | 
     if failure is None and (sends or here.ledger is not None or value.__class__ not in PLAIN):
         try:
             pickled = small(value)
-        except Exception as error:
+        except BaseException as error:
             failure = failure_of(VALUE_OF, qualified(type(value)), error)
     wrong = None if failure is None else pickle.dumps(tuple(failure))
     sent = pickled if sends else None

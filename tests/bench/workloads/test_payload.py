@@ -20,6 +20,7 @@ from bench.workloads.payload import Payload, parsed, split
         ("1kB", 1000, False, "1kB"),
         ("1.5 MB", 1_500_000, False, "1.5MB"),
         ("1KiB", 1024, False, "1.024kB"),
+        ("1MiB", 2**20, False, "1MiB"),
         ("100B", 100, False, "100B"),
         ("array:2GB", 2 * 10**9, True, "array:2GB"),
     ],

@@ -185,6 +185,19 @@ def test_naming_the_backends_imports_none_of_the_machinery() -> None:
     assert done.stdout.strip() == "[]", done.stderr
 
 
+def test_listing_the_backends_imports_none_of_the_packages_behind_them() -> None:
+    packages = {"dask", "distributed", "joblib", "loky", "pebble"}
+    script = (
+        "import sys\n"
+        "from bench.cli import main\n"
+        "main(['list', '--long'], standalone_mode=False)\n"
+        f"print(sorted({packages | {'ray'}} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert "dask-processes" in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]", done.stderr
+
+
 @pytest.mark.parametrize(
     ("feature", "task"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy
 import psutil
 import pytest
 
@@ -384,6 +386,7 @@ def test_a_cluster_without_our_package_runs_everything(address: str) -> None:
             Task("fail", fail, retries=2),
             Task("slow", lambda: time.sleep(5), timeout_s=0.1),
             Task("large", lambda: bytes(3_000_000)),
+            Task("array", lambda: numpy.arange(100_000)),
         ]
     )
     with load_backend("dask", address=address) as backend:
@@ -392,6 +395,7 @@ def test_a_cluster_without_our_package_runs_everything(address: str) -> None:
         assert ".zip/" in report.values["where"]
         assert [report.values[f"r{i}"] for i in range(4)] == [True] * 4
         assert len(report.values["large"]) == 3_000_000
+        assert report.values["array"].sum() == sum(range(100_000))
         assert isinstance(report.tasks["fail"].error, ValueError)
         assert len(report.tasks["fail"].attempts) == 3
         assert isinstance(report.tasks["slow"].error, TaskTimeout)
@@ -419,6 +423,62 @@ def test_too_many_workers_for_a_cluster_are_refused(address: str) -> None:
         load_backend("dask", 7, address=address),
     ):
         raise AssertionError("it was entered")
+
+
+def test_a_worker_that_leaves_is_replaced_by_any_other(address: str, tmp_path: Path) -> None:
+    """Of two workers, one takes part; it dies, and the other one goes on."""
+    marker = tmp_path / "died"
+
+    def die_once() -> int:
+        if not marker.exists():
+            marker.touch()
+            os._exit(1)
+        return 1
+
+    graph = Graph([Task("a", die_once), Task("b", lambda a: a + 1, ("a",))])
+    with load_backend("dask", 1, address=address) as backend:
+        assert run(graph, backend).values == {"b": 2}
+    with load_backend("dask", 1, address=address) as backend:
+        assert run(Graph([Task("next", lambda: 1)]), backend).succeeded
+
+
+def test_what_is_no_scheduler_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("executors.engines.dask.connection.CONNECT_S", 0.2)
+    monkeypatch.setattr("executors.engines.dask.connection.PATIENCE_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        where = f"tcp://127.0.0.1:{silent.getsockname()[1]}"
+        with pytest.raises(BackendError, match="no scheduler of dask answers"):
+            load_backend("dask", address=where)
+
+
+def test_a_large_action_travels_once_to_each_worker(own: Any) -> None:
+    large = numpy.ones(1_000_000)
+    graph = Graph(Task(f"t{i}", lambda: float(large.sum())) for i in range(6))
+    assert set(run(graph, own).values.values()) == {1_000_000.0}
+    wait_until(lambda: state_of_scheduler(own)[0] == 0)
+
+
+def test_what_has_begun_is_never_reported_as_not_started(tmp_path: Path) -> None:
+    """Also if it is too short to be announced when the scheduler dies."""
+    with load_backend("dask", 2) as backend:
+        graph = Graph(Task(f"t{i}", noted(tmp_path, i, 0.03)) for i in range(60))
+
+        def kill() -> None:
+            file = tmp_path / "begun"
+            wait_until(lambda: file.exists() and file.read_text().count("\n") >= 10)
+            for process in psutil.Process().children():
+                if "scheduler" in process.cmdline():
+                    process.kill()
+
+        thread = threading.Thread(target=kill)
+        thread.start()
+        report = run(graph, backend, policy=CONTINUE_ON_FAILURE)
+        thread.join()
+    assert report.stop_reason == "the scheduler of dask is gone"
+    started = {number for number, _ in begun(tmp_path)}
+    for name, record in report.tasks.items():
+        if record.status is Status.NOT_STARTED:
+            assert int(name[1:]) not in started
 
 
 def test_an_address_where_nobody_answers_is_refused_in_a_line(
