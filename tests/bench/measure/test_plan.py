@@ -106,9 +106,28 @@ def test_what_ends_a_run_may_change_when_it_is_resumed() -> None:
         ({"max_workers": "two"}, "--max-workers must list"),
         ({"budget": "soon"}, "--budget must be a time like 90s or 2m, not 'soon'"),
         ({"budget": "0s"}, "--budget must be"),
+        ({"payload": "1XB"}, "--payload must be sizes like"),
         ({"precision": 3.0}, "--precision must be between 0 and 1, not 3"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(options: dict[str, Any], says: str) -> None:
     with pytest.raises((BenchError, BackendError), match=says):
         planned_for(**options)
+
+
+def test_each_kernel_is_measured_with_each_payload() -> None:
+    options = RunOptions(shapes="diamond", kernel="noop,sleep:1ms", payload="0,1kB,1000B")
+    kernels = [kernel.text for kernel in plan(options, 2).kernels]
+    assert kernels == ["noop", "noop+1kB", "sleep:1ms", "sleep:1ms+1kB"]
+    assert "--payload 0,1kB,1000B" in options.command
+
+
+def test_a_variable_that_sets_an_option_is_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "executors.backends.threads.Threads.environment", {"grace_s": "MY_GRACE"}, raising=False
+    )
+    monkeypatch.setenv("MY_GRACE", "2")
+    made = plan(RunOptions(backends="threads"), 2)
+    assert made.options.backend_option == ("threads.grace_s=2",)
+    given = RunOptions(backends="threads", backend_option=("threads.grace_s=3",))
+    assert plan(given, 2).options.backend_option == ("threads.grace_s=3",)

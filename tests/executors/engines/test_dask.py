@@ -57,6 +57,10 @@ def state_of_scheduler(backend: Any) -> tuple[int, list[str]]:
     return state
 
 
+def kill_scheduler(backend: Any) -> None:
+    backend._connection._cluster._scheduler.process.kill()
+
+
 def noted(folder: Path, number: int, nap_s: float) -> Callable[[], int]:
     """An action that writes down that it has begun, and where."""
 
@@ -144,9 +148,7 @@ def test_the_end_of_the_scheduler_ends_the_run_with_a_report() -> None:
 
         class Killer(Observer):
             def task_started(self, call: Call) -> None:
-                for process in psutil.Process().children():
-                    if "scheduler" in process.cmdline():
-                        process.kill()
+                kill_scheduler(backend)
 
         report = run(graph, backend, policy=CONTINUE_ON_FAILURE, observers=[Killer()])
         assert report.stop_reason == "the scheduler of dask is gone"
@@ -466,9 +468,7 @@ def test_what_has_begun_is_never_reported_as_not_started(tmp_path: Path) -> None
         def kill() -> None:
             file = tmp_path / "begun"
             wait_until(lambda: file.exists() and file.read_text().count("\n") >= 10)
-            for process in psutil.Process().children():
-                if "scheduler" in process.cmdline():
-                    process.kill()
+            kill_scheduler(backend)
 
         thread = threading.Thread(target=kill)
         thread.start()
