@@ -229,6 +229,7 @@ def timed(
     """
     sampling = _Sampling(sampler)
     gc.collect()  # so that this run does not clean up after earlier ones
+    elsewhere_s = pool.elsewhere_cpu_s()
     sampler.begin()
     start_s = monotonic()
     every = [sampling, *observers]
@@ -236,7 +237,9 @@ def timed(
     report.raise_for_failures()
     if sampling.sample is None:
         raise BenchError("the process that samples CPU time has ended, and the run with it")
-    return start_s, report, sampling.sample
+    used_s = pool.elsewhere_cpu_s() - elsewhere_s
+    sample = sampling.sample
+    return start_s, report, replace(sample, cpu_s=sample.cpu_s + used_s) if used_s else sample
 
 
 def _measurement(

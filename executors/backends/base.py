@@ -164,6 +164,13 @@ class Backend(ABC):
         Called from any thread and from signal handlers, also while no run is under way.
         """
 
+    def elsewhere_cpu_s(self) -> float:
+        """Processor seconds so far of workers that are not below this process: of other machines.
+
+        It may take a moment, so it is not called during a run.
+        """
+        return 0.0
+
     def clock(self) -> float:
         """The current time of this backend's runs, in seconds."""
         return monotonic()

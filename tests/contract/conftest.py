@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from executors import Backend, backend_names, load_backend
-from executors.backends import backend_class
+from executors import Backend, load_backend
+from tests.available import AVAILABLE
 from tests.test_docs import ROOT, blocks
 
 WORKERS = 3
-AVAILABLE = [name for name in backend_names() if backend_class(name).unavailable() is None]
 DOCUMENTED = "the one in docs/add-a-backend.md"
 
 

@@ -16,11 +16,11 @@ from executors import (
     Observer,
     RunReport,
     Task,
-    backend_names,
     load_backend,
     run,
 )
 from executors.logs import log_to_file
+from tests.available import AVAILABLE
 
 
 def chatty(index: int) -> None:
@@ -28,7 +28,7 @@ def chatty(index: int) -> None:
         logging.getLogger("mine").info("task %d line %d", index, line)
 
 
-@pytest.mark.parametrize("name", backend_names())
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_every_record_of_a_finished_run_is_in_the_file(name: str, tmp_path: Path) -> None:
     path = tmp_path / "logs" / "run.log"
     graph = Graph(

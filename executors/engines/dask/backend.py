@@ -80,6 +80,9 @@ class Dask(Backend):
         assert self._connection is not None
         Driving(self._connection, self._events, session, self.grace_s).drive()
 
+    def elsewhere_cpu_s(self) -> float:
+        return 0.0 if self._connection is None else self._connection.elsewhere_cpu_s()
+
     def wake(self) -> None:
         self._events.put(("wake", ""))
 

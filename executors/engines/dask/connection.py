@@ -19,7 +19,7 @@ from typing import Any
 from uuid import uuid4
 
 from executors.core.records import describe
-from executors.engines.dask import shipped
+from executors.engines.dask import shipped, worker
 from executors.engines.dask.cluster import OwnCluster
 from executors.errors import BackendError
 
@@ -110,6 +110,13 @@ class Connection:
             self._cluster.keep_up()
         return None
 
+    def elsewhere_cpu_s(self) -> float:
+        """Processor seconds of workers that are not ours."""
+        if self._cluster is not None:
+            return 0.0
+        replies = self.client.run(worker.processor_time, workers=self.addresses())
+        return float(sum(replies.values()))
+
     def kill(self, processes: Collection[int]) -> None:
         """Ends workers that do what nobody waits for, if they are ours."""
         if self._cluster is not None:
@@ -170,8 +177,6 @@ class Connection:
 
     def _tidy(self) -> None:
         """Leaves nothing of ours on a cluster that goes on."""
-        from executors.engines.dask import worker
-
         try:
             self.client.unsubscribe_topic(self.topic)
             self.client.run(worker.forget, self.topic, on_error="ignore")

@@ -43,7 +43,9 @@ def test_run_leaves_results_figures_and_a_report(tmp_path: Path) -> None:
     assert process.returncode == 0, errors
     assert errors.startswith("20 cases x 2 blocks: about ")  # the rest: once in 5 seconds
     (folder,) = (tmp_path / "bench-results").iterdir()
-    assert {path.name for path in folder.iterdir()} == {
+    names = {path.name for path in folder.iterdir()}
+    # Figures of busy cores depend on how busy the machine made tasks that sleep.
+    assert {name for name in names if not name.startswith("cores-busy-")} == {
         "results.jsonl",
         "report.md",
         "report.html",

@@ -46,7 +46,8 @@ def test_list() -> None:
     assert stencil["parameters"] == {"steps": 6, "width": 8}
     assert (stencil["tasks"], stencil["edges"], stencil["depth"]) == (48, 110, 6)
     assert content["backends"][0]["name"] == "sequential"
-    assert {backend["unavailable"] for backend in content["backends"]} == {None}
+    missing = {one["name"] for one in content["backends"] if one["unavailable"] is not None}
+    assert missing <= {"ray"}  # which is not installed for all tests
     assert "noop" in [kernel["name"] for kernel in content["kernels"]]
 
 

@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 
 from bench.analysis.summary import summarise
-from bench.measure.harness import measure
+from bench.machine.sampler import Sampler
+from bench.measure.harness import measure, timed
 from bench.measure.plan import Plan, RunOptions, plan
 from bench.measure.prepared import prepare
 from bench.results.store import ResultsWriter, read_results
-from executors import Graph, Observer, RunFailed
+from executors import Graph, Observer, RunFailed, Task, load_backend
 
 
 def small(**options: Any) -> Plan:
@@ -149,3 +150,14 @@ def test_a_precision_reached_in_the_last_block_counts(tmp_path: Path) -> None:
     with ResultsWriter.create(tmp_path, prepared.header) as writer:
         assert measure(prepared, writer) == "precision"
     assert len({run.block for run in read_results(tmp_path).measurements}) == 5
+
+
+def test_processor_time_of_workers_elsewhere_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    readings = iter([100.0, 107.0])
+    monkeypatch.setattr(
+        "executors.backends.threads.Threads.elsewhere_cpu_s", lambda _: next(readings)
+    )
+    graph = Graph([Task("t", int)])
+    with Sampler() as sampler, load_backend("threads", 1) as pool:
+        _, _, sample = timed(graph, pool, sampler, [])
+    assert 7.0 <= sample.cpu_s < 8.0

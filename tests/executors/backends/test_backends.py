@@ -37,6 +37,7 @@ class Never(Sequential):
     def unavailable(cls):
         return "it needs a moon; wait for one"
 """
+from tests.available import AVAILABLE
 
 
 @pytest.fixture
@@ -85,14 +86,14 @@ def test_a_backend_that_cannot_be_had_says_why(name: str, says: str) -> None:
         load_backend(name)
 
 
-@pytest.mark.parametrize("name", backend_names())
+@pytest.mark.parametrize("name", AVAILABLE)
 @pytest.mark.parametrize("workers", [0, -1, 1.5, "2", True])
 def test_bad_worker_counts_are_refused(name: str, workers: object) -> None:
     with pytest.raises(BackendError, match="a whole number of at least 1, not"):
         load_backend(name, workers)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("name", backend_names())
+@pytest.mark.parametrize("name", AVAILABLE)
 def test_the_default_is_what_may_be_used(name: str) -> None:
     expected = 1 if name == "sequential" else usable_cpus()
     assert load_backend(name).workers == expected

@@ -419,6 +419,19 @@ def test_the_environment_says_where_the_scheduler_is(
         assert run(Graph([Task("t", lambda: 1)]), backend).values == {"t": 1}
 
 
+def test_processor_time_elsewhere_is_counted(address: str, own: Any) -> None:
+    def spin() -> None:
+        until_s = time.thread_time() + 0.3
+        while time.thread_time() < until_s:
+            pass
+
+    with load_backend("dask", address=address) as backend:
+        before_s = backend.elsewhere_cpu_s()
+        assert run(Graph([Task("spin", spin)]), backend).succeeded
+        assert backend.elsewhere_cpu_s() >= before_s + 0.3
+    assert own.elsewhere_cpu_s() == 0.0
+
+
 def test_too_many_workers_for_a_cluster_are_refused(address: str) -> None:
     with (
         pytest.raises(BackendError, match=r"cannot run 7 tasks at once.*1, 1 threads"),
