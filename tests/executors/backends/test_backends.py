@@ -26,6 +26,7 @@ from executors.backends.sequential import Sequential
 PACKAGE = """
 from executors.backends.base import Feature
 from executors.backends.sequential import Sequential
+from tests.available import AVAILABLE
 
 class Mine(Sequential):
     name = "mine"
@@ -37,7 +38,6 @@ class Never(Sequential):
     def unavailable(cls):
         return "it needs a moon; wait for one"
 """
-from tests.available import AVAILABLE
 
 
 @pytest.fixture
