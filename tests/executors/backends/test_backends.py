@@ -22,11 +22,11 @@ from executors import (
 from executors.backends import backend_class, default_backends, why_unavailable
 from executors.backends.base import Feature
 from executors.backends.sequential import Sequential
+from tests.available import AVAILABLE
 
 PACKAGE = """
 from executors.backends.base import Feature
 from executors.backends.sequential import Sequential
-from tests.available import AVAILABLE
 
 class Mine(Sequential):
     name = "mine"
