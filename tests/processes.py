@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psutil
 
 
@@ -15,6 +17,12 @@ def working_children() -> set[psutil.Process]:
         for child in psutil.Process().children(recursive=True)
         if not _ends_with_its_parent(child)
     }
+
+
+def shared_memory() -> set[str]:
+    """Names in shared memory, without those of pools of other packages, in tests beside this."""
+    names = {path.name for path in Path("/dev/shm").iterdir()}
+    return {name for name in names if not name.startswith(("sem.", "joblib", "loky", "psm_"))}
 
 
 def _ends_with_its_parent(process: psutil.Process) -> bool:

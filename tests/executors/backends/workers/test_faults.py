@@ -27,7 +27,7 @@ from executors import (
 from executors.backends.processes import Processes
 from executors.backends.workers.handle import WorkerHandle
 from executors.backends.workers.pool import START_TRIES
-from tests.processes import working_children
+from tests.processes import shared_memory, working_children
 
 RUNS = int(os.environ.get("FAULT_RUNS", "16"))
 RUNS_A_POOL = 8
@@ -143,7 +143,7 @@ def inside(folder: str) -> set[str]:
 
 
 def test_whatever_kills_workers_every_outcome_is_right_and_nothing_is_left() -> None:
-    before, shared = len(inside("/dev/fd")), inside("/dev/shm")
+    before, shared = len(inside("/dev/fd")), shared_memory()
     killed = 0
     for first in range(0, RUNS, RUNS_A_POOL):
         draw = random.Random(first)
@@ -161,4 +161,4 @@ def test_whatever_kills_workers_every_outcome_is_right_and_nothing_is_left() -> 
     assert killed > RUNS  # or it would show nothing
     assert len(inside("/dev/fd")) == before
     assert not working_children()
-    assert inside("/dev/shm") <= shared
+    assert shared_memory() <= shared

@@ -22,6 +22,7 @@ from executors.backends.processes import Processes
 from executors.pickling.packing import LARGE_BYTES
 
 SIZE = 4 * LARGE_BYTES
+from tests.processes import shared_memory
 
 
 @pytest.fixture(scope="module")
@@ -157,7 +158,7 @@ def test_a_killed_parent_leaves_nothing_in_shared_memory(tmp_path: Path) -> None
         graph = Graph([Task("make", lambda: bytes({SIZE})), Task("tell", tell, ("make",))])
         run(graph, load_backend("processes", 2))
     """)
-    before = set(Path("/dev/shm").iterdir())
+    before = shared_memory()
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     worker = psutil.Process(int(parent.stdout.readline()))
@@ -165,7 +166,7 @@ def test_a_killed_parent_leaves_nothing_in_shared_memory(tmp_path: Path) -> None
     parent.communicate()
     psutil.wait_procs([worker], timeout=30)
     assert not worker.is_running()
-    assert set(Path("/dev/shm").iterdir()) <= before
+    assert shared_memory() <= before
 
 
 def test_few_descriptors_are_enough_for_many_large_values() -> None:
