@@ -20,9 +20,9 @@ import pytest
 from executors import CONTINUE_ON_FAILURE, Graph, Status, Task, WorkerDied, run
 from executors.backends.processes import Processes
 from executors.pickling.packing import LARGE_BYTES
+from tests.processes import shared_memory
 
 SIZE = 4 * LARGE_BYTES
-from tests.processes import shared_memory
 
 
 @pytest.fixture(scope="module")
