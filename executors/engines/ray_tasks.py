@@ -62,7 +62,7 @@ class Ray(Backend):
     worker_bytes: ClassVar[int] = 100_000_000
     is_default: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("ray",)
-    start_guess_s: ClassVar[float] = 2.5
+    start_guess_s: ClassVar[float] = 4.0
 
     def __init__(self, workers: int | None = None, *, grace_s: float = 1.0) -> None:
         super().__init__(workers)

@@ -37,7 +37,7 @@ class Dask(Backend):
     name: ClassVar[str] = "dask"
     is_default: ClassVar[bool] = False
     packages: ClassVar[tuple[str, ...]] = ("dask", "distributed")
-    start_guess_s: ClassVar[float] = 1.0
+    start_guess_s: ClassVar[float] = 1.5
     environment: ClassVar[Mapping[str, str]] = {"address": ADDRESS_VARIABLE}
 
     def __init__(
