@@ -73,7 +73,7 @@ class Backend(ABC):
         is_default: `bench` measures it unless other backends are named.
         packages: what it runs on, as names of installed distributions.
         cannot: what it cannot do, with the reason; see `refuses`.
-        start_guess_s: about how long its workers take to start and to end, for estimates before a run.
+        start_guess_s: about how long its workers take to start and end, for estimates before a run.
         worker_bytes: about how much memory an idle worker process takes; 0 for threads. More
             workers than fit are refused.
         environment: options that an environment variable sets if they are not given, by name.
