@@ -95,8 +95,7 @@ class Ray(Backend):
             )
             remote: Any = ray.remote
             self.perform = remote(num_cpus=1, max_retries=0)(perform)
-            nothing = b"", b"", (-1, None)
-            ray.get([self.perform.remote(*nothing) for _ in range(self.workers)])
+            ray.get([self.perform.remote(b"") for _ in range(self.workers)])
         except Exception as error:
             self.close()
             raise BackendError(f"ray cannot start: {describe(error)}") from error
@@ -190,12 +189,13 @@ class _Driving:
                 following.failed(call.rank, error)
                 continue
             number, self._next = self._next, self._next + 1
-            order = number, call.task.timeout_s
+            # One argument, because ray packs each of them on its own.
+            order = pickle.dumps((self._header, action, number, call.task.timeout_s))
             needs = [
                 self._values[need] if need in self._values else call.values[need].reference
                 for need in call.needs
             ]
-            reference = self._backend.perform.remote(self._header, action, order, *needs)
+            reference = self._backend.perform.remote(order, *needs)
             self._calls[number] = call, reference
             self._values[call.rank] = reference
 
@@ -319,13 +319,11 @@ def _opened(value: Any) -> Any:
     return value.value if value.__class__ is Held else value
 
 
-def perform(
-    header: bytes, action: bytes, order: tuple[int, float | None], *needs: tuple[Any, Any]
-) -> tuple[Any, Any]:
+def perform(order: bytes, *needs: tuple[Any, Any]) -> tuple[Any, Any]:
     """What ray calls for a task; what became of it, and its value."""
-    number, timeout_s = order
-    if number < 0:
+    if not order:
         return NOT_BEGUN, None
+    header, action, number, timeout_s = pickle.loads(order)
     try:
         ledger, gate, levels, is_metered = _run(header)
     except FileNotFoundError:  # the run is over
