@@ -34,7 +34,7 @@ from executors.engines.sent import (
     small,
 )
 from executors.engines.whole import Following
-from executors.errors import BackendError, NotPicklable, WorkerDied
+from executors.errors import BackendError, WorkerDied
 from executors.pickling.failure import VALUE_OF, Failure, failure_of
 from executors.pickling.raised import qualified
 
@@ -179,15 +179,7 @@ class _Driving:
             self._ledger.close()
 
     def _submit(self, now_s: float) -> None:
-        following = self._following
-        for call in following.take(now_s, self._goes_ahead):
-            if following.calls.get(call.rank) is not call:
-                continue  # a task that it needs could not be sent
-            try:
-                action = following.client.action(call)
-            except NotPicklable as error:
-                following.failed(call.rank, error)
-                continue
+        for call, action in self._following.taken(now_s, self._goes_ahead):
             number, self._next = self._next, self._next + 1
             # One argument, because ray packs each of them on its own.
             order = pickle.dumps((self._header, action, number, call.task.timeout_s))

@@ -7,7 +7,7 @@ when that has ended, it gets the next tasks.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextvars import copy_context
 from threading import Lock, current_thread
 from time import monotonic
@@ -18,6 +18,7 @@ from executors.core.records import Attempt, Call
 from executors.core.session import Session
 from executors.engines import sent
 from executors.engines.client import Client
+from executors.errors import NotPicklable
 from executors.gate import Gate
 
 
@@ -89,6 +90,20 @@ class Following:
                     calls[rank] = next_call
                     taken.append(next_call)
         return taken
+
+    def taken(self, now_s: float, ahead: bool) -> Iterator[tuple[Call, bytes]]:
+        """As `take`, each call with its pickled action; one that cannot be pickled fails.
+
+        The calls that need it, which were taken ahead, are then put back and left out.
+        """
+        for call in self.take(now_s, ahead):
+            if self.calls.get(call.rank) is call:
+                try:
+                    action = self.client.action(call)
+                except NotPicklable as error:
+                    self.failed(call.rank, error)
+                else:
+                    yield call, action
 
     def started(self, rank: int) -> None:
         """Announces that a call was sent; from any thread."""

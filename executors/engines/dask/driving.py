@@ -127,22 +127,13 @@ class Driving:
     # -- submitting -------------------------------------------------------------------------
 
     def _submit(self, now_s: float) -> None:
-        calls = self._following.take(now_s, self._goes_ahead)
-        if not calls:
-            return
         import dask
         from dask.task_spec import Task, TaskRef
 
         session, graph, wanted = self._session, {}, {}
         dependents = session.graph.dependents
-        for call in calls:
-            if self._following.calls.get(call.rank) is not call:
-                continue  # a task that it needs could not be sent
-            try:
-                action: Any = self._following.client.action(call)
-            except NotPicklable as error:
-                self._following.failed(call.rank, error)
-                continue
+        for call, pickled in self._following.taken(now_s, self._goes_ahead):
+            action: Any = pickled
             number = self._next
             self._next += 1
             self._calls[number] = call
