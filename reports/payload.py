@@ -8,33 +8,34 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import NullLocator
 
 from bench.analysis.summary import Group, Row
 from bench.results.case import BASELINE
-from bench.workloads.payload import split
+from bench.workloads.payload import Payload, split
 from reports.drawing import INK, drawing, style_of
 from reports.markdown import interval, table
-from reports.plots import panels_of, save, set_title
+from reports.plots import panels_of, save, scale_speedup, set_title
 
 APART = 0.06  # between the positions of two backends
 
 
 class Sweep(NamedTuple):
-    """Groups that differ only in what their tasks hand on, from the smallest.
+    """Groups that differ only in how much their tasks hand on, from the smallest.
 
     Attributes:
+        values: what they hand on: values (bytes), or arrays.
         lines: by backend but sequential, a row per size: with as many workers as CPUs, or nearly.
     """
 
     shape: str
     kernel: str
+    values: str
     sizes: list[str]
     lines: dict[str, list[Row]]
 
     @property
     def name(self) -> str:
-        return f"{self.shape}, {self.kernel}"
+        return f"{self.shape}, {self.kernel}, by the size of the {self.values}"
 
     @property
     def figure(self) -> str:
@@ -49,23 +50,25 @@ class Sweep(NamedTuple):
             for name, rows in self.lines.items()
         )
         return (
-            f"Speedup of {self.name} while the values grow from {self.sizes[0]} to"
-            f" {self.sizes[-1]}: {ends}."
+            f"Speedup of {self.shape}, {self.kernel} while the {self.values} grow from"
+            f" {self.sizes[0]} to {self.sizes[-1]}: {ends}."
         )
 
 
 def sweeps(groups: Sequence[Group], cpus: int) -> Iterator[Sweep]:
-    """Those among some groups."""
-    alike: dict[tuple[str, str], list[Group]] = {}
+    """Those among some groups; a group without values belongs to both kinds of them."""
+    alike: dict[tuple[str, str], list[tuple[Payload, Group]]] = {}
     for group in groups:
         if not group.is_own:
-            alike.setdefault((group.shape, split(group.kernel)[0]), []).append(group)
-    for (shape, kernel), some in alike.items():
-        some.sort(key=lambda group: split(group.kernel)[1].size)
-        sizes = [split(group.kernel)[1].text for group in some]
-        lines = _lines(some, cpus)
-        if len(some) > 1 and lines:
-            yield Sweep(shape, kernel, sizes, lines)
+            kernel, payload = split(group.kernel)
+            alike.setdefault((group.shape, kernel), []).append((payload, group))
+    for (shape, kernel), pairs in alike.items():
+        pairs.sort(key=lambda pair: pair[0].size)
+        for values, is_array in (("values", False), ("arrays", True)):
+            some = [pair for pair in pairs if not pair[0].size or pair[0].is_array == is_array]
+            lines = _lines([group for _, group in some], cpus)
+            if len(some) > 1 and lines:
+                yield Sweep(shape, kernel, values, [payload.text for payload, _ in some], lines)
 
 
 def _lines(groups: Sequence[Group], cpus: int) -> dict[str, list[Row]]:
@@ -83,7 +86,7 @@ def _lines(groups: Sequence[Group], cpus: int) -> dict[str, list[Row]]:
 def payload_section(sweep: Sweep, folder: Path) -> Iterator[str]:
     """The section of a sweep; draws its figure."""
     draw_payload(sweep, (folder / sweep.figure).with_suffix(""))
-    yield f"### {sweep.name}, by the size of the values"
+    yield f"### {sweep.name}"
     yield f"![{sweep.text}]({sweep.figure})"
     titles = ["backend", "workers", *sweep.sizes]
     cells = [
@@ -106,18 +109,13 @@ def draw_payload(sweep: Sweep, path: Path) -> None:
             _line(axes, name, rows, APART * (number - (len(lines) - 1) / 2))
         axes.set_xticks(range(len(sweep.sizes)), sweep.sizes)
         axes.set_xlim(-0.3, len(sweep.sizes) - 0.7)
-        axes.set_yscale("log", base=2)
-        low, high = axes.get_ylim()
-        low, high = min(low, 0.9), max(high, 1.1)
-        octaves = [2.0**power for power in range(-12, 14)]
-        ticks = octaves if high / low > 12 else sorted([*octaves, *(1.5 * at for at in octaves)])
-        ticks = [tick for tick in ticks if low <= tick <= high]
-        axes.set_ylim(low, high)
-        axes.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
-        axes.yaxis.set_minor_locator(NullLocator())
-        axes.set_xlabel("size of each value")
+        speedups = [row.speedup for rows in lines.values() for row in rows]
+        low = min(0.9, *(one.low or one.value for one in speedups)) / 1.1
+        high = max(1.1, *(one.high or one.value for one in speedups)) * 1.1
+        scale_speedup(axes, low, high)
+        axes.set_xlabel(f"size of the {sweep.values}")
         axes.set_ylabel("speedup over sequential (log scale)")
-        set_title(axes, f"Speedup of {sweep.name}, by the size of the values")
+        set_title(axes, f"Speedup of {sweep.name}")
         save(figure, [axes], path)
 
 

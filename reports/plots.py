@@ -125,6 +125,11 @@ def _same_scale(axes: Axes, groups: Sequence[Group]) -> None:
     highs = [row.speedup.high or row.speedup.value for row in rows]
     bounds = [group.bound(max(_counts(group))) for group in groups]
     low, high = 0.8 * min(1, *lows), 1.25 * max(*highs, *bounds)
+    scale_speedup(axes, low, high)
+
+
+def scale_speedup(axes: Axes, low: float, high: float) -> None:
+    """A logarithmic vertical scale with ticks at octaves and, if there are few, between them."""
     axes.set_yscale("log", base=2)
     octaves = [2.0**power for power in range(-12, 14)]
     ticks = octaves if high / low > 12 else sorted([*octaves, *(1.5 * tick for tick in octaves)])

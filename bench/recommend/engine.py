@@ -25,7 +25,7 @@ from bench.predict.prediction import TaskModel, overheads, simulated_s
 from bench.predict.profiler import Profiler
 from bench.predict.worker_counts import predicted_counts
 from bench.results.case import BASELINE
-from bench.workloads.kernels import Work
+from bench.workloads.kernels import COMPUTES, Work
 from bench.workloads.payload import NOTHING, Payload
 from bench.workloads.shapes import sized as sized_shape
 from executors import Backend, Graph, Task
@@ -179,7 +179,7 @@ class EngineAdvisor:
         self, graph: Graph, model: TaskModel, payload: Payload, factor: float
     ) -> tuple[float, str]:
         """The shortest time on this machine, and what reaches it."""
-        waits = any(model.demand(task).cpu < 1 for task in graph.tasks[:1])
+        waits = any(model.demand(task).cpu < COMPUTES for task in graph.tasks)
         counts = predicted_counts(self._profiler.cpus, graph.width, waits)
         times = []
         for name, costs in self._local.items():

@@ -102,7 +102,8 @@ class DaskLocal(Whole):
         if self._pool is None:
             self._pool = self.make()
         try:
-            with Callback(pretask=sent, posttask=ended):  # type: ignore[no-untyped-call]
+            callback: Any = Callback  # which has no types
+            with callback(pretask=sent, posttask=ended):
                 self.get(graph, list(graph), _Gated(self._pool, self.workers, following))
         except BrokenExecutor as error:
             self.kill(self._pool)

@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 from pathlib import Path
+from typing import Any
 
 import dask
 import distributed
@@ -57,4 +58,5 @@ async def _serve(kind: str, folder: str) -> None:
             dashboard_address=any_port,
         )
     async with node:
-        await node.finished()  # type: ignore[no-untyped-call]
+        finished: Any = node.finished  # which has no types
+        await finished()
