@@ -197,7 +197,7 @@ def _activity(kernel: str, kind: Kernel | None) -> str:
     """What tasks do, and what they hand on."""
     plain, payload = split(kernel)
     doing = plain if kind is None else kind.activity
-    return f"{doing} handing on {payload.text}" if payload.size else doing
+    return f"{doing} with {payload.words}" if payload.size else doing
 
 
 def _group(

@@ -119,7 +119,7 @@ def _from(offer: Offer) -> str:
 
 
 def _sentence(advice: EngineAdvice, payload: str, offers: Sequence[Offer]) -> str:
-    what = "Without values" if payload == "0" else f"With values of {payload}"
+    what = "Without values" if payload == "0" else f"With {parsed_payload(payload).words}"
     paying = [offer for offer in offers if offer.pays_from_s is not None]
     if not paying:
         return f"{what}, {advice.engine} is not faster with any of these numbers of workers."

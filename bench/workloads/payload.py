@@ -32,6 +32,12 @@ class Payload:
         """As on the command line; 0 for none."""
         return (ARRAY if self.is_array else "") + size_text(self.size)
 
+    @property
+    def words(self) -> str:
+        """In a sentence: values of 1 kB, arrays of 20 MB."""
+        size = re.sub(r"([A-Za-z]+)$", r" \1", size_text(self.size))
+        return f"{'arrays' if self.is_array else 'values'} of {size}"
+
     def make(self) -> Any:
         """A new value; None for size 0."""
         if not self.size:

@@ -31,6 +31,11 @@ def test_sizes_are_read_and_written(text: str, size: int, is_array: bool, again:
     assert parsed(again) == parsed(text)
 
 
+def test_sizes_in_a_sentence() -> None:
+    assert parsed("1kB").words == "values of 1 kB"
+    assert parsed("array:20MB").words == "arrays of 20 MB"
+
+
 @pytest.mark.parametrize("text", ["", "1", "MB", "-1MB", "1mb", "0kB", "array:", "1MB1", "nan MB"])
 def test_other_texts_are_refused_in_a_line(text: str) -> None:
     with pytest.raises(BenchError, match="--payload must be sizes like") as raised:
