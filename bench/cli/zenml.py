@@ -12,10 +12,20 @@ from bench.terminal.output import answer_alone, echo
 
 @click.group()
 def zenml() -> None:
-    """Set up ZenML to run steps in parallel, on threads."""
+    """Set up ZenML to run steps in parallel, on threads or processes."""
+
+
+FLAVORS = {"thread": ("local_threaded", "threaded"), "process": ("local_process", "process")}
 
 
 @zenml.command("install")
+@click.option(
+    "--flavor",
+    type=click.Choice(sorted(FLAVORS, reverse=True)),
+    default="thread",
+    show_default=True,
+    help="thread: steps run in threads of the calling process; process: in processes of their own",
+)
 @click.option(
     "--max-workers",
     type=click.IntRange(1),
@@ -24,14 +34,14 @@ def zenml() -> None:
 )
 @click.option(
     "--stack",
-    default="threaded",
-    show_default=True,
     metavar="NAME",
-    help="name of the stack and of its orchestrator",
+    help="name of the stack and of its orchestrator; default: threaded or process",
 )
 @click.option("--activate", is_flag=True, help="make it the active stack")
 @output_format("text", "json")
-def install_(max_workers: int | None, stack: str, activate: bool, form: str) -> None:
+def install_(
+    flavor: str, max_workers: int | None, stack: str | None, activate: bool, form: str
+) -> None:
     """Register flavor, orchestrator and stack; safe to repeat.
 
     If repeated, it changes only the given options: --max-workers, --activate.
@@ -39,5 +49,7 @@ def install_(max_workers: int | None, stack: str, activate: bool, form: str) -> 
     with answer_alone(wanted=True):  # ZenML prints its first steps
         from executors.zenml.install import install
 
-        lines = install(stack, max_workers, activate=activate)
+        name, default = FLAVORS[flavor]
+        stack = stack or default
+        lines = install(stack, max_workers, activate=activate, flavor=name)
     echo(json.dumps({"stack": stack, "done": lines}) if form == "json" else "\n".join(lines))

@@ -75,6 +75,11 @@ class Processes(Backend):
             return "this interpreter does not know its own path (sys.executable is empty)"
         return None
 
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of its workers, while it is entered."""
+        return [worker.process.pid for worker in list(self._pool.workers.values())]
+
     def open(self) -> None:
         """Starts all workers at once and waits until each of them is ready.
 

@@ -27,11 +27,23 @@ def _check() -> None:
 
 _check()
 
-from executors.zenml.config import LocalThreadedOrchestratorConfig  # noqa: E402
-from executors.zenml.flavor import LocalThreadedOrchestratorFlavor  # noqa: E402
-from executors.zenml.orchestrator import LocalThreadedOrchestrator  # noqa: E402
+from executors.zenml.config import (  # noqa: E402
+    LocalProcessOrchestratorConfig,
+    LocalThreadedOrchestratorConfig,
+)
+from executors.zenml.flavor import (  # noqa: E402
+    LocalProcessOrchestratorFlavor,
+    LocalThreadedOrchestratorFlavor,
+)
+from executors.zenml.orchestrator import (  # noqa: E402
+    LocalProcessOrchestrator,
+    LocalThreadedOrchestrator,
+)
 
 __all__ = [
+    "LocalProcessOrchestrator",
+    "LocalProcessOrchestratorConfig",
+    "LocalProcessOrchestratorFlavor",
     "LocalThreadedOrchestrator",
     "LocalThreadedOrchestratorConfig",
     "LocalThreadedOrchestratorFlavor",

@@ -45,7 +45,32 @@ class LocalThreadedOrchestratorConfig(BaseOrchestratorConfig):
             ValueError: always; the message says what to use instead.
         """
         raise ValueError(
-            "local_threaded runs a pipeline now, in this process, and has no schedules."
+            "This orchestrator runs a pipeline now, on this machine, and has no schedules."
             " Call the pipeline from cron or a systemd timer, or switch to a stack whose"
             " orchestrator has schedules (zenml stack list, zenml stack set NAME)."
         )
+
+
+class LocalProcessOrchestratorConfig(LocalThreadedOrchestratorConfig):
+    """Configuration of the `local_process` orchestrator.
+
+    Raises:
+        ValidationError: a value is out of its range.
+    """
+
+    step_timeout_s: float | None = Field(
+        default=None,
+        gt=0,
+        description="Seconds after which an attempt of a step is killed and has failed.",
+    )
+    memory_limit_bytes: int | None = Field(
+        default=None,
+        gt=0,
+        description="Memory that a worker may allocate, ZenML included, which needs about"
+        " 500,000,000. A step that needs more fails. Linux only.",
+    )
+    fresh_workers: bool = Field(
+        default=False,
+        description="Whether each attempt of a step gets a new process, which takes several"
+        " seconds longer, because it imports ZenML.",
+    )

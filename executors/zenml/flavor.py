@@ -1,10 +1,13 @@
-"""The flavor `local_threaded`, as ZenML registers it."""
+"""The flavors `local_threaded` and `local_process`, as ZenML registers them."""
 
 from __future__ import annotations
 
 from zenml.orchestrators import BaseOrchestrator, BaseOrchestratorConfig, BaseOrchestratorFlavor
 
-from executors.zenml.config import LocalThreadedOrchestratorConfig
+from executors.zenml.config import (
+    LocalProcessOrchestratorConfig,
+    LocalThreadedOrchestratorConfig,
+)
 
 
 class LocalThreadedOrchestratorFlavor(BaseOrchestratorFlavor):
@@ -26,3 +29,24 @@ class LocalThreadedOrchestratorFlavor(BaseOrchestratorFlavor):
         from executors.zenml.orchestrator import LocalThreadedOrchestrator
 
         return LocalThreadedOrchestrator
+
+
+class LocalProcessOrchestratorFlavor(BaseOrchestratorFlavor):
+    """Runs the independent steps of a pipeline in parallel, in processes of this machine."""
+
+    @property
+    def name(self) -> str:
+        """`local_process`."""
+        return "local_process"
+
+    @property
+    def config_class(self) -> type[BaseOrchestratorConfig]:
+        """The class of its configuration."""
+        return LocalProcessOrchestratorConfig
+
+    @property
+    def implementation_class(self) -> type[BaseOrchestrator]:
+        """The class of its orchestrators."""
+        from executors.zenml.orchestrator import LocalProcessOrchestrator
+
+        return LocalProcessOrchestrator

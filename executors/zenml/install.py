@@ -1,4 +1,4 @@
-"""Registers the flavor, an orchestrator and a stack with ZenML; a repetition changes nothing."""
+"""Registers a flavor, an orchestrator and a stack with ZenML; a repetition changes nothing."""
 
 from __future__ import annotations
 
@@ -8,20 +8,32 @@ from zenml.models import ComponentResponse
 
 from executors.errors import ExecutorError
 from executors.zenml.errors import InstallError
-from executors.zenml.flavor import LocalThreadedOrchestratorFlavor
+from executors.zenml.flavor import (
+    LocalProcessOrchestratorFlavor,
+    LocalThreadedOrchestratorFlavor,
+)
 
-FLAVOR = LocalThreadedOrchestratorFlavor().name
-SOURCE = f"executors.zenml.{LocalThreadedOrchestratorFlavor.__name__}"
+FLAVORS = {
+    flavor().name: f"executors.zenml.{flavor.__name__}"
+    for flavor in (LocalThreadedOrchestratorFlavor, LocalProcessOrchestratorFlavor)
+}
 ARTIFACT_STORE = "default"
 
 
-def install(name: str, max_workers: int | None = None, *, activate: bool = False) -> list[str]:
-    """Makes sure that a stack with a `local_threaded` orchestrator exists.
+def install(
+    name: str,
+    max_workers: int | None = None,
+    *,
+    activate: bool = False,
+    flavor: str = "local_threaded",
+) -> list[str]:
+    """Makes sure that a stack with an orchestrator of ours exists.
 
     Args:
         name: name of the stack and of its orchestrator.
         max_workers: for the orchestrator; None keeps its setting, which is at first the CPU count.
         activate: whether to make the stack the active one.
+        flavor: of the orchestrator: "local_threaded" or "local_process".
 
     Returns:
         One line each for flavor, orchestrator and stack, and one on how to use it.
@@ -31,8 +43,12 @@ def install(name: str, max_workers: int | None = None, *, activate: bool = False
     """
     try:
         client = Client()
-        _refuse_another_stack(client, name)
-        done = [_flavor(client), _orchestrator(client, name, max_workers), _stack(client, name)]
+        _refuse_another_stack(client, name, flavor)
+        done = [
+            _flavor(client, flavor),
+            _orchestrator(client, name, flavor, max_workers),
+            _stack(client, name),
+        ]
         if activate:
             client.activate_stack(name)
         if client.active_stack_model.name == name:
@@ -49,32 +65,32 @@ def install(name: str, max_workers: int | None = None, *, activate: bool = False
         ) from error
 
 
-def _flavor(client: Client) -> str:
+def _flavor(client: Client, name: str) -> str:
     try:
-        flavor = client.get_flavor_by_name_and_type(FLAVOR, StackComponentType.ORCHESTRATOR)
+        flavor = client.get_flavor_by_name_and_type(name, StackComponentType.ORCHESTRATOR)
     except KeyError:
-        client.create_flavor(SOURCE, StackComponentType.ORCHESTRATOR)
-        return f"flavor {FLAVOR!r} registered"
+        client.create_flavor(FLAVORS[name], StackComponentType.ORCHESTRATOR)
+        return f"flavor {name!r} registered"
     if not flavor.source.startswith("executors.zenml."):
         raise InstallError(
-            f"another flavor {FLAVOR!r} is registered, from {flavor.source}."
-            f" Delete it first: zenml orchestrator flavor delete {FLAVOR}"
+            f"another flavor {name!r} is registered, from {flavor.source}."
+            f" Delete it first: zenml orchestrator flavor delete {name}"
         )
-    return f"flavor {FLAVOR!r} was already registered"
+    return f"flavor {name!r} was already registered"
 
 
-def _orchestrator(client: Client, name: str, max_workers: int | None) -> str:
+def _orchestrator(client: Client, name: str, flavor: str, max_workers: int | None) -> str:
     wanted = {} if max_workers is None else {"max_workers": str(max_workers)}
     components = client.list_stack_components(
         name=f"equals:{name}", type=StackComponentType.ORCHESTRATOR, hydrate=True
     ).items
     if not components:
         component = client.create_stack_component(
-            name, FLAVOR, StackComponentType.ORCHESTRATOR, configuration=wanted
+            name, flavor, StackComponentType.ORCHESTRATOR, configuration=wanted
         )
         return f"orchestrator {name!r} registered, {_workers(component)}"
     (component,) = components
-    if component.flavor_name != FLAVOR:
+    if component.flavor_name != flavor:
         raise InstallError(
             f"an orchestrator {name!r} of flavor {component.flavor_name!r} is registered."
             " Choose another name with --stack"
@@ -91,10 +107,10 @@ def _workers(component: ComponentResponse) -> str:
     return f"max_workers: {component.configuration.get('max_workers', 'the CPU count')}"
 
 
-def _refuse_another_stack(client: Client, name: str) -> None:
+def _refuse_another_stack(client: Client, name: str, flavor: str) -> None:
     for stack in client.list_stacks(name=f"equals:{name}", hydrate=True).items:
         (orchestrator,) = stack.components[StackComponentType.ORCHESTRATOR]
-        if orchestrator.name != name or orchestrator.flavor_name != FLAVOR:
+        if orchestrator.name != name or orchestrator.flavor_name != flavor:
             raise InstallError(
                 f"a stack {name!r} with orchestrator {orchestrator.name!r} of flavor"
                 f" {orchestrator.flavor_name!r} is registered. Choose another name with --stack,"

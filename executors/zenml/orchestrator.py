@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from contextvars import ContextVar
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
@@ -18,11 +17,18 @@ from zenml.orchestrators import BaseOrchestrator, SubmissionResult
 from zenml.steps.step_context import RunContext, get_or_create_run_context
 from zenml.utils.env_utils import get_runtime_environment, get_runtime_secret_environment
 
-from executors.zenml.config import LocalThreadedOrchestratorConfig
+from executors.zenml.config import (
+    LocalProcessOrchestratorConfig,
+    LocalThreadedOrchestratorConfig,
+)
+from executors.zenml.launch.pool import WorkerOptions, pool_of
+from executors.zenml.launch.processes import ProcessLauncher
+from executors.zenml.launch.threads import ThreadLauncher
 from executors.zenml.process.environments import Environment, applied, exactly
+from executors.zenml.process.interrupts import CURRENT
 from executors.zenml.process.keyed_lock import Hold, KeyedLock
-from executors.zenml.process.stops import CURRENT
-from executors.zenml.steps import run_steps
+from executors.zenml.process.run_id import current_run_id, running
+from executors.zenml.steps import NewLauncher, run_steps
 from executors.zenml.store import updates
 
 if TYPE_CHECKING:
@@ -30,9 +36,9 @@ if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
     from zenml.stack import Stack
 
-logger = logging.getLogger(__name__)
+    from executors.zenml.process.stops import Stops
 
-_orchestrator_run_id: ContextVar[str] = ContextVar("orchestrator_run_id")
+logger = logging.getLogger(__name__)
 
 RUN_CONTEXT = KeyedLock()  # of ZenML's RunContext: one object with one state per process
 WITHOUT_HOOKS = "without hooks"  # runs without hooks all have the same state: none
@@ -67,10 +73,19 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
         Raises:
             RuntimeError: called outside a run.
         """
-        try:
-            return _orchestrator_run_id.get()
-        except LookupError:
-            raise RuntimeError("No run id set: no pipeline is running here.") from None
+        return current_run_id()
+
+    def _launcher(self, snapshot: PipelineSnapshotResponse, run_id: str) -> NewLauncher:
+        """What makes the attempts of the steps of a run."""
+
+        def new(
+            pipeline_run: PipelineRunResponse,
+            environments: Mapping[str, Environment],
+            stops: Stops,
+        ) -> ThreadLauncher:
+            return ThreadLauncher(snapshot, run_id, environments, stops)
+
+        return new
 
     def submit_pipeline(
         self,
@@ -97,6 +112,7 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
                 self.config,
                 component_id=self.id,
                 orchestrator_run_id=run_id,
+                new_launcher=self._launcher(snapshot, run_id),
                 at_second_signal=at_end.pop_all,
             )
         return None
@@ -170,15 +186,39 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
         updates.publish_stopped(pipeline_run.id)
 
 
+class LocalProcessOrchestrator(LocalThreadedOrchestrator):
+    """Runs the steps of a pipeline in worker processes of this machine, which are kept."""
+
+    @property
+    def config(self) -> LocalProcessOrchestratorConfig:
+        """Its configuration."""
+        return cast(LocalProcessOrchestratorConfig, self._config)
+
+    def _launcher(self, snapshot: PipelineSnapshotResponse, run_id: str) -> NewLauncher:
+        config = self.config
+        pool = pool_of(
+            self.id,
+            WorkerOptions(config.max_workers, config.memory_limit_bytes, config.fresh_workers),
+        )
+
+        def new(
+            pipeline_run: PipelineRunResponse,
+            environments: Mapping[str, Environment],
+            stops: Stops,
+        ) -> ProcessLauncher:
+            return ProcessLauncher(
+                snapshot, pipeline_run, run_id, environments, stops, pool, config.step_timeout_s
+            )
+
+        return new
+
+
 @contextmanager
 def _run_id() -> Iterator[str]:
     """A new id for `get_orchestrator_run_id`, in this context and its copies."""
     run_id = str(uuid4())
-    token = _orchestrator_run_id.set(run_id)
-    try:
+    with running(run_id):
         yield run_id
-    finally:
-        _orchestrator_run_id.reset(token)
 
 
 def _has_hooks(snapshot: PipelineSnapshotResponse) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from executors.core.policy import FailurePolicy
 from executors.core.records import Attempt, RunReport, Status, TaskRecord
 from executors.errors import TaskStopped
-from executors.zenml.process.stops import StepNotStarted
+from executors.zenml.process.interrupts import StepNotStarted
 
 if TYPE_CHECKING:
     from zenml.metadata.metadata_types import MetadataType

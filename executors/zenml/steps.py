@@ -5,13 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from contextvars import copy_context
-from functools import partial
-from time import monotonic
 from typing import TYPE_CHECKING
 
 from zenml.exceptions import RunStoppedException
 from zenml.execution.context import setup_execution_context
-from zenml.execution.step.utils import launch_step
 from zenml.orchestrators.publish_utils import publish_pipeline_run_metadata
 
 from executors import Backend, FailurePolicy, Graph, Observer, RunReport, run
@@ -21,22 +18,24 @@ from executors.core.records import describe
 from executors.errors import TaskStopped
 from executors.zenml.graph import graph_of
 from executors.zenml.outcome import Outcome
-from executors.zenml.process.environments import Environment, applied, resolved
-from executors.zenml.process.keyed_lock import Hold, HoldGivenUp
-from executors.zenml.process.stops import GRACE_S, HURRY_S, StepNotStarted, Stops
+from executors.zenml.process.environments import Environment, resolved
+from executors.zenml.process.interrupts import StepNotStarted
+from executors.zenml.process.stops import GRACE_S, HURRY_S, Stops
 from executors.zenml.store import updates
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from zenml.config.step_configurations import Step
-    from zenml.models import PipelineSnapshotResponse
+    from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
     from zenml.stack import Stack
 
     from executors.core.records import Attempt
     from executors.zenml.config import LocalThreadedOrchestratorConfig
+    from executors.zenml.launch.launcher import Launcher
 
 logger = logging.getLogger(__name__)
+
+NewLauncher = Callable[["PipelineRunResponse", Mapping[str, Environment], Stops], "Launcher"]
 
 
 def run_steps(
@@ -46,6 +45,7 @@ def run_steps(
     *,
     component_id: UUID,
     orchestrator_run_id: str,
+    new_launcher: NewLauncher,
     at_second_signal: Callable[[], object],
 ) -> None:
     """Runs the steps of a snapshot; returns when all of them have succeeded.
@@ -56,6 +56,7 @@ def run_steps(
         config: of the orchestrator.
         component_id: the orchestrator's, under which the run's metadata is published.
         orchestrator_run_id: id of this run.
+        new_launcher: called with the run, the environments of its steps and its stops.
         at_second_signal: called before a second SIGINT ends everything immediately.
 
     Raises:
@@ -69,9 +70,11 @@ def run_steps(
     policy = POLICIES[snapshot.pipeline_configuration.execution_mode.value]
     pipeline_run = updates.start_run(snapshot, stack, orchestrator_run_id)
     with setup_execution_context(pipeline_run=pipeline_run), Stops(pipeline_run.id) as stops:
-        launcher = _Launcher(snapshot, orchestrator_run_id, environments, stops)
-        graph = graph_of(snapshot, config, environments, launcher.launch)
-        backend = Threads(config.max_workers, grace_s=GRACE_S)
+        launcher = new_launcher(pipeline_run, environments, stops)
+        graph = graph_of(
+            snapshot, config, environments if launcher.is_shared else {}, launcher.launch
+        )
+        backend = Threads(config.max_workers, grace_s=GRACE_S + launcher.kill_s)
         try:
             report, interrupt = _run(graph, backend, policy, stops)
         except (KeyboardInterrupt, SystemExit):
@@ -132,73 +135,6 @@ def _mark_stopped(run_id: UUID) -> None:
         updates.publish_stopped(run_id)
     except Exception:
         logger.warning("ZenML's store may still show steps of this run as running", exc_info=True)
-
-
-class _Launcher:
-    """Launches the steps of one run, each in its environment and its own copy of the context."""
-
-    def __init__(
-        self,
-        snapshot: PipelineSnapshotResponse,
-        orchestrator_run_id: str,
-        environments: Mapping[str, Environment],
-        stops: Stops,
-    ) -> None:
-        self._snapshot = snapshot
-        self._orchestrator_run_id = orchestrator_run_id
-        self._environments = environments
-        self._stops = stops
-        self._context = copy_context()  # the caller's, in which ZenML keeps its state
-        self._running: dict[Hold, tuple[str, float]] = {}  # step and start time
-        self.times_s = dict.fromkeys(environments, 0.0)  # of all attempts, without waiting
-
-    def launch(self, name: str, *needs: None) -> None:
-        """Makes one attempt of a step; blocks until it has ended."""
-        try:
-            hold = applied(
-                self._environments[name],
-                on_wait=partial(logger.info, "Step `%s` waits for steps of another run.", name),
-                gives_up=lambda: self._stops.is_stopping,
-            )
-        except HoldGivenUp:
-            raise StepNotStarted(f"step {name!r} was not started: the run was stopped") from None
-        self._running[hold] = name, monotonic()
-        try:
-            with self._stops.around(name):
-                self._context.copy().run(
-                    launch_step,
-                    snapshot=self._snapshot,
-                    step=_without_heartbeat(self._snapshot.step_configurations[name]),
-                    orchestrator_run_id=self._orchestrator_run_id,
-                    retry=False,
-                )
-        finally:
-            self._leave(hold)
-
-    def _leave(self, hold: Hold) -> None:
-        hold.release()
-        running = self._running.pop(hold, None)
-        if running is not None:
-            name, started_s = running
-            self.times_s[name] += monotonic() - started_s
-
-    def leave(self) -> None:
-        """Releases the environment of steps that were given up, and logs which they are."""
-        left = dict(self._running)
-        for hold in left:
-            self._leave(hold)
-        if left:
-            logger.warning(
-                "Step(s) %s did not end after the stop and were abandoned: a thread cannot be ended"
-                " from outside. They may run on until this process ends.",
-                ", ".join(name for name, _ in left.values()),
-            )
-
-
-def _without_heartbeat(step: Step) -> Step:
-    """The step without ZenML's heartbeats: `Stops` sends those that the store expects."""
-    spec = step.spec.model_copy(update={"enable_heartbeat": False})
-    return step.model_copy(update={"spec": spec})
 
 
 class _RunLog(Observer):

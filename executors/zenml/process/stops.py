@@ -15,26 +15,30 @@ stopped, it interrupts the main thread, where none of these steps runs.
 
 from __future__ import annotations
 
-import asyncio
-import ctypes
 import logging
-import sys
 import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar, Token
+from contextvars import Token
+from functools import partial
 from time import monotonic
-from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from zenml.exceptions import IllegalOperationError, RunStoppedException
-from zenml.orchestrators.step_runner import StepRunner
-from zenml.steps import BaseStep
+from zenml.exceptions import RunStoppedException
 from zenml.steps.heartbeat import StepHeartbeatWorker
 
-from executors.errors import TaskError, TaskStopped
+from executors.errors import TaskStopped
 from executors.observers import Observer
 from executors.zenml.process.environments import PROCESS_ENVIRONMENT
+from executors.zenml.process.interrupts import (
+    CURRENT,
+    REPEAT_S,
+    Checks,
+    StepInterrupted,
+    StepNotStarted,
+    interrupt_thread,
+    was_refused,
+)
 from executors.zenml.store import updates
 
 if TYPE_CHECKING:
@@ -43,25 +47,16 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 GRACE_S = 3.0  # that steps have to end after a stop
-REPEAT_S = 2.0  # until a step that has not ended is interrupted again
 POLL_S = 1.0  # between checks whether the run was stopped elsewhere
 HURRY_S = 0.5  # that a second signal waits for the store
 RECHECK_S = 0.05  # between checks of a stopping run for steps that can be interrupted
-STORE = "zenml.zen_stores"  # never interrupted here: it holds locks of the database
 
 
-CURRENT: ContextVar[Stops] = ContextVar("stops")  # of the run that a step belongs to
+class _Running(NamedTuple):
+    """A step that runs, and what interrupts it: False if it could not be interrupted now."""
 
-
-class StepInterrupted(KeyboardInterrupt):
-    """Raised inside a step's function when its run is stopped."""
-
-    def __str__(self) -> str:
-        return "the run is being stopped"
-
-
-class StepNotStarted(TaskError):
-    """The step's function was not reached, because its run had failed or was being stopped."""
+    step: str
+    interrupt: Callable[[], bool]
 
 
 class Stops(Observer):
@@ -78,12 +73,12 @@ class Stops(Observer):
         self._has_ended = threading.Event()
         self._reason: str | None = None
         self._lock = threading.Lock()  # while it is held, no step leaves `_steps`
-        self._steps: dict[int, str] = {}  # the step that a thread runs, by the thread's ident
+        self._steps: dict[int, _Running] = {}  # what a thread runs, by the thread's ident
         self._asked: set[str] = set()  # steps that should stop, by the store or by an interrupt
         self._refused: set[str] = set()  # steps that the store did not let start
         self._beats_s: dict[str, float] = {}  # when the next heartbeat of a step is due
         self._thread = threading.Thread(target=self._watch, name="stops", daemon=True)
-        self._token: Token[Stops] | None = None
+        self._token: Token[Checks] | None = None
 
     def __enter__(self) -> Stops:
         self._token = CURRENT.set(self)
@@ -113,21 +108,26 @@ class Stops(Observer):
     # -- the threads that run steps ----------------------------------------------------------
 
     @contextmanager
-    def around(self, step: str) -> Iterator[None]:
-        """Lets a stop reach the step in this thread while the context lasts.
+    def around(self, step: str, interrupt: Callable[[], bool] | None = None) -> Iterator[None]:
+        """Lets a stop reach the step while the context lasts.
+
+        Args:
+            step: its name.
+            interrupt: interrupts it, or returns False if it has to be called again soon; None for a
+                step that runs in this thread.
 
         Raises:
             TaskStopped: the step ended because the run was stopped.
             StepNotStarted: the store refused to start it.
         """
         ident = threading.get_ident()
-        self._steps[ident] = step
+        self._steps[ident] = _Running(step, interrupt or partial(interrupt_thread, ident))
         try:
             yield
         except BaseException as error:
             if step in self._asked or isinstance(error, (StepInterrupted, RunStoppedException)):
                 raise TaskStopped(f"step {step!r} was stopped ({self._reason})") from error
-            if _was_refused(error):
+            if was_refused(error) or isinstance(error, StepNotStarted):
                 self._wait_for_the_reason(step)
                 raise StepNotStarted(f"step {step!r} was not started: {error}") from error
             raise
@@ -207,7 +207,9 @@ class Stops(Observer):
                 wait_s: float = StepHeartbeatWorker.STEP_HEARTBEAT_INTERVAL_SECONDS
                 if updates.beat(step_run.id):
                     self._asked.add(step)
-                    idents = [ident for ident, name in self._steps.copy().items() if name == step]
+                    idents = [
+                        ident for ident, one in self._steps.copy().items() if one.step == step
+                    ]
                     wait_s = REPEAT_S if self._interrupt(idents) else 0.0
                 self._beats_s[step] = now_s + wait_s
 
@@ -239,51 +241,13 @@ class Stops(Observer):
 
     def _running(self) -> set[str]:
         with self._lock:
-            return set(self._steps.values())
+            return {running.step for running in self._steps.values()}
 
     def _interrupt(self, idents: Collection[int]) -> set[int]:
         """Interrupts the threads that are inside a step's function; returns them."""
         with self._lock:
-            done = {ident for ident in idents if ident in self._steps and _interrupt_step(ident)}
-            self._asked |= {self._steps[ident] for ident in done}
+            done = {
+                ident for ident in idents if ident in self._steps and self._steps[ident].interrupt()
+            }
+            self._asked |= {self._steps[ident].step for ident in done}
             return done
-
-
-def _interrupt_step(ident: int) -> bool:
-    """Raises StepInterrupted in a thread that is inside a step's function and not in the store."""
-    loop: asyncio.AbstractEventLoop | None = None
-    frame: FrameType | None = sys._current_frames().get(ident)
-    while frame is not None and frame.f_code is not BaseStep.call_entrypoint.__code__:
-        if frame.f_globals.get("__name__", "").startswith(STORE):
-            return False
-        if frame.f_code is asyncio.BaseEventLoop.run_forever.__code__:
-            loop = frame.f_locals["self"]
-        frame = frame.f_back
-    if frame is None:
-        return False
-    raise_in(ident, StepInterrupted)
-    if loop is not None:  # it may be asleep in C code
-        try:
-            loop.call_soon_threadsafe(lambda: None)
-        except RuntimeError:
-            pass  # it was closed just now
-    return True
-
-
-def raise_in(ident: int, error: type[BaseException]) -> None:
-    """Raises an exception in a thread as soon as it runs Python code."""
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(ident), ctypes.py_object(error))
-
-
-def _was_refused(error: BaseException) -> bool:
-    """Whether the store refused to create the step run, before the step's function was reached."""
-    if not isinstance(error, IllegalOperationError):
-        return False
-    names = set()
-    codes = set()
-    traceback = error.__traceback__
-    while traceback is not None:
-        codes.add(traceback.tb_frame.f_code)
-        names.add(traceback.tb_frame.f_code.co_name)
-        traceback = traceback.tb_next
-    return "create_run_step" in names and StepRunner.run.__code__ not in codes

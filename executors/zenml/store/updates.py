@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.exceptions import IllegalOperationError
-from zenml.models import PipelineRunRequest
+from zenml.models import ExceptionInfo, PipelineRunRequest
 from zenml.orchestrators.publish_utils import (
     publish_pipeline_run_metadata,
     publish_pipeline_run_status_update,
@@ -20,9 +20,12 @@ from zenml.steps.heartbeat import StepHeartbeatWorker
 from zenml.utils import string_utils
 from zenml.utils.time_utils import utc_now
 
+from executors.pickling.raised import qualified
+
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from zenml.config.step_configurations import Step
     from zenml.models import PipelineRunResponse, PipelineSnapshotResponse, StepRunResponse
     from zenml.stack import Stack
 
@@ -68,6 +71,30 @@ def start_run(
         if run.model_version:
             log_model_version_dashboard_url(model_version=run.model_version)
     return run
+
+
+def without_heartbeat(step: Step) -> Step:
+    """The step without ZenML's heartbeats: `Stops` sends those that the store expects."""
+    spec = step.spec.model_copy(update={"enable_heartbeat": False})
+    return step.model_copy(update={"spec": spec})
+
+
+def publish_dead(run_id: UUID, name: str, error: BaseException) -> bool:
+    """Publishes a step whose process was killed as failed; whether it had been completed before."""
+    latest = (
+        Client().list_run_steps(pipeline_run_id=run_id, name=name, sort_by="desc:version").items
+    )
+    if not latest:
+        return False
+    if latest[0].status not in STEP_STOP_STATUSES and not latest[0].status.is_finished:
+        publish_step_run_status_update(
+            latest[0].id,
+            ExecutionStatus.FAILED,
+            exception_info=ExceptionInfo(
+                traceback=str(error), message=str(error), source=qualified(type(error))
+            ),
+        )
+    return latest[0].status == ExecutionStatus.COMPLETED
 
 
 def is_stopped(run_id: UUID) -> bool:

@@ -1,0 +1,115 @@
+"""Launches steps in worker processes."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import tempfile
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zenml.steps.step_context import get_or_create_run_context
+
+from executors import Task
+from executors.core.records import describe
+from executors.errors import NotPicklable, TaskError, TaskStopped
+from executors.zenml.launch.launcher import Launcher
+from executors.zenml.launch.pool import LeaseGivenUp, WorkerPool
+from executors.zenml.launch.program import Program
+from executors.zenml.launch.worker import SourcesChanged, StepsOfRun, run_step
+from executors.zenml.process.environments import Environment
+from executors.zenml.process.interrupts import StepNotStarted
+from executors.zenml.process.stops import Stops
+from executors.zenml.store import updates
+
+if TYPE_CHECKING:
+    from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
+
+
+class ProcessLauncher(Launcher):
+    """Launches the steps of one run in the workers of a pool.
+
+    Args:
+        snapshot: of the pipeline.
+        pipeline_run: as the store has it.
+        orchestrator_run_id: id of the run.
+        environments: by step name.
+        stops: of this run.
+        pool: its workers.
+        timeout_s: of an attempt, or None.
+
+    Raises:
+        NotPicklable: what the init hook has returned.
+    """
+
+    is_shared = False
+    kill_s = 2.0
+
+    def __init__(
+        self,
+        snapshot: PipelineSnapshotResponse,
+        pipeline_run: PipelineRunResponse,
+        orchestrator_run_id: str,
+        environments: Mapping[str, Environment],
+        stops: Stops,
+        pool: WorkerPool,
+        timeout_s: float | None,
+    ) -> None:
+        super().__init__(environments)
+        self._environments = environments
+        self._stops = stops
+        self._pool = pool
+        self._timeout_s = timeout_s
+        self._run_id = pipeline_run.id
+        program = Program.of_this_process()
+        run = StepsOfRun(snapshot, pipeline_run, orchestrator_run_id, program, _state())
+        descriptor, self._file = tempfile.mkstemp(prefix="executors-steps-")
+        with os.fdopen(descriptor, "wb") as file:
+            pickle.dump(run, file)
+
+    def launch(self, name: str, *needs: None) -> None:
+        action = partial(run_step, self._file, name, dict(self._environments[name]))
+        task = Task(name, action, timeout_s=self._timeout_s)
+        while True:
+            try:
+                self._launch(task)
+                return
+            except SourcesChanged:
+                continue  # in another worker
+
+    def _launch(self, task: Task) -> None:
+        name = task.name
+        try:
+            worker = self._pool.lease(lambda: self._stops.is_stopping)
+        except LeaseGivenUp:
+            raise StepNotStarted(f"step {name!r} was not started: the run was stopped") from None
+        try:
+            with self.timed(name), self._stops.around(name, worker.interrupt):
+                worker.perform(task)
+        except SourcesChanged:
+            worker.is_usable = False
+            raise
+        except (TaskStopped, StepNotStarted):
+            raise
+        except TaskError as error:  # the worker was killed, and has told nobody
+            if not updates.publish_dead(self._run_id, name, error):
+                raise
+        finally:
+            self._pool.give_back(worker)
+
+    def leave(self) -> None:
+        Path(self._file).unlink(missing_ok=True)
+
+
+def _state() -> bytes:
+    state: Any = get_or_create_run_context().state
+    try:
+        return pickle.dumps(state)
+    except Exception as error:
+        raise NotPicklable(
+            f"what the pipeline's init hook returned, of type {type(state).__name__}, cannot be"
+            f" pickled, so steps in other processes cannot have it: {describe(error)}. Return plain"
+            " data, or use a stack with the flavor local_threaded"
+        ) from error

@@ -1,0 +1,197 @@
+"""What a worker process does: one step at a time, in its main thread, as ZenML runs it anywhere.
+
+Nothing has to be pickled but ZenML's own models: steps are loaded from their sources, and their
+values go through the artifact store. A worker is kept for later runs.
+"""
+
+from __future__ import annotations
+
+import logging
+import pickle
+import signal
+import sys
+from contextvars import Context, copy_context
+from pathlib import Path
+from time import monotonic
+from types import FrameType
+from typing import TYPE_CHECKING, NamedTuple
+
+from zenml.client import Client
+from zenml.constants import (
+    ENV_ZENML_ACTIVE_PROJECT_ID,
+    ENV_ZENML_ACTIVE_STACK_ID,
+    ENV_ZENML_DISABLE_DATABASE_MIGRATION,
+)
+from zenml.execution.context import setup_execution_context
+from zenml.execution.pipeline.utils import prevent_pipeline_execution
+from zenml.execution.step.utils import launch_step
+from zenml.logger import ZenMLConsoleHandler
+from zenml.steps.step_context import RunContext, get_or_create_run_context
+from zenml.utils.logging_utils import LoggingContext
+
+from executors.zenml.launch.apart import Sources, apart
+from executors.zenml.launch.flushing import flush_soon
+from executors.zenml.launch.program import MAIN
+from executors.zenml.process.environments import exactly
+from executors.zenml.process.interrupts import (
+    CURRENT,
+    REPEAT_S,
+    StepInterrupted,
+    StepNotStarted,
+    step_inside,
+    was_refused,
+)
+from executors.zenml.process.run_id import running
+from executors.zenml.store import updates
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
+    from zenml.config.step_configurations import Step
+    from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
+
+    from executors.zenml.launch.program import Program
+
+
+class StepsOfRun(NamedTuple):
+    """What the steps of a run have in common.
+
+    Attributes:
+        program: the one that started it.
+        state: what its init hook returned, pickled.
+    """
+
+    snapshot: PipelineSnapshotResponse
+    pipeline_run: PipelineRunResponse
+    orchestrator_run_id: str
+    program: Program
+    state: bytes
+
+
+class SourcesChanged(Exception):
+    """A module that this worker has imported was edited since: another worker has to do it."""
+
+
+# Of the run whose step this worker has made last: its file, itself, and the context of its steps.
+_last: tuple[str, StepsOfRun, Context] | None = None
+_sources = Sources()
+
+
+def prepare() -> None:
+    """Makes a new process ready for steps."""
+    main = sys.modules[MAIN]
+    if getattr(main, "__file__", None) is not None:
+        main.__file__ = None  # or ZenML would look here for the steps of the program's main module
+    with exactly({ENV_ZENML_DISABLE_DATABASE_MIGRATION: "True"}):
+        Client().zen_store  # noqa: B018 - opens it
+    root = logging.getLogger()
+    for handler in root.handlers[:]:
+        if isinstance(handler, ZenMLConsoleHandler):  # the program prints the records
+            root.removeHandler(handler)
+    LoggingContext.emit = flush_soon(LoggingContext.emit)  # type: ignore[method-assign]
+    signal.signal(signal.SIGINT, _Interrupts.on_signal)
+
+
+def run_step(file: str, name: str, environment: Mapping[str, str]) -> None:
+    """Makes one attempt of a step.
+
+    Args:
+        file: contains the pickled `StepsOfRun`.
+        name: of the step.
+        environment: the variables and secrets of the step.
+
+    Raises:
+        SourcesChanged: before anything else; the step was not started.
+        StepNotStarted: the store refused to start it.
+        BaseException: what the step has raised.
+    """
+    with _sources.importing():
+        run, context = _opened(file)
+        step = run.snapshot.step_configurations[name]
+        with apart({**environment, **_active(run.snapshot)}), _Interrupts():
+            try:
+                context.copy().run(_launch, run, step)
+            except BaseException as error:
+                if was_refused(error):
+                    raise StepNotStarted(str(error)) from None
+                raise
+
+
+def _launch(run: StepsOfRun, step: Step) -> None:
+    with prevent_pipeline_execution(), running(run.orchestrator_run_id):
+        launch_step(
+            snapshot=run.snapshot,
+            step=updates.without_heartbeat(step),
+            orchestrator_run_id=run.orchestrator_run_id,
+            retry=False,
+        )
+
+
+def _active(snapshot: PipelineSnapshotResponse) -> dict[str, str]:
+    """The variables that make the stack and project of a run the active ones."""
+    variables = {ENV_ZENML_ACTIVE_PROJECT_ID: str(snapshot.project_id)}
+    if snapshot.stack is not None:
+        variables[ENV_ZENML_ACTIVE_STACK_ID] = str(snapshot.stack.id)
+    return variables
+
+
+def _opened(file: str) -> tuple[StepsOfRun, Context]:
+    """The run that a file describes, and the context that its steps get copies of."""
+    global _last
+    if _last is not None and _last[0] == file:
+        return _last[1:]
+    run: StepsOfRun = pickle.loads(Path(file).read_bytes())
+    if (changed := _sources.changed(run.program.source_root)) is not None:
+        raise SourcesChanged(changed)
+    run.program.adopt()
+    RunContext._clear()
+    with prevent_pipeline_execution():
+        get_or_create_run_context().initialize(run.program.loads(run.state))
+    context = copy_context()
+    # It is never left, because it belongs to this context alone.
+    context.run(setup_execution_context(run.pipeline_run).__enter__)
+    _last = file, run, context
+    return run, context
+
+
+class _Interrupts:
+    """Interrupts the function of the step when its run is stopped; never ZenML's own code.
+
+    The program sends SIGINT again and again until the step has ended.
+    """
+
+    _current: _Interrupts | None = None
+
+    def __init__(self) -> None:
+        self._last_s = 0.0
+        self._is_requested = False
+
+    def __enter__(self) -> None:
+        _Interrupts._current = self
+        self._token = CURRENT.set(self)
+
+    def __exit__(self, *_: object) -> None:
+        _Interrupts._current = None
+        CURRENT.reset(self._token)
+
+    @classmethod
+    def on_signal(cls, number: int, frame: FrameType | None) -> None:
+        self = cls._current
+        if self is None:
+            return
+        self._is_requested = True
+        now_s = monotonic()
+        if now_s - self._last_s >= REPEAT_S and step_inside(frame)[0]:
+            self._last_s = now_s
+            raise StepInterrupted
+
+    def check(self, step_run_id: UUID) -> None:
+        """Called when the step's function has returned, before its outputs are stored.
+
+        Raises:
+            StepInterrupted: its run is being stopped.
+        """
+        if self._is_requested:
+            updates.mark_step_stopping(step_run_id)
+            raise StepInterrupted
