@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from pydantic import Field
 from zenml.orchestrators import BaseOrchestratorConfig
 
@@ -14,6 +16,8 @@ class LocalThreadedOrchestratorConfig(BaseOrchestratorConfig):
     Raises:
         ValidationError: `max_workers` is not a whole number of at least 1.
     """
+
+    flavor: ClassVar[str] = "local_threaded"
 
     max_workers: int = Field(
         default_factory=usable_cpus,
@@ -57,6 +61,8 @@ class LocalProcessOrchestratorConfig(LocalThreadedOrchestratorConfig):
     Raises:
         ValidationError: a value is out of its range.
     """
+
+    flavor: ClassVar[str] = "local_process"
 
     step_timeout_s: float | None = Field(
         default=None,

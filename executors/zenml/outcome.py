@@ -96,17 +96,15 @@ class Outcome:
         )
 
     def metadata(self) -> dict[str, MetadataType]:
-        """The same as metadata of the pipeline run, under one key."""
+        """The same as metadata of the pipeline run."""
         return {
-            "local_threaded": {
-                "max_workers": self.max_workers,
-                "steps": self.started,
-                "wall_time_s": round(self.wall_s, 3),
-                "sum_of_step_times_s": round(self.steps_s, 3),
-                "speedup": round(self.speedup, 3),
-                "critical_path_s": round(self.critical_path_s, 3),
-                "critical_path_share": round(self.critical_path_share, 3),
-            }
+            "max_workers": self.max_workers,
+            "steps": self.started,
+            "wall_time_s": round(self.wall_s, 3),
+            "sum_of_step_times_s": round(self.steps_s, 3),
+            "speedup": round(self.speedup, 3),
+            "critical_path_s": round(self.critical_path_s, 3),
+            "critical_path_share": round(self.critical_path_share, 3),
         }
 
     def losses(self) -> str | None:

@@ -85,7 +85,7 @@ def run_steps(
         finally:
             launcher.leave()
     outcome = Outcome.of(report, graph, policy, launcher.times_s)
-    _publish(outcome, pipeline_run.id, component_id)
+    _publish(outcome, config.flavor, pipeline_run.id, component_id)
     if not report.succeeded or stops.is_stopping:
         _mark_stopped(pipeline_run.id)
     if interrupt is not None:
@@ -170,7 +170,7 @@ class _RunLog(Observer):
         )
 
 
-def _publish(outcome: Outcome, run_id: UUID, component_id: UUID) -> None:
+def _publish(outcome: Outcome, flavor: str, run_id: UUID, component_id: UUID) -> None:
     """Logs the outcome and stores it with the run."""
     losses = outcome.losses()
     if losses is not None:
@@ -178,7 +178,7 @@ def _publish(outcome: Outcome, run_id: UUID, component_id: UUID) -> None:
     logger.info("%s", outcome.line())
     try:
         publish_pipeline_run_metadata(
-            pipeline_run_id=run_id, pipeline_run_metadata={component_id: outcome.metadata()}
+            pipeline_run_id=run_id, pipeline_run_metadata={component_id: {flavor: outcome.metadata()}}
         )
     except Exception:
         logger.debug("the run's metadata could not be stored", exc_info=True)

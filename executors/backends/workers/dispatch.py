@@ -72,7 +72,7 @@ class Dispatch:
             if wake_at_s is not None:
                 wait_s = max(0.0, min(wait_s, wake_at_s - monotonic()))
             is_woken, ended = pool.listen(wait_s, POLLS if self._pace.is_tiny else 0)
-            if is_woken:
+            if is_woken or wait_s == LONGEST_SLEEP_S:  # then there may be log records
                 for worker in self._workers.values():
                     if worker.assigned.calls or worker.assigned.is_slow:
                         self._collect(worker)

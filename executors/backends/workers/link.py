@@ -11,10 +11,12 @@ import termios
 import threading
 from array import array
 from collections.abc import Iterator
+from time import monotonic
 
 from executors.backends.workers.wire import (
     CHANGES,
     IN_SEGMENT,
+    LOG,
     PLAIN_ORDERS,
     REPORT,
     TICKET,
@@ -26,6 +28,9 @@ from executors.backends.workers.wire import (
 from executors.imports.lifeline import wait_for
 from executors.imports.surroundings import adopt
 from executors.pickling.packing import Packed, Segment, decode
+
+
+RECORDS_S = 0.05  # between wake-ups for log records; those in between are handled within a second
 
 
 class ParentLink:
@@ -45,6 +50,7 @@ class ParentLink:
         self.orders: dict[int, DecodedOrder] = {}  # received, by number
         self._writing = threading.Lock()  # threads of actions may log
         self.is_all_announced = True  # the parent was woken after the last report
+        self._announced_s = 0.0  # when it was woken last
         os.set_blocking(reports, False)
 
     def next_ticket(self) -> int:
@@ -144,9 +150,16 @@ class ParentLink:
         except ConnectionError:
             pass  # the program has ended
 
+    def report_record(self, record: Packed) -> None:
+        """Sends a log record; the parent soon handles it, although the action goes on."""
+        self.report(LOG, 0, record)
+        if monotonic() - self._announced_s > RECORDS_S:
+            self.wake_parent()
+
     def wake_parent(self) -> None:
         """Wakes the parent."""
         self.is_all_announced = True
+        self._announced_s = monotonic()
         try:
             os.write(self._wakeup_pipe, b"!")
         except BlockingIOError:

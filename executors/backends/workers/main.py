@@ -38,7 +38,6 @@ from executors.backends.workers.wire import (
     FORGET,
     IMPORTED,
     LEADS,
-    LOG,
     METERED,
     NOT_READY,
     READY,
@@ -149,7 +148,7 @@ class _Recorder(logging.handlers.QueueHandler):
             self._link.send_record(pickle.dumps(record))
             return
         record.processName = self._worker
-        self._link.report(LOG, 0, pack_ours(record))
+        self._link.report_record(pack_ours(record))
 
 
 def _work(link: ParentLink, limit_bytes: int | None) -> None:

@@ -26,6 +26,7 @@ from zenml.execution.context import setup_execution_context
 from zenml.execution.pipeline.utils import prevent_pipeline_execution
 from zenml.execution.step.utils import launch_step
 from zenml.logger import ZenMLConsoleHandler
+from zenml.orchestrators.signal_handler import SignalHandler
 from zenml.steps.step_context import RunContext, get_or_create_run_context
 from zenml.utils.logging_utils import LoggingContext
 
@@ -90,6 +91,8 @@ def prepare() -> None:
         if isinstance(handler, ZenMLConsoleHandler):  # the program prints the records
             root.removeHandler(handler)
     LoggingContext.emit = flush_soon(LoggingContext.emit)  # type: ignore[method-assign]
+    # ZenML's handler would interrupt its own code, too, and ask the store from inside the store.
+    SignalHandler.register = lambda self: self  # type: ignore[method-assign]
     signal.signal(signal.SIGINT, _Interrupts.on_signal)
 
 

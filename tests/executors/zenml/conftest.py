@@ -1,4 +1,4 @@
-"""A real ZenML store in a temporary folder, and a stack with 8 workers in use."""
+"""A real ZenML store in a temporary folder, and a stack with 8 workers of a flavor in use."""
 
 from __future__ import annotations
 
@@ -26,11 +26,37 @@ with warnings.catch_warnings(action="ignore"):
 source_utils.set_custom_source_root(str(ROOT))
 
 
-@pytest.fixture
-def threaded() -> Iterator[None]:
-    from tests.executors.zenml import steps
+def _use(flavor: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    from tests.executors.zenml import steps, told
 
+    monkeypatch.setenv(told.FOLDER, str(folder))
+    monkeypatch.setenv(steps.FLAVOR, flavor)
     steps.use(8)
     yield
-    steps.EVENTS.clear()
     steps.DO.clear()
+
+
+@pytest.fixture
+def threaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield from _use("threaded", tmp_path, monkeypatch)
+
+
+@pytest.fixture
+def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    yield from _use("process", tmp_path, monkeypatch)
+
+
+@pytest.fixture(params=["threaded", "process"])
+def flavor(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[str]:
+    for _ in _use(request.param, tmp_path, monkeypatch):
+        yield request.param
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_workers_are_left() -> Iterator[None]:
+    yield
+    from executors.zenml.launch.pool import retire_pools
+
+    retire_pools()

@@ -6,7 +6,7 @@ ZenML loads steps and hooks by their import path, so they are at the top of a mo
 from __future__ import annotations
 
 import asyncio
-import threading
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -14,13 +14,15 @@ from typing import Any
 
 from zenml import pipeline, step
 from zenml.client import Client
+from zenml.enums import StackComponentType
 from zenml.models import PipelineRunResponse
 
 from executors.zenml.install import install
+from tests.executors.zenml.told import WAIT_S, Actions, Counter, Events, Flag, eventually
 
-EVENTS: list[str] = []  # what steps and hooks say, in order
-DO: dict[str, Callable[[], object]] = {}  # what a step does, by its name
-WAIT_S = 20.0  # longest wait for another step; a test that gets there fails
+EVENTS = Events()
+DO = Actions()
+FLAVOR = "TESTED_FLAVOR"  # the variable that has the flavor of the stack in use
 
 
 class StepFailed(Exception):
@@ -43,7 +45,7 @@ def one(salt: str) -> int:
 
 
 @step
-def plus_one(value: int) -> int:
+def plus_one(value: int, salt: str = "") -> int:
     EVENTS.append("plus_one ran")
     return value + 1
 
@@ -55,6 +57,7 @@ async def asynchronous() -> int:
 
 @step(enable_cache=False)
 async def asleep() -> None:
+    EVENTS.append("asleep")
     try:
         await asyncio.sleep(WAIT_S)
     except asyncio.CancelledError:
@@ -105,46 +108,18 @@ def both(*actions: Callable[[], object]) -> Callable[[], None]:
 
 def meets(*parties: str) -> None:
     """Makes these steps wait for each other: they end only if they run side by side."""
-    barrier = threading.Barrier(len(parties))
+    arrived = Counter()
+
+    def meet() -> None:
+        arrived()
+        eventually(lambda: arrived.has_come_to(len(parties)))
+
     for party in parties:
-        DO[party] = lambda: barrier.wait(WAIT_S)
+        DO[party] = meet
 
 
-def eventually(is_so: Callable[[], bool]) -> None:
-    deadline_s = time.monotonic() + WAIT_S
-    while not is_so():
-        assert time.monotonic() < deadline_s
-        time.sleep(0.02)
-
-
-class Occupancy:
-    """What steps do that run in groups of a size: wait for each other, then stay for a moment.
-
-    Attributes:
-        most: how many ran at the same time.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.most = 0
-        self._running = 0
-        self._lock = threading.Lock()
-        self._barrier = threading.Barrier(size)
-
-    def run(self) -> None:
-        with self._lock:
-            self._running += 1
-            self.most = max(self.most, self._running)
-        self._barrier.wait(WAIT_S)
-        time.sleep(0.05)  # for one too many to come
-        with self._lock:
-            self._running -= 1
-
-
-def waits_for(event: threading.Event) -> Callable[[], None]:
-    def wait() -> None:
-        assert event.wait(WAIT_S)
-
-    return wait
+def waits_for(flag: Flag) -> Callable[[], None]:
+    return flag.wait
 
 
 def made_of(
@@ -170,9 +145,17 @@ def ran(pipeline_: Callable[[], PipelineRunResponse | None]) -> PipelineRunRespo
     return run
 
 
-def use(max_workers: int) -> None:
-    """Activates a stack whose orchestrator has that many workers."""
-    install(f"threaded-{max_workers}", max_workers, activate=True)
+def use(max_workers: int, **configuration: object) -> None:
+    """Activates a stack whose orchestrator has that many workers, of the flavor that is tested."""
+    flavor = os.environ[FLAVOR]
+    name = "-".join([flavor, str(max_workers), *configuration])
+    install(name, max_workers, activate=True, flavor=f"local_{flavor}")
+    if configuration:
+        client = Client()
+        client.update_stack_component(
+            name, StackComponentType.ORCHESTRATOR, configuration=configuration
+        )
+        client.activate_stack(name)
 
 
 def last_run() -> PipelineRunResponse:

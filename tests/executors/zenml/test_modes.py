@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 
 import pytest
@@ -27,8 +26,9 @@ from tests.executors.zenml.steps import (
     use,
     waits_for,
 )
+from tests.executors.zenml.told import Counter, Flag
 
-pytestmark = pytest.mark.usefixtures("threaded")
+pytestmark = pytest.mark.usefixtures("flavor")
 
 #   bad ── after_bad
 #   slow ── after_slow      (slow ends after bad has failed)
@@ -37,7 +37,7 @@ NEEDS: dict[str, list[str]] = {"bad": [], "slow": [], "after_bad": ["bad"], "aft
 
 def bad_then_slow() -> None:
     """`bad` fails while `slow` runs; `slow` ends once the run knows of the failure."""
-    slow_runs = threading.Event()
+    slow_runs = Flag()
 
     def bad() -> None:
         waits_for(slow_runs)()
@@ -45,8 +45,7 @@ def bad_then_slow() -> None:
 
     def slow() -> None:
         slow_runs.set()
-        while Client().get_pipeline_run(last_run().id).status != "failed":
-            threading.Event().wait(0.02)
+        eventually(lambda: Client().get_pipeline_run(last_run().id).status == "failed")
 
     DO.update(bad=bad, slow=slow)
 
@@ -97,16 +96,14 @@ def test_a_step_that_the_store_refuses_to_start_has_not_failed(
     mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """While the failure hook of `bad` runs, the store knows of the failure, the run does not."""
-    slow_ends = threading.Event()
+    slow_ends = Flag()
     DO["bad"] = fail
     DO["slow"] = waits_for(slow_ends)
 
     def failure_hook() -> None:
         slow_ends.set()
-        deadline = threading.Event()
-        while "slow ended" not in EVENTS:
-            deadline.wait(0.01)
-        deadline.wait(0.3)  # time for `after_slow` to be refused
+        eventually(lambda: "slow ended" in EVENTS)
+        time.sleep(0.3)  # time for `after_slow` to be refused
 
     DO["failure hook"] = failure_hook
     pipeline = made_of(NEEDS, {"bad": {"on_failure": on_failure}}, execution_mode=mode)
@@ -120,7 +117,7 @@ def test_a_step_that_the_store_refuses_to_start_has_not_failed(
 
 def test_a_slow_failure_hook_does_not_hide_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "GRACE_S", 0.2)
-    slow_ends = threading.Event()
+    slow_ends = Flag()
     DO.update(bad=fail, slow=waits_for(slow_ends))
     DO["failure hook"] = both(slow_ends.set, lambda: time.sleep(1.5))
     with pytest.raises(StepFailed):
@@ -143,11 +140,10 @@ def is_retrying() -> bool:
 
 
 def flaky(failures: int) -> None:
-    left = [None] * failures
+    attempts = Counter()
 
     def act() -> None:
-        if left:
-            left.pop()
+        if attempts() <= failures:
             fail()
 
     DO["flaky"] = act

@@ -8,18 +8,29 @@ from __future__ import annotations
 import os
 import random
 import re
-import threading
+import signal
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import pytest
 from zenml.client import Client
 from zenml.config.retry_config import StepRetryConfig
 
-from tests.executors.zenml.steps import DO, StepFailed, fail, last_run, made_of, statuses
+from executors import WorkerDied
+from tests.executors.zenml.steps import (
+    DO,
+    EVENTS,
+    StepFailed,
+    fail,
+    last_run,
+    made_of,
+    statuses,
+    use,
+)
+from tests.executors.zenml.told import Counter
 
-pytestmark = pytest.mark.usefixtures("threaded")
+pytestmark = pytest.mark.usefixtures("flavor")
 
 STEPS = 16
 RUNS = int(os.environ.get("SOAK_RUNS", "1"))
@@ -34,14 +45,14 @@ class Plan:
         failures: how many of its attempts fail.
         retries: how many it may repeat.
         variable: its own value of WHICH, or None.
+        is_killed: its attempts fail because their worker is killed.
     """
 
     needs: list[str]
     failures: int
     retries: int
     variable: str | None
-    attempts: int = 0
-    seen: set[str | None] = field(default_factory=set)
+    is_killed: bool = False
 
     @property
     def fails(self) -> bool:
@@ -60,17 +71,18 @@ def planned(seed: int) -> dict[str, Plan]:
     return plans
 
 
-def doing(plan: Plan, seconds: float) -> Callable[[], None]:
-    lock = threading.Lock()
+def doing(name: str, plan: Plan, seconds: float) -> Callable[[], None]:
+    attempts = Counter()
 
     def act() -> None:
-        with lock:
-            plan.attempts += 1
-            number = plan.attempts
+        number = attempts()
+        EVENTS.append(f"{name} begins")
         for _ in range(4):
-            plan.seen.add(os.environ.get("WHICH"))
+            EVENTS.append(f"{name} sees {os.environ.get('WHICH')}")
             time.sleep(seconds / 4)
         if number <= plan.failures:
+            if plan.is_killed:
+                os.kill(os.getpid(), signal.SIGKILL)
             fail()
 
     return act
@@ -88,14 +100,17 @@ def blocked(plans: dict[str, Plan]) -> set[str]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_every_status_is_right(
-    seed: int, mode: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    seed: int, mode: str, flavor: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     before = dict(os.environ)
     plans = planned(100 * seed + MODES.index(mode))
     choose = random.Random(seed)
+    if flavor == "process":
+        use(4)
     for name, plan in plans.items():
-        DO[name] = doing(plan, choose.choice([0.0, 0.02, 0.1]))
+        plan.is_killed = flavor == "process" and seed % 3 == 0 and choose.random() < 0.5
+        DO[name] = doing(name, plan, choose.choice([0.0, 0.02, 0.1]))
     pipeline = made_of(
         {name: plan.needs for name, plan in plans.items()},
         {
@@ -110,14 +125,17 @@ def test_every_status_is_right(
     lost = blocked(plans)
     if lost:
         with pytest.raises(
-            StepFailed if mode == "fail_fast" else RuntimeError, match=r"on purpose|in step\(s\)"
+            (StepFailed, WorkerDied) if mode == "fail_fast" else RuntimeError,
+            match=r"on purpose|killed by SIGKILL|in step\(s\)",
         ):
             pipeline()
     else:
         pipeline()
     assert dict(os.environ) == before
     assert "database is locked" not in caplog.text
-    assert all(plan.seen <= {plan.variable} for plan in plans.values())
+    attempts = {name: EVENTS.count(f"{name} begins") for name in plans}
+    seen = {event for event in EVENTS if " sees " in event}
+    assert seen <= {f"{name} sees {plan.variable}" for name, plan in plans.items()}
 
     stored = statuses(last_run())
     ended = {
@@ -130,15 +148,15 @@ def test_every_status_is_right(
         assert all(stored.get(need) == "completed" for need in plan.needs)
         if status == "completed":
             assert name not in lost
-            assert plan.attempts == plan.failures + 1
+            assert attempts[name] == plan.failures + 1
         elif status == "failed":
             assert plan.fails
-            assert plan.attempts == plan.retries + 1
+            assert attempts[name] == plan.retries + 1
         else:
             assert status == "stopped"
             assert mode == "fail_fast" or (mode == "stop_on_failure" and plan.retries)
     for name in set(plans) - set(stored):
-        assert plans[name].attempts == 0
+        assert attempts[name] == 0
     if lost:
         assert "failed" in stored.values()
     if not lost or mode == "continue_on_failure":

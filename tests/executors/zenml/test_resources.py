@@ -7,18 +7,15 @@ import time
 from typing import Any
 
 import pytest
-from zenml.client import Client
 from zenml.config import ResourceSettings
-from zenml.enums import StackComponentType
 
 from executors import FAIL_FAST, Graph, Task, run
 from executors.backends import load_backend
-from executors.zenml.install import install
 from executors.zenml.outcome import Outcome
 from executors.zenml.store import history
 from tests.executors.zenml.steps import DO, EVENTS, StepFailed, fail, last_run, made_of, meets, use
 
-pytestmark = pytest.mark.usefixtures("threaded")
+pytestmark = pytest.mark.usefixtures("flavor")
 
 
 def needs(**resources: Any) -> dict[str, Any]:
@@ -41,12 +38,7 @@ def test_a_step_that_needs_less_than_a_cpu_counts_one() -> None:
 
 
 def test_resources_can_be_turned_off(caplog: pytest.LogCaptureFixture) -> None:
-    use(2)
-    install("plain", 2, activate=True)
-    Client().update_stack_component(
-        "plain", StackComponentType.ORCHESTRATOR, configuration={"step_resources": False}
-    )
-    Client().activate_stack("plain")
+    use(2, step_resources=False)
     meets("a", "b")
     made_of({"a": [], "b": []}, {"a": needs(cpu_count=2, memory="1GB")})()
     assert "are ignored" not in caplog.text
@@ -67,9 +59,11 @@ def test_the_step_with_the_longest_path_starts_first() -> None:
     assert EVENTS[0] == "a started"
 
 
-def test_past_runs_tell_which_step_takes_long(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_past_runs_tell_which_step_takes_long(
+    flavor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     use(1)
-    pipeline = made_of({"a": [], "b": []}, name="with a history of its own")
+    pipeline = made_of({"a": [], "b": []}, name=f"with a history of its own on {flavor}")
     DO["b"] = lambda: time.sleep(0.5)
     pipeline()
     assert EVENTS[0] == "a started"
@@ -89,11 +83,13 @@ def test_past_runs_tell_which_step_takes_long(monkeypatch: pytest.MonkeyPatch) -
     assert EVENTS[0] == "a started"
 
 
-def test_the_summary_is_stored_with_the_run(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_summary_is_stored_with_the_run(
+    flavor: str, caplog: pytest.LogCaptureFixture
+) -> None:
     for name in ("a", "b"):
         DO[name] = lambda: time.sleep(0.3)
     run = made_of({"a": [], "b": [], "c": ["a", "b"]})()
-    stored = run.run_metadata["local_threaded"]
+    stored = run.run_metadata[f"local_{flavor}"]
     assert isinstance(stored, dict)
     assert stored["max_workers"] == 8
     assert stored["steps"] == 3
@@ -105,11 +101,11 @@ def test_the_summary_is_stored_with_the_run(caplog: pytest.LogCaptureFixture) ->
     assert re.search(r"3 steps in [\d.]+ s on 8 workers; step times add up to", caplog.text)
 
 
-def test_a_failed_run_has_a_summary_too() -> None:
+def test_a_failed_run_has_a_summary_too(flavor: str) -> None:
     DO["a"] = fail
     with pytest.raises(StepFailed):
         made_of({"a": [], "b": ["a"]}, execution_mode="fail_fast")()
-    stored = last_run().run_metadata["local_threaded"]
+    stored = last_run().run_metadata[f"local_{flavor}"]
     assert isinstance(stored, dict)
     assert stored["steps"] == 1
 

@@ -22,8 +22,9 @@ from tests.executors.zenml.steps import (
     statuses,
     waits_for,
 )
+from tests.executors.zenml.told import Flag, eventually
 
-pytestmark = pytest.mark.usefixtures("threaded")
+pytestmark = pytest.mark.usefixtures("flavor")
 
 HOOKS: dict[str, Any] = {"on_init": on_init, "on_cleanup": on_cleanup}
 
@@ -82,21 +83,26 @@ def test_two_runs_on_one_stack_run_side_by_side() -> None:
 def test_runs_with_hooks_take_turns_and_say_so(
     second_hooks: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
-    waits = threading.Event()
+    second_waits = Flag()
     says_state("b")
 
     def a() -> None:
-        while "Waiting for" not in caplog.text:
-            waits.wait(0.01)
+        second_waits.wait()
         EVENTS.append(f"a has {get_step_context().pipeline_state}")
+
+    def sees_it_wait() -> None:
+        eventually(lambda: "Waiting for" in caplog.text)
+        second_waits.set()
 
     DO["a"] = a
     first = threading.Thread(target=made_of({"a": []}, **HOOKS))
     first.start()
-    while "a started" not in EVENTS:
-        waits.wait(0.01)
+    eventually(lambda: "a started" in EVENTS)
+    watcher = threading.Thread(target=sees_it_wait)
+    watcher.start()
     made_of({"b": []}, **second_hooks)()
     first.join()
+    watcher.join()
     once = ["a started", "a has state", "a ended", "cleanup"]
     if second_hooks:
         assert ["init", *once, "init", "b started", "b has state", "b ended", "cleanup"] == EVENTS
@@ -105,7 +111,7 @@ def test_runs_with_hooks_take_turns_and_say_so(
 
 
 def test_runs_without_hooks_do_not_take_each_others_run_context() -> None:
-    has_ended = threading.Event()
+    has_ended = Flag()
 
     def a() -> None:
         waits_for(has_ended)()
@@ -114,8 +120,7 @@ def test_runs_without_hooks_do_not_take_each_others_run_context() -> None:
     DO["a"] = a
     first = threading.Thread(target=made_of({"a": []}))
     first.start()
-    while "a started" not in EVENTS:
-        threading.Event().wait(0.01)
+    eventually(lambda: "a started" in EVENTS)
     made_of({"b": []})()
     has_ended.set()
     first.join()
@@ -126,7 +131,7 @@ def test_the_active_run_has_an_id_and_nothing_else_has() -> None:
     orchestrator = Client().active_stack.orchestrator
     with pytest.raises(RuntimeError, match="no pipeline is running"):
         orchestrator.get_orchestrator_run_id()
-    DO["a"] = lambda: EVENTS.append(orchestrator.get_orchestrator_run_id())
+    DO["a"] = lambda: EVENTS.append(Client().active_stack.orchestrator.get_orchestrator_run_id())
     run = made_of({"a": []})()
     assert run.orchestrator_run_id in EVENTS
     assert orchestrator._active_snapshot is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 
 import pytest
 from zenml import get_step_context, pipeline
@@ -13,7 +14,6 @@ from zenml.models import PipelineRunResponse, StepRunResponse
 from tests.executors.zenml.steps import (
     DO,
     EVENTS,
-    Occupancy,
     asynchronous,
     made_of,
     meets,
@@ -23,23 +23,24 @@ from tests.executors.zenml.steps import (
     statuses,
     use,
 )
+from tests.executors.zenml.told import Occupancy
 
-pytestmark = pytest.mark.usefixtures("threaded")
+pytestmark = pytest.mark.usefixtures("flavor")
 
 
 @pipeline(enable_cache=True)
-def sums() -> None:
-    value = one("static")
-    plus_one(value)
-    plus_one(value, id="again")
+def sums(salt: str) -> None:
+    value = one(salt)
+    plus_one(value, salt)
+    plus_one(value, f"again on {salt}", id="again")
 
 
-def test_values_reach_the_steps_that_need_them_and_are_cached() -> None:
-    run = ran(sums)
+def test_values_reach_the_steps_that_need_them_and_are_cached(flavor: str) -> None:
+    run = ran(partial(sums, flavor))
     assert [run.steps[name].output.load() for name in ("one", "plus_one", "again")] == [1, 2, 2]
     assert sorted(EVENTS) == ["one ran", "plus_one ran", "plus_one ran"]
     EVENTS.clear()
-    assert set(statuses(ran(sums)).values()) == {"completed", "cached"}
+    assert set(statuses(ran(partial(sums, flavor))).values()) == {"completed", "cached"}
     assert EVENTS == []
 
 
@@ -89,7 +90,6 @@ def test_each_step_has_its_own_context_and_log(monkeypatch: pytest.MonkeyPatch) 
     # ZenML stores what goes to the stream that was stdout at its import, which may be another one.
     monkeypatch.setattr(sys.stdout, "write", logger._wrapped_write(sys.stdout.write, "stdout"))
     meets("a", "b")
-    seen = {}
     for name in ("a", "b"):
 
         def speaks(name: str = name, meet: object = DO[name]) -> None:
@@ -97,11 +97,11 @@ def test_each_step_has_its_own_context_and_log(monkeypatch: pytest.MonkeyPatch) 
             print(f"{name} speaks")  # noqa: T201
             meet()
             print(f"{name} ends")  # noqa: T201
-            seen[name] = get_step_context().step_run.name
+            EVENTS.append(f"{name} is {get_step_context().step_run.name}")
 
         DO[name] = speaks
     run = made_of({"a": [], "b": []})()
-    assert seen == {"a": "a", "b": "b"}
+    assert sorted(event for event in EVENTS if " is " in event) == ["a is a", "b is b"]
     for name, other in (("a", "b"), ("b", "a")):
         step = run.steps[name]
         text = logged(step, "step")

@@ -5,13 +5,14 @@ Called with the kind of its steps: `python` code, or code that blocks in `c`.
 
 from __future__ import annotations
 
+import os
 import sys
-import threading
 import time
+from pathlib import Path
 
 from zenml import pipeline, step
 
-READY = threading.Barrier(2)
+FOLDER = Path(os.environ["TESTED_FOLDER"])
 
 
 def tell(text: str) -> None:
@@ -23,23 +24,29 @@ def on_cleanup() -> None:
     tell("cleaned up")
 
 
-def runs(kind: str) -> None:
-    if READY.wait(30) == 0:
+def runs(kind: str, name: str) -> None:
+    (FOLDER / name).touch()
+    while not all((FOLDER / step).exists() for step in ("first", "second")):
+        time.sleep(0.01)
+    if name == "first":
         tell("steps run")
     if kind == "c":
         time.sleep(60)
-    while True:
-        time.sleep(0.01)
+    try:
+        while True:
+            time.sleep(0.01)
+    finally:
+        tell("finally")
 
 
 @step(enable_cache=False)
 def first(kind: str) -> None:
-    runs(kind)
+    runs(kind, "first")
 
 
 @step(enable_cache=False)
 def second(kind: str) -> None:
-    runs(kind)
+    runs(kind, "second")
 
 
 @step(enable_cache=False)
