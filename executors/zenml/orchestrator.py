@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
 
-from zenml.constants import ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT
-from zenml.enums import ExecutionMode
+from zenml.client import Client
+from zenml.constants import (
+    ENV_ZENML_DYNAMIC_PIPELINE_MONITORING_INTERVAL,
+    ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT,
+)
+from zenml.enums import ExecutionMode, ExecutionStatus
+from zenml.exceptions import RunStoppedException
 from zenml.execution.pipeline.dynamic.runner import DynamicPipelineRunner
 from zenml.orchestrators import BaseOrchestrator, SubmissionResult
 from zenml.steps.step_context import RunContext, get_or_create_run_context
-from zenml.utils.env_utils import get_runtime_environment, get_runtime_secret_environment
+from zenml.utils.env_utils import get_runtime_environment
 
 from executors.zenml.config import (
     LocalProcessOrchestratorConfig,
     LocalThreadedOrchestratorConfig,
 )
-from executors.zenml.launch.pool import WorkerOptions, pool_of
+from executors.zenml.launch import isolated
+from executors.zenml.launch.pool import WorkerOptions, WorkerPool, pool_of
 from executors.zenml.launch.processes import ProcessLauncher
 from executors.zenml.launch.threads import ThreadLauncher
-from executors.zenml.process.environments import Environment, applied, exactly
-from executors.zenml.process.interrupts import CURRENT
+from executors.zenml.process.environments import Environment, applied, environment_of
+from executors.zenml.process.interrupts import CURRENT, StepInterrupted
 from executors.zenml.process.keyed_lock import Hold, KeyedLock
 from executors.zenml.process.run_id import current_run_id, running
 from executors.zenml.steps import NewLauncher, run_steps
@@ -33,7 +38,7 @@ from executors.zenml.store import updates
 
 if TYPE_CHECKING:
     from zenml.config.step_run_info import StepRunInfo
-    from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
+    from zenml.models import PipelineRunResponse, PipelineSnapshotResponse, StepRunResponse
     from zenml.stack import Stack
 
     from executors.zenml.process.stops import Stops
@@ -43,7 +48,7 @@ logger = logging.getLogger(__name__)
 RUN_CONTEXT = KeyedLock()  # of ZenML's RunContext: one object with one state per process
 WITHOUT_HOOKS = "without hooks"  # runs without hooks all have the same state: none
 
-_runner_lock = threading.Lock()  # held while the environment has our number of threads for ZenML
+MONITORING_S = "0.25"  # between ZenML's looks at isolated steps; what it asks stays in this process
 
 
 class LocalThreadedOrchestrator(BaseOrchestrator):
@@ -136,21 +141,48 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
         started_s = monotonic()
         configuration = snapshot.pipeline_configuration
         variables = {
-            **get_runtime_environment(configuration, stack),
-            **get_runtime_secret_environment(configuration, stack),
+            ENV_ZENML_DYNAMIC_PIPELINE_MONITORING_INTERVAL: MONITORING_S,
+            ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT: str(self.config.max_workers),
+            **environment_of(configuration, stack),
         }
-        with _run_id(), _run_context(snapshot), _environment(variables):
-            self._dynamic_runner(snapshot, placeholder_run).run_pipeline()
+        with _run_id() as run_id, _run_context(snapshot), _environment(variables):
+            runner = DynamicPipelineRunner(snapshot, placeholder_run, orchestrator=self)
+            try:
+                runner.run_pipeline()
+            except StepInterrupted as error:  # as the store has it of an isolated step
+                raise RunStoppedException("The pipeline run was stopped.") from error
+            finally:
+                isolated.stop_all(run_id)
+            if updates.is_stopped(runner._run.id):
+                updates.publish_stopped(runner._run.id)
+                raise RunStoppedException("The pipeline run was stopped.")
         logger.info("The pipeline run took %.2f s.", monotonic() - started_s)
         return None
 
-    def _dynamic_runner(
-        self, snapshot: PipelineSnapshotResponse, placeholder_run: PipelineRunResponse | None
-    ) -> DynamicPipelineRunner:
-        """ZenML's runner, which reads its number of threads from the environment."""
-        workers = {ENV_ZENML_DYNAMIC_PIPELINE_WORKER_COUNT: str(self.config.max_workers)}
-        with _runner_lock, exactly(workers):
-            return DynamicPipelineRunner(snapshot, placeholder_run, orchestrator=self)
+    def _pool(self) -> WorkerPool:
+        """The worker processes of this orchestrator."""
+        return pool_of(self.id, WorkerOptions(self.config.max_workers))
+
+    def submit_isolated_step(self, step_run_info: StepRunInfo, environment: dict[str, str]) -> None:
+        """Runs an isolated step of a dynamic pipeline in a process of its own; returns at once."""
+        variables = environment_of(step_run_info.config, Client().active_stack)
+        isolated.submit(step_run_info, variables, self._pool(), current_run_id())
+
+    def get_isolated_step_status(self, step_run: StepRunResponse) -> ExecutionStatus:
+        """Whether an isolated step is running, or how it ended."""
+        return isolated.status(step_run.id)
+
+    def wait_for_isolated_step(self, step_run: StepRunResponse) -> ExecutionStatus:
+        """How an isolated step ended; blocks until it has, without polling."""
+        return isolated.wait(step_run.id)
+
+    def stop_isolated_step(self, step_run: StepRunResponse) -> None:
+        """Interrupts an isolated step, and soon kills it."""
+        isolated.stop(step_run.id)
+
+    def cleanup_isolated_step(self, step_run: StepRunResponse) -> None:
+        """Forgets an isolated step that has ended."""
+        isolated.forget(step_run.id)
 
     @classmethod
     def run_init_hook(cls, snapshot: PipelineSnapshotResponse) -> None:
@@ -195,11 +227,7 @@ class LocalProcessOrchestrator(LocalThreadedOrchestrator):
         return cast(LocalProcessOrchestratorConfig, self._config)
 
     def _launcher(self, snapshot: PipelineSnapshotResponse, run_id: str) -> NewLauncher:
-        config = self.config
-        pool = pool_of(
-            self.id,
-            WorkerOptions(config.max_workers, config.memory_limit_bytes, config.fresh_workers),
-        )
+        pool, timeout_s = self._pool(), self.config.step_timeout_s
 
         def new(
             pipeline_run: PipelineRunResponse,
@@ -207,10 +235,17 @@ class LocalProcessOrchestrator(LocalThreadedOrchestrator):
             stops: Stops,
         ) -> ProcessLauncher:
             return ProcessLauncher(
-                snapshot, pipeline_run, run_id, environments, stops, pool, config.step_timeout_s
+                snapshot, pipeline_run, run_id, environments, stops, pool, timeout_s
             )
 
         return new
+
+    def _pool(self) -> WorkerPool:
+        config = self.config
+        return pool_of(
+            self.id,
+            WorkerOptions(config.max_workers, config.memory_limit_bytes, config.fresh_workers),
+        )
 
 
 @contextmanager

@@ -178,7 +178,8 @@ def _publish(outcome: Outcome, flavor: str, run_id: UUID, component_id: UUID) ->
     logger.info("%s", outcome.line())
     try:
         publish_pipeline_run_metadata(
-            pipeline_run_id=run_id, pipeline_run_metadata={component_id: {flavor: outcome.metadata()}}
+            pipeline_run_id=run_id,
+            pipeline_run_metadata={component_id: {flavor: outcome.metadata()}},
         )
     except Exception:
         logger.debug("the run's metadata could not be stored", exc_info=True)

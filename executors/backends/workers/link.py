@@ -29,7 +29,6 @@ from executors.imports.lifeline import wait_for
 from executors.imports.surroundings import adopt
 from executors.pickling.packing import Packed, Segment, decode
 
-
 RECORDS_S = 0.05  # between wake-ups for log records; those in between are handled within a second
 
 

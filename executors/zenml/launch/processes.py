@@ -64,7 +64,7 @@ class ProcessLauncher(Launcher):
         self._timeout_s = timeout_s
         self._run_id = pipeline_run.id
         program = Program.of_this_process()
-        run = StepsOfRun(snapshot, pipeline_run, orchestrator_run_id, program, _state())
+        run = StepsOfRun(snapshot, pipeline_run, orchestrator_run_id, program, pickled_state())
         descriptor, self._file = tempfile.mkstemp(prefix="executors-steps-")
         with os.fdopen(descriptor, "wb") as file:
             pickle.dump(run, file)
@@ -103,7 +103,12 @@ class ProcessLauncher(Launcher):
         Path(self._file).unlink(missing_ok=True)
 
 
-def _state() -> bytes:
+def pickled_state() -> bytes:
+    """What the init hook of the run under way has returned.
+
+    Raises:
+        NotPicklable: it cannot be pickled.
+    """
     state: Any = get_or_create_run_context().state
     try:
         return pickle.dumps(state)

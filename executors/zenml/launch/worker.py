@@ -25,8 +25,12 @@ from zenml.constants import (
 from zenml.execution.context import setup_execution_context
 from zenml.execution.pipeline.utils import prevent_pipeline_execution
 from zenml.execution.step.utils import launch_step
+from zenml.integrations.registry import integration_registry
 from zenml.logger import ZenMLConsoleHandler
 from zenml.orchestrators.signal_handler import SignalHandler
+from zenml.step_operators.step_operator_entrypoint_configuration import (
+    StepOperatorEntrypointConfiguration,
+)
 from zenml.steps.step_context import RunContext, get_or_create_run_context
 from zenml.utils.logging_utils import LoggingContext
 
@@ -70,6 +74,22 @@ class StepsOfRun(NamedTuple):
     state: bytes
 
 
+class IsolatedStep(NamedTuple):
+    """A step of a dynamic pipeline that the store knows already.
+
+    Attributes:
+        program: the one that runs the pipeline.
+        state: what its init hook returned, pickled.
+    """
+
+    snapshot_id: UUID
+    step_run_id: UUID
+    name: str
+    orchestrator_run_id: str
+    program: Program
+    state: bytes
+
+
 class SourcesChanged(Exception):
     """A module that this worker has imported was edited since: another worker has to do it."""
 
@@ -86,6 +106,7 @@ def prepare() -> None:
         main.__file__ = None  # or ZenML would look here for the steps of the program's main module
     with exactly({ENV_ZENML_DISABLE_DATABASE_MIGRATION: "True"}):
         Client().zen_store  # noqa: B018 - opens it
+    integration_registry.activate_integrations()  # their materializers
     root = logging.getLogger()
     for handler in root.handlers[:]:
         if isinstance(handler, ZenMLConsoleHandler):  # the program prints the records
@@ -121,6 +142,39 @@ def run_step(file: str, name: str, environment: Mapping[str, str]) -> None:
                 raise
 
 
+def run_isolated_step(job: IsolatedStep, environment: Mapping[str, str]) -> None:
+    """Runs an isolated step, as ZenML's entrypoint for them does in a container.
+
+    Raises:
+        SourcesChanged: before anything else; the step was not started.
+        BaseException: what the step has raised.
+    """
+    with _sources.importing(), prevent_pipeline_execution():
+        _adopt(job.program, job.state)
+        with (
+            apart(environment),
+            _Interrupts(),
+            running(job.orchestrator_run_id),
+        ):
+            entrypoint = _Entrypoint.of(job)
+            with exactly(_active(entrypoint.snapshot)):
+                entrypoint._run_step(
+                    updates.without_heartbeat(entrypoint.step), entrypoint.snapshot
+                )
+
+
+class _Entrypoint(StepOperatorEntrypointConfiguration):
+    @classmethod
+    def of(cls, job: IsolatedStep) -> _Entrypoint:
+        return cls(
+            cls.get_entrypoint_arguments(
+                step_name=job.name,
+                snapshot_id=str(job.snapshot_id),
+                step_run_id=str(job.step_run_id),
+            )
+        )
+
+
 def _launch(run: StepsOfRun, step: Step) -> None:
     with prevent_pipeline_execution(), running(run.orchestrator_run_id):
         launch_step(
@@ -145,17 +199,24 @@ def _opened(file: str) -> tuple[StepsOfRun, Context]:
     if _last is not None and _last[0] == file:
         return _last[1:]
     run: StepsOfRun = pickle.loads(Path(file).read_bytes())
-    if (changed := _sources.changed(run.program.source_root)) is not None:
-        raise SourcesChanged(changed)
-    run.program.adopt()
-    RunContext._clear()
     with prevent_pipeline_execution():
-        get_or_create_run_context().initialize(run.program.loads(run.state))
+        _adopt(run.program, run.state)
     context = copy_context()
     # It is never left, because it belongs to this context alone.
     context.run(setup_execution_context(run.pipeline_run).__enter__)
     _last = file, run, context
     return run, context
+
+
+def _adopt(program: Program, state: bytes) -> None:
+    """Makes this process one of the program, in a run with this state."""
+    global _last
+    if (changed := _sources.changed(program.source_root)) is not None:
+        raise SourcesChanged(changed)
+    _last = None
+    program.adopt()
+    RunContext._clear()
+    get_or_create_run_context().initialize(program.loads(state))
 
 
 class _Interrupts:

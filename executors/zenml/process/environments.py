@@ -18,6 +18,8 @@ from zenml.utils.env_utils import get_runtime_environment, get_runtime_secret_en
 from executors.zenml.process.keyed_lock import Hold, KeyedLock, never
 
 if TYPE_CHECKING:
+    from zenml.config.pipeline_configurations import PipelineConfiguration
+    from zenml.config.step_configurations import StepConfiguration
     from zenml.models import PipelineSnapshotResponse
     from zenml.stack import Stack
 
@@ -40,6 +42,14 @@ def resolved(snapshot: PipelineSnapshotResponse, stack: Stack) -> dict[str, Envi
             secrets[key] = get_runtime_secret_environment(config=step.config, stack=stack)
         environments[name] = {**get_runtime_environment(step.config, stack), **secrets[key]}
     return environments
+
+
+def environment_of(config: StepConfiguration | PipelineConfiguration, stack: Stack) -> Environment:
+    """The variables and secrets of a step or of a pipeline as a whole."""
+    return {
+        **get_runtime_environment(config, stack),
+        **get_runtime_secret_environment(config, stack),
+    }
 
 
 def applied(

@@ -82,8 +82,12 @@ class Stops(Observer):
 
     def __enter__(self) -> Stops:
         self._token = CURRENT.set(self)
-        self._thread.start()
+        self.start()
         return self
+
+    def start(self) -> None:
+        """Begins to watch; for a run that no `with` encloses, until `end`."""
+        self._thread.start()
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
         if self._token is not None:

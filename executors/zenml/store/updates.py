@@ -86,15 +86,30 @@ def publish_dead(run_id: UUID, name: str, error: BaseException) -> bool:
     )
     if not latest:
         return False
-    if latest[0].status not in STEP_STOP_STATUSES and not latest[0].status.is_finished:
-        publish_step_run_status_update(
-            latest[0].id,
-            ExecutionStatus.FAILED,
-            exception_info=ExceptionInfo(
-                traceback=str(error), message=str(error), source=qualified(type(error))
-            ),
-        )
+    publish_step_failed(latest[0].id, error)
     return latest[0].status == ExecutionStatus.COMPLETED
+
+
+def publish_step_failed(step_run_id: UUID, error: BaseException) -> None:
+    """Publishes a step as failed, unless the store knows already how it ended."""
+    status = Client().get_run_step(step_run_id, hydrate=False).status
+    if status.is_finished or status in (*STEP_STOP_STATUSES, ExecutionStatus.RETRYING):
+        return
+    publish_step_run_status_update(
+        step_run_id,
+        ExecutionStatus.FAILED,
+        exception_info=ExceptionInfo(
+            traceback=str(error), message=str(error), source=qualified(type(error))
+        ),
+    )
+
+
+def publish_step_stopped(step_run_id: UUID) -> None:
+    """Publishes a step as stopped, unless it has ended."""
+    try:
+        publish_stopped_step_run(step_run_id)
+    except IllegalOperationError:
+        pass
 
 
 def is_stopped(run_id: UUID) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from zenml import pipeline
+import os
 
-from tests.executors.zenml.steps import act, on_cleanup, on_init, one, plus_one
+from zenml import pipeline, step
+
+from tests.executors.zenml.steps import DO, EVENTS, act, on_cleanup, on_init, one, plus_one
 
 SUBMITTED = 6
 
 
 @pipeline(dynamic=True, enable_cache=False)
 def submits() -> None:
-    for step in [act.submit(f"s{number}", id=f"s{number}") for number in range(SUBMITTED)]:
-        step.result()
+    for submitted in [act.submit(f"s{number}", id=f"s{number}") for number in range(SUBMITTED)]:
+        submitted.result()
 
 
 @pipeline(dynamic=True, enable_cache=False, on_init=on_init, on_cleanup=on_cleanup)
@@ -21,11 +23,33 @@ def decides() -> None:
         plus_one(5, id="decided")
 
 
+@step(enable_cache=False, runtime="isolated")
+def apart(name: str) -> int:
+    """Does what the test said for this name, in a process of its own; returns its id."""
+    EVENTS.append(f"{name} started")
+    print(f"{name} speaks")  # noqa: T201
+    DO.get(name, lambda: None)()
+    return os.getpid()
+
+
+@pipeline(dynamic=True, enable_cache=False)
+def isolates() -> None:
+    steps = [apart.submit(name, id=name) for name in ("a", "b")]
+    act("inline")
+    for submitted in steps:
+        submitted.result()
+
+
+@pipeline(dynamic=True, enable_cache=False, on_init=on_init)
+def isolates_one() -> None:
+    apart("a", id="a")
+
+
 @pipeline(dynamic=True, enable_cache=False)
 def grows(to: int) -> None:
     for _ in range(to):
-        step = plus_one.submit(one.submit("grows"))
-    step.result()
+        last = plus_one.submit(one.submit("grows"))
+    last.result()
 
 
 @pipeline(dynamic=True)

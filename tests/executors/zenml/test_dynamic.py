@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import os
+import signal
+import threading
+import time
 from typing import Any
 
 import pytest
+from zenml import get_step_context
+from zenml.exceptions import RunStoppedException
+from zenml.utils.run_utils import stop_run
 
 from tests.executors.zenml.steps import (
     DO,
     EVENTS,
-    Occupancy,
     StepFailed,
     fail,
     last_run,
+    meets,
     ran,
     statuses,
     use,
 )
+from tests.executors.zenml.test_steps import logged
+from tests.executors.zenml.told import Occupancy, eventually
+
+pytestmark = pytest.mark.usefixtures("flavor")
 
 
 @pytest.fixture
-def dynamic(threaded: None) -> Any:
+def dynamic(flavor: str) -> Any:
     from tests.executors.zenml import dynamic
 
     return dynamic
@@ -51,3 +61,69 @@ def test_a_failing_step_of_a_dynamic_pipeline_raises(dynamic: Any) -> None:
     with pytest.raises(StepFailed):
         dynamic.submits()
     assert last_run().status == "failed"
+
+
+def test_isolated_steps_run_at_once_in_processes_of_their_own(
+    dynamic: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    meets("a", "b", "inline")
+    run = ran(dynamic.isolates)
+    assert statuses(run) == dict.fromkeys(["", "a", "b", "act"], "completed")
+    pids = {run.steps[name].output.load() for name in ("a", "b")}
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert "inline runtime" not in caplog.text
+    for name, other in (("a", "b"), ("b", "a")):
+        assert f"{name} speaks" in logged(run.steps[name], "step")
+        assert f"{other} speaks" not in logged(run.steps[name], "step")
+
+
+def test_an_isolated_step_sees_the_state_of_its_run(dynamic: Any) -> None:
+    DO["a"] = lambda: EVENTS.append(f"a has {get_step_context().pipeline_state}")
+    ran(dynamic.isolates_one)
+    assert "a has state" in EVENTS
+
+
+def test_a_failing_isolated_step_raises(dynamic: Any) -> None:
+    DO["a"] = fail
+    with pytest.raises(StepFailed):
+        dynamic.isolates_one()
+    assert statuses(last_run()) == {"": "failed", "a": "failed"}
+
+
+def test_an_isolated_step_whose_process_is_killed_has_failed(dynamic: Any) -> None:
+    DO["a"] = lambda: os.kill(os.getpid(), signal.SIGKILL)
+    with pytest.raises(Exception, match="was killed by SIGKILL"):
+        dynamic.isolates_one()
+    assert statuses(last_run()) == {"": "failed", "a": "failed"}
+
+
+@pytest.mark.parametrize("kind", ["python", "c"])
+def test_isolated_steps_are_stopped_from_elsewhere(dynamic: Any, kind: str) -> None:
+    def never_ends() -> None:
+        if kind == "c":
+            time.sleep(60)
+        try:
+            for _ in range(6000):
+                time.sleep(0.01)
+        finally:
+            EVENTS.append("finally")
+
+    DO.update(a=never_ends, b=never_ends)
+
+    def stops() -> None:
+        eventually(lambda: "a started" in EVENTS and "b started" in EVENTS)
+        stop_run(last_run(), graceful=True)
+
+    stopper = threading.Thread(target=stops)
+    stopper.start()
+    with pytest.raises(RunStoppedException):
+        dynamic.isolates()
+    stopper.join()
+    assert statuses(last_run()) == {
+        "": "stopped",
+        "a": "stopped",
+        "b": "stopped",
+        "act": "completed",
+    }
+    assert EVENTS.count("finally") == (2 if kind == "python" else 0)

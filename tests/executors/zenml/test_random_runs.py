@@ -100,7 +100,11 @@ def blocked(plans: dict[str, Plan]) -> set[str]:
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_every_status_is_right(
-    seed: int, mode: str, flavor: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    seed: int,
+    mode: str,
+    flavor: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv("PYTEST_CURRENT_TEST")
     before = dict(os.environ)

@@ -59,9 +59,7 @@ def test_the_step_with_the_longest_path_starts_first() -> None:
     assert EVENTS[0] == "a started"
 
 
-def test_past_runs_tell_which_step_takes_long(
-    flavor: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_past_runs_tell_which_step_takes_long(flavor: str, monkeypatch: pytest.MonkeyPatch) -> None:
     use(1)
     pipeline = made_of({"a": [], "b": []}, name=f"with a history of its own on {flavor}")
     DO["b"] = lambda: time.sleep(0.5)
@@ -83,9 +81,7 @@ def test_past_runs_tell_which_step_takes_long(
     assert EVENTS[0] == "a started"
 
 
-def test_the_summary_is_stored_with_the_run(
-    flavor: str, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_the_summary_is_stored_with_the_run(flavor: str, caplog: pytest.LogCaptureFixture) -> None:
     for name in ("a", "b"):
         DO[name] = lambda: time.sleep(0.3)
     run = made_of({"a": [], "b": [], "c": ["a", "b"]})()
