@@ -20,7 +20,7 @@ from executors.zenml.graph import graph_of
 from executors.zenml.outcome import Outcome
 from executors.zenml.process.environments import Environment, resolved
 from executors.zenml.process.interrupts import StepNotStarted
-from executors.zenml.process.stops import GRACE_S, HURRY_S, Stops
+from executors.zenml.process.stops import HURRY_S, Stops
 from executors.zenml.store import updates
 
 if TYPE_CHECKING:
@@ -74,9 +74,9 @@ def run_steps(
         graph = graph_of(
             snapshot, config, environments if launcher.is_shared else {}, launcher.launch
         )
-        backend = Threads(config.max_workers, grace_s=GRACE_S + launcher.kill_s)
+        backend = Threads(config.max_workers, grace_s=launcher.grace_s + launcher.kill_s)
         try:
-            report, interrupt = _run(graph, backend, policy, stops)
+            report, interrupt = _run(graph, backend, policy, stops, launcher.grace_s)
         except (KeyboardInterrupt, SystemExit):
             at_second_signal()
             stops.end(HURRY_S)
@@ -98,7 +98,7 @@ def run_steps(
 
 
 def _run(
-    graph: Graph, backend: Backend, policy: FailurePolicy, stops: Stops
+    graph: Graph, backend: Backend, policy: FailurePolicy, stops: Stops, grace_s: float
 ) -> tuple[RunReport, BaseException | None]:
     """Runs the graph; its report, and the exception of the signal that stopped it, if any.
 
@@ -110,7 +110,7 @@ def _run(
             graph,
             backend,
             policy=policy,
-            observers=[stops, _RunLog()],
+            observers=[stops, _RunLog(grace_s)],
             keep="none",
             cancel=stops.requested,
         )
@@ -140,15 +140,16 @@ def _mark_stopped(run_id: UUID) -> None:
 class _RunLog(Observer):
     """Logs failures and the stop in the log of the run."""
 
-    def __init__(self) -> None:
+    def __init__(self, grace_s: float) -> None:
         self._context = copy_context()
+        self._grace_s = grace_s
 
     def run_stopping(self, reason: str) -> None:
         self._context.run(
             logger.warning,
             "Stopping (%s): running steps have %g s to end.",
             reason,
-            GRACE_S,
+            self._grace_s,
         )
 
     def task_ended(self, attempt: Attempt) -> None:

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-SHARE = 0.05  # of the time that storing may take, while the step waits for it
-LEAST_S = 0.02  # between the ends of two
+SHARE = 0.05  # of the time that a step may wait for it
+BURST_S = 0.1  # for which it may wait at once
+LATER_S = 0.1  # until a record is stored for which the step does not wait
 
 Emit = Callable[..., None]
 
@@ -17,9 +18,8 @@ Emit = Callable[..., None]
 def flush_soon(emit: Emit) -> Emit:
     """An `emit` of ZenML's LoggingContext after which the record is stored.
 
-    ZenML stores records every 5 s. Here the first line after a pause is stored before `emit`
-    returns, and those that follow it closely soon after: at once would slow down a step that prints
-    much.
+    ZenML stores records every 5 s. Here a record is stored before `emit` returns. A step that
+    prints so much that this takes more than a twentieth of its time does not wait for it.
     """
     flusher = _Flusher()
 
@@ -32,31 +32,30 @@ def flush_soon(emit: Emit) -> Emit:
 
 class _Flusher:
     def __init__(self) -> None:
-        self._next_s = 0.0
+        self._budget_s = BURST_S  # for which the step may wait, at `_counted_s`
+        self._counted_s = monotonic()
         self._is_behind = threading.Event()
         self._log_store: Any = None
         self._thread: threading.Thread | None = None
 
     def on_record(self, log_store: Any) -> None:
         self._log_store = log_store
-        if monotonic() >= self._next_s:
-            self._flush()
+        now_s = monotonic()
+        self._budget_s = min(BURST_S, self._budget_s + SHARE * (now_s - self._counted_s))
+        self._counted_s = now_s
+        if self._budget_s > 0:
+            log_store.flush(blocking=True)
+            self._budget_s -= monotonic() - now_s
             return
         if self._thread is None:
             self._thread = threading.Thread(target=self._follow, name="flush logs", daemon=True)
             self._thread.start()
         self._is_behind.set()
 
-    def _flush(self) -> None:
-        self._is_behind.clear()
-        began_s = monotonic()
-        self._log_store.flush(blocking=True)
-        ended_s = monotonic()
-        self._next_s = ended_s + max(LEAST_S, (ended_s - began_s) / SHARE)
-
     def _follow(self) -> None:
         pause = threading.Event()
         while True:
             self._is_behind.wait()
-            pause.wait(max(0.0, self._next_s - monotonic()))
-            self._flush()
+            pause.wait(LATER_S)
+            self._is_behind.clear()
+            self._log_store.flush(blocking=True)

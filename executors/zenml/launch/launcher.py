@@ -17,11 +17,13 @@ class Launcher(ABC):
 
     Attributes:
         is_shared: steps share a process, and with it its environment variables.
-        kill_s: how long it takes to end a step that does not end by itself.
+        grace_s: seconds that a step has to end by itself after a stop.
+        kill_s: seconds that it takes to end it then.
         times_s: seconds of all attempts of each step, without waiting for workers or other runs.
     """
 
     is_shared: ClassVar[bool] = True
+    grace_s: ClassVar[float]
     kill_s: ClassVar[float] = 0.0
 
     def __init__(self, names: Iterable[str]) -> None:

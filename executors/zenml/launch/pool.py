@@ -17,7 +17,7 @@ from executors.backends.processes import Processes
 from executors.cpus import usable_cpus
 from executors.errors import TaskError
 
-GRACE_S = 3.0  # between the first SIGINT and the end of a worker
+GRACE_S = 2.5  # between the first SIGINT and the end of a worker
 POLL_S = 0.1  # between looks whether a lease was given up
 
 
@@ -80,7 +80,7 @@ class Worker:
             raise error
 
     def interrupt(self) -> bool:
-        """Interrupts what it is doing; to be called until that has ended, after 3 s by a kill.
+        """Interrupts what it is doing; to be called until that has ended, soon by a kill.
 
         Returns:
             False: it may not have arrived.

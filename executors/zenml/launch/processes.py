@@ -16,7 +16,7 @@ from executors import Task
 from executors.core.records import describe
 from executors.errors import NotPicklable, TaskError, TaskStopped
 from executors.zenml.launch.launcher import Launcher
-from executors.zenml.launch.pool import LeaseGivenUp, WorkerPool
+from executors.zenml.launch.pool import GRACE_S, LeaseGivenUp, WorkerPool
 from executors.zenml.launch.program import Program
 from executors.zenml.launch.worker import SourcesChanged, StepsOfRun, run_step
 from executors.zenml.process.environments import Environment
@@ -45,6 +45,7 @@ class ProcessLauncher(Launcher):
     """
 
     is_shared = False
+    grace_s = GRACE_S
     kill_s = 2.0
 
     def __init__(

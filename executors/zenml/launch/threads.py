@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 class ThreadLauncher(Launcher):
     """Launches the steps of one run, each in its environment and its own copy of the context."""
 
+    grace_s = 3.0
+
     def __init__(
         self,
         snapshot: PipelineSnapshotResponse,

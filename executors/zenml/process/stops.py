@@ -46,7 +46,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-GRACE_S = 3.0  # that steps have to end after a stop
 POLL_S = 1.0  # between checks whether the run was stopped elsewhere
 HURRY_S = 0.5  # that a second signal waits for the store
 RECHECK_S = 0.05  # between checks of a stopping run for steps that can be interrupted

@@ -9,7 +9,7 @@ import pytest
 from zenml.client import Client
 from zenml.config.retry_config import StepRetryConfig
 
-from executors.zenml import steps as running
+from executors.zenml.launch.threads import ThreadLauncher
 from tests.executors.zenml.steps import (
     DO,
     EVENTS,
@@ -116,7 +116,7 @@ def test_a_step_that_the_store_refuses_to_start_has_not_failed(
 
 
 def test_a_slow_failure_hook_does_not_hide_the_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(running, "GRACE_S", 0.2)
+    monkeypatch.setattr(ThreadLauncher, "grace_s", 0.2)
     slow_ends = Flag()
     DO.update(bad=fail, slow=waits_for(slow_ends))
     DO["failure hook"] = both(slow_ends.set, lambda: time.sleep(1.5))

@@ -14,7 +14,7 @@ from zenml.client import Client
 from zenml.exceptions import RunStoppedException
 from zenml.utils.run_utils import stop_run
 
-from executors.zenml import steps as running
+from executors.zenml.launch.threads import ThreadLauncher
 from executors.zenml.process.environments import applied
 from tests.executors.zenml.steps import (
     DO,
@@ -151,7 +151,7 @@ def test_a_step_that_fails_leaves_none_of_its_variables() -> None:
 def test_a_step_that_is_given_up_leaves_none_of_its_variables(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(running, "GRACE_S", 0.2)
+    monkeypatch.setattr(ThreadLauncher, "grace_s", 0.2)
     ends, has_ended, runs = threading.Event(), threading.Event(), threading.Event()
 
     def cannot_be_stopped() -> None:
