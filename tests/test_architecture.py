@@ -35,7 +35,7 @@ LAYERS: list[set[str]] = [
     {"executors.zenml.errors", "executors.zenml.config"},
     {"executors.zenml.store"},
     {"executors.zenml.process"},
-    {"executors.zenml.graph", "executors.zenml.outcome"},
+    {"executors.zenml.graph", "executors.zenml.outcome", "executors.zenml.launch"},
     {"executors.zenml.steps"},
     {"executors.zenml.orchestrator"},
     {"executors.zenml.flavor"},

@@ -42,7 +42,10 @@ def make_graph():
 """
 
 ZENML_PAGE = ROOT / "docs" / "zenml.md"  # its examples run in tests/executors/zenml/test_page.py
-EXAMPLES = [page for page in PAGES if blocks(page, "python") and page != ZENML_PAGE]
+PROCESSES_PAGE = ROOT / "docs" / "zenml-processes.md"  # likewise
+EXAMPLES = [
+    page for page in PAGES if blocks(page, "python") and page not in (ZENML_PAGE, PROCESSES_PAGE)
+]
 
 
 @pytest.fixture(scope="module")

@@ -1,9 +1,10 @@
-"""How long `local_threaded` would take for a ZenML pipeline, from its recorded runs alone.
+"""How long our flavors would take for a ZenML pipeline, from its recorded runs alone.
 
 A step takes as long as recorded, plus its share of ZenML's work between the steps. In that work,
-ZenML's own part does not run in parallel: it holds the interpreter lock, and that of the store. So
-steps begin one after the other, as with a scheduler that takes that long per task. Nothing recorded
-shows whether the steps themselves wait or compute, so the caller specifies it.
+ZenML's own part does not run in parallel: in threads it holds the interpreter lock, and anywhere
+that of the store. So steps begin one after the other, as with a scheduler that takes that long per
+task. Nothing recorded shows whether the steps themselves wait or compute, so the caller specifies
+it.
 """
 
 from __future__ import annotations
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from executors.zenml.store.history import RecordedRun
 
 ZENML_S = 0.085  # ZenML's own work per step: 40 to 70 ms alone, up to 85 ms in parallel
+ZENML_PROCESS_S = 0.05  # the part of it that processes do one after the other, in the store
+WORKER_BYTES = 220_000_000  # of a worker process, which has imported ZenML
+FLAVORS = {"threads": "", "processes": "--flavor process "}  # options of bench zenml install
 ZENML_WORKERS = 10  # threads of ZenML's own runner of dynamic pipelines
 SHARES = {"wait": (0.0, 0.0), "compute": (1.0, 0.0), "python": (1.0, 1.0)}  # of core and lock
 ACTIVITIES = {
@@ -39,7 +43,7 @@ MOST_SHOWN = 3  # steps of the critical path
 def recommend_for_pipeline(
     name: str, max_workers: Sequence[int] | None, steps: str
 ) -> Recommendation:
-    """How many workers for `local_threaded`; runs nothing.
+    """Threads or processes, and how many; runs nothing.
 
     Args:
         name: of a pipeline with a completed run in ZenML's store.
@@ -74,15 +78,20 @@ def recommend_from_runs(
     )
     between_s = median(run.idle_s / len(run.step_s) for run in runs)
     times_s = [{**usual_s, **run.step_s} for run in runs]
-    candidates = _predicted(graph, times_s, between_s, steps, max_workers)
+    is_dynamic = any(run.is_dynamic for run in runs)
+    backends = ["threads"] if is_dynamic else list(FLAVORS)  # inline steps never leave the process
+    candidates = _predicted(graph, times_s, between_s, steps, backends, max_workers)
     best = min(candidates, key=lambda candidate: candidate.seconds)
     near = [other for other in candidates if other.seconds <= best.seconds * (1 + INDIFFERENCE)]
-    pick = min(near, key=lambda candidate: (candidate.workers, not candidate.is_baseline))
-    cpu, gil = SHARES[steps]
+    pick = min(
+        near,
+        key=lambda one: (one.workers, not one.is_baseline, one.backend == "processes"),
+    )
+    cpu, gil = _shares(pick.backend, steps)
     bound_s = graph.work_s() * max(1 / pick.workers, cpu / usable_cpus(), gil)
-    is_dynamic = any(run.is_dynamic for run in runs)
     helps = pick.workers > ZENML_WORKERS if is_dynamic else not pick.is_baseline
-    command = f"bench zenml install --max-workers {pick.workers} --activate"
+    flavor = FLAVORS.get(pick.backend, "")
+    command = f"bench zenml install {flavor}--max-workers {pick.workers} --activate"
     return Recommendation(
         graph=f"pipeline {name}",
         pick=pick,
@@ -110,9 +119,10 @@ def _predicted(
     times_s: Sequence[Mapping[str, float]],
     between_s: float,
     steps: str,
+    backends: Sequence[str],
     max_workers: Sequence[int] | None,
 ) -> tuple[Candidate, ...]:
-    """Sequential and each number of threads, with the range over the runs.
+    """Sequential and each number of threads and processes, with the range over the runs.
 
     Args:
         times_s: the seconds of the steps, for each run.
@@ -120,27 +130,47 @@ def _predicted(
     """
     cpus = usable_cpus()
     machine = Machine(Machine.ideal(cpus).cores, (1.0, 1.0))
-    zenml_s = max(between_s, ZENML_S)
+    serial_s = {
+        BASELINE: max(between_s, ZENML_S),
+        "threads": max(between_s, ZENML_S),
+        "processes": ZENML_PROCESS_S,
+    }
 
-    def demand(run_s: Mapping[str, float], task: Task) -> Demand:
-        own_s = run_s.get(task.name, 0.0) + between_s - zenml_s
-        return Demand(max(0.0, own_s), *SHARES[steps])
+    def demand(backend: str, run_s: Mapping[str, float], task: Task) -> Demand:
+        own_s = run_s.get(task.name, 0.0) + between_s - serial_s[backend]
+        return Demand(max(0.0, own_s), *_shares(backend, steps))
 
-    def predicted_s(workers: int) -> Estimate:
-        costs = Overheads(task_s=zenml_s)
+    def predicted_s(backend: str, workers: int) -> Estimate:
+        costs = Overheads(task_s=serial_s[backend])
         makespans_s = [
-            simulated_s(graph, workers, partial(demand, run_s), machine, costs) for run_s in times_s
+            simulated_s(graph, workers, partial(demand, backend, run_s), machine, costs)
+            for run_s in times_s
         ]
         return median_and_range(makespans_s)
 
-    counts = max_workers or with_bends(
-        predicted_counts(cpus, graph.width, steps == "wait"),
-        lambda workers: predicted_s(workers).value,
-    )
-    return (
-        Candidate(BASELINE, 1, predicted_s(1)),
-        *(Candidate("threads", workers, predicted_s(workers)) for workers in counts),
-    )
+    candidates = [Candidate(BASELINE, 1, predicted_s(BASELINE, 1))]
+    for backend in backends:
+        counts = max_workers or with_bends(
+            predicted_counts(cpus, graph.width, steps == "wait"),
+            lambda workers, backend=backend: predicted_s(backend, workers).value,  # type: ignore[misc]
+        )
+        memory_bytes = WORKER_BYTES if backend == "processes" else 0
+        candidates += [
+            Candidate(
+                backend,
+                workers,
+                predicted_s(backend, workers),
+                memory_bytes=workers * memory_bytes,
+            )
+            for workers in counts
+        ]
+    return tuple(candidates)
+
+
+def _shares(backend: str, steps: str) -> tuple[float, float]:
+    """The parts of a step in which it needs a core, and the interpreter lock of its process."""
+    cpu, gil = SHARES[steps]
+    return cpu, 0.0 if backend == "processes" else gil
 
 
 def _reasons(
@@ -169,6 +199,11 @@ def _reasons(
         )
     if unknown:
         sentences.append(f"Always cached, so counted as 0 s: {', '.join(sorted(unknown))}.")
+    if pick.backend == "processes":
+        sentences.append(
+            f"Each worker process takes about {WORKER_BYTES / 1e6:.0f} MB, because it imports"
+            " ZenML; the first one takes some seconds to start, once per program."
+        )
     if pick.is_baseline:
         sentences.append("More workers do not help: keep ZenML's local orchestrator.")
     if not all(run.is_serial or run.is_dynamic for run in runs):

@@ -34,6 +34,16 @@ def check_room(workers: int, worker_bytes: int) -> None:
         )
 
 
+def has_room(worker_bytes: int) -> bool:
+    """Whether there is room for one more worker process; True if the system does not say.
+
+    Args:
+        worker_bytes: resident memory of an idle worker, rounded up.
+    """
+    free = _available_bytes()
+    return free is None or worker_bytes <= free
+
+
 def _most_descriptors() -> int | None:
     try:
         import resource

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -14,9 +15,13 @@ from zenml.config.global_config import GlobalConfiguration
 
 from executors import Graph, Task, run
 from executors.backends.processes import Processes
+from executors.backends.room import has_room
 from executors.cpus import usable_cpus
 from executors.errors import TaskError
 
+logger = logging.getLogger(__name__)
+
+WORKER_BYTES = 220_000_000  # of a worker that has imported ZenML
 GRACE_S = 2.5  # between the first SIGINT and the end of a worker
 POLL_S = 0.1  # between looks whether a lease was given up
 
@@ -121,7 +126,7 @@ class WorkerPool:
         self._leased: set[Worker] = set()
         self._starting = self._waiting = 0
         self._error: BaseException | None = None
-        self._is_retired = False
+        self._is_retired = self._is_full = False
 
     def lease(self, gives_up: Callable[[], bool]) -> Worker:
         """A ready worker that belongs to the caller until `give_back`; blocks until there is one.
@@ -174,6 +179,17 @@ class WorkerPool:
     def _start_missing(self) -> None:
         count = len(self._idle) + len(self._leased) + self._starting
         wanted = min(self._waiting - self._starting, self._options.size - count)
+        if wanted > 0 and count and not has_room(WORKER_BYTES):
+            if not self._is_full:
+                logger.warning(
+                    "There is no memory for more than %d worker processes of about %.0f MB,"
+                    " although max_workers is %d.",
+                    count,
+                    WORKER_BYTES / 1e6,
+                    self._options.size,
+                )
+            self._is_full = True
+            return
         for _ in range(min(wanted, usable_cpus() - self._starting)):
             self._starting += 1
             threading.Thread(target=self._start, name="start a worker", daemon=True).start()

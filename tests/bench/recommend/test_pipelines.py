@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 import pytest
 
-from bench.recommend.pipelines import ZENML_S, recommend_from_runs
+from bench.recommend.pipelines import WORKER_BYTES, ZENML_PROCESS_S, ZENML_S, recommend_from_runs
 from bench.recommend.recommendation import Recommendation
 
 if TYPE_CHECKING:
@@ -60,8 +60,22 @@ def test_steps_that_wait_take_what_they_took_and_their_part_of_zenmls_work() -> 
     assert advice.command == "bench zenml install --max-workers 2 --activate"
 
 
-def test_steps_that_hold_the_lock_gain_nothing() -> None:
+def test_steps_that_hold_the_lock_gain_in_processes_only() -> None:
     advice = recommended(Run(SECONDS), steps="python")
+    seconds = {(one.backend, one.workers): one.seconds for one in advice.candidates}
+    assert seconds["threads", 4] > 0.95 * seconds["sequential", 1]
+    assert advice.pick is not None
+    assert (advice.pick.backend, advice.pick.workers) == ("processes", 2)
+    assert advice.pick.memory_bytes == 2 * WORKER_BYTES
+    assert "Each worker process takes about 220 MB" in advice.reason
+    assert advice.command == "bench zenml install --flavor process --max-workers 2 --activate"
+
+
+def test_inline_steps_of_dynamic_pipelines_never_leave_the_process() -> None:
+    run = Run(SECONDS)
+    run.is_dynamic = True
+    advice = recommended(run, steps="python")
+    assert {one.backend for one in advice.candidates} == {"sequential", "threads"}
     assert advice.pick is advice.sequential
     assert "keep ZenML's local orchestrator" in advice.reason
     assert advice.command is None
@@ -74,8 +88,9 @@ def test_zenmls_own_work_is_never_less_than_it_takes() -> None:
     run.idle_s = 0.0
     runs = cast("list[RecordedRun]", [run])
     advice = recommend_from_runs("empty", needs, runs, [8], "wait")
-    assert [one.seconds for one in advice.candidates] == pytest.approx([16 * ZENML_S] * 2)
-    assert advice.pick is advice.sequential
+    seconds = {one.backend: one.seconds for one in advice.candidates}
+    assert seconds["sequential"] == seconds["threads"] == pytest.approx(16 * ZENML_S)
+    assert seconds["processes"] == pytest.approx(16 * ZENML_PROCESS_S)
 
 
 def test_several_runs_give_a_range() -> None:
@@ -105,6 +120,7 @@ def test_only_the_numbers_that_are_asked_for() -> None:
     assert [(one.backend, one.workers) for one in advice.candidates] == [
         ("sequential", 1),
         ("threads", 3),
+        ("processes", 3),
     ]
 
 

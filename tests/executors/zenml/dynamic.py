@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from zenml import pipeline, step
+from zenml.enums import StepRuntime
 
 from tests.executors.zenml.steps import DO, EVENTS, act, on_cleanup, on_init, one, plus_one
 
@@ -23,7 +24,7 @@ def decides() -> None:
         plus_one(5, id="decided")
 
 
-@step(enable_cache=False, runtime="isolated")
+@step(enable_cache=False, runtime=StepRuntime.ISOLATED)
 def apart(name: str) -> int:
     """Does what the test said for this name, in a process of its own; returns its id."""
     EVENTS.append(f"{name} started")

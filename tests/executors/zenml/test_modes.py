@@ -15,7 +15,6 @@ from tests.executors.zenml.steps import (
     EVENTS,
     StepFailed,
     both,
-    eventually,
     fail,
     last_run,
     made_of,
@@ -26,7 +25,7 @@ from tests.executors.zenml.steps import (
     use,
     waits_for,
 )
-from tests.executors.zenml.told import Counter, Flag
+from tests.executors.zenml.told import Counter, Flag, eventually
 
 pytestmark = pytest.mark.usefixtures("flavor")
 

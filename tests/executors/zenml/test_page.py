@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_docs import ROOT, ZENML_PAGE, blocks
+from tests.test_docs import PROCESSES_PAGE, ROOT, ZENML_PAGE, blocks
 
 README = ROOT / "README.md"
 
@@ -31,7 +31,7 @@ for command in json.loads(sys.argv[1]):
 
 def test_the_page_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "store"))
-    pages = [ZENML_PAGE, README]
+    pages = [ZENML_PAGE, README, PROCESSES_PAGE]
     lines = [
         line for page in pages for block in blocks(page, "console") for line in block.splitlines()
     ]
@@ -42,18 +42,27 @@ def test_the_page_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     ordered = [*registering, *others, ["zenml", "stack", "set", "threaded"]]
     subprocess.run([sys.executable, "-c", DRIVER, json.dumps(ordered)], check=True, cwd=tmp_path)
 
-    (source,) = blocks(ZENML_PAGE, "python")
-    program = tmp_path / "fan_in.py"
+    said = _said_by(ZENML_PAGE, tmp_path / "fan_in.py")
+    match = re.search(r"4 steps in .* s on 4 workers; .*speedup at most ([\d.]+)", said)
+    assert match, said
+    assert float(match[1]) > 1.2  # 3.4 s of sleep, of which 1.4 s are one after another
+
+    last = [["zenml", "stack", "set", "process"]]
+    subprocess.run([sys.executable, "-c", DRIVER, json.dumps(last)], check=True, cwd=tmp_path)
+    said = _said_by(PROCESSES_PAGE, tmp_path / "sums.py")
+    assert re.search(r"3 steps in .* s on 4 workers", said), said
+
+
+def _said_by(page: Path, program: Path) -> str:
+    """What the example of a page prints."""
+    (source,) = blocks(page, "python")
     program.write_text(source)
     done = subprocess.run(
         [sys.executable, program.name],
         check=True,
-        cwd=tmp_path,
+        cwd=program.parent,
         capture_output=True,
         text=True,
         env={**os.environ, "NO_COLOR": "1"},
     )
-    said = done.stdout + done.stderr
-    match = re.search(r"4 steps in .* s on 4 workers; .*speedup at most ([\d.]+)", said)
-    assert match, said
-    assert float(match[1]) > 1.2  # 3.4 s of sleep, of which 1.4 s are one after another
+    return done.stdout + done.stderr

@@ -133,5 +133,5 @@ def test_the_active_run_has_an_id_and_nothing_else_has() -> None:
         orchestrator.get_orchestrator_run_id()
     DO["a"] = lambda: EVENTS.append(Client().active_stack.orchestrator.get_orchestrator_run_id())
     run = made_of({"a": []})()
-    assert run.orchestrator_run_id in EVENTS
+    assert run.orchestrator_run_id in EVENTS.all()
     assert orchestrator._active_snapshot is None

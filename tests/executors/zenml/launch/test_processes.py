@@ -21,6 +21,7 @@ from zenml.client import Client
 from zenml.config.retry_config import StepRetryConfig
 
 from executors import MemoryLimitExceeded, NotPicklable, TaskTimeout, WorkerDied
+from executors.zenml.launch import pool as workers
 from executors.zenml.launch.apart import apart
 from executors.zenml.launch.pool import LeaseGivenUp, Worker, WorkerOptions, WorkerPool
 from tests.executors.zenml.steps import (
@@ -189,12 +190,12 @@ def test_a_step_that_needs_too_much_memory_has_failed() -> None:
 
 def test_workers_are_kept_for_the_next_run_unless_they_should_be_fresh() -> None:
     DO["a"] = lambda: EVENTS.append(f"worker {os.getpid()}")
-    for configuration, workers in (({}, 1), ({"fresh_workers": True}, 2)):
+    for configuration, count in (({}, 1), ({"fresh_workers": True}, 2)):
         use(1, **configuration)
         EVENTS.clear()
         for _ in range(2):
             made_of({"a": []})()
-        assert len(set(said("worker "))) == workers
+        assert len(set(said("worker "))) == count
 
 
 def test_two_runs_share_the_workers() -> None:
@@ -415,3 +416,18 @@ def test_an_unusable_or_fresh_worker_is_not_used_again() -> None:
         pool.give_back(worker)
         assert made[-1].has_ended
         assert pool.lease(lambda: False) is not worker
+
+
+def test_no_more_workers_start_than_there_is_memory_for(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(workers, "has_room", lambda size: False)
+    starts, made = threading.Event(), []  # type: ignore[var-annotated]
+    starts.set()
+    pool = made_pool(8, starts, made)
+    first = pool.lease(lambda: False)
+    with pytest.raises(LeaseGivenUp):
+        pool.lease(lambda: "no memory for more than 1 worker processes" in caplog.text)
+    assert len(made) == 1
+    pool.give_back(first)
+    assert pool.lease(lambda: False) is first

@@ -20,7 +20,6 @@ from tests.executors.zenml.steps import (
     DO,
     EVENTS,
     StepFailed,
-    eventually,
     fail,
     last_run,
     made_of,
@@ -29,6 +28,7 @@ from tests.executors.zenml.steps import (
     use,
     waits_for,
 )
+from tests.executors.zenml.told import Flag, eventually
 
 pytestmark = pytest.mark.usefixtures("threaded")
 
@@ -152,7 +152,7 @@ def test_a_step_that_is_given_up_leaves_none_of_its_variables(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(ThreadLauncher, "grace_s", 0.2)
-    ends, has_ended, runs = threading.Event(), threading.Event(), threading.Event()
+    ends, has_ended, runs = threading.Event(), Flag(), Flag()
 
     def cannot_be_stopped() -> None:
         runs.set()
@@ -178,7 +178,7 @@ def test_a_step_that_is_given_up_leaves_none_of_its_variables(
 def test_a_run_can_be_stopped_while_it_waits_for_another_ones_environment(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    ends = threading.Event()
+    ends = Flag()
     DO["a"] = waits_for(ends)
     first = threading.Thread(target=made_of({"a": []}, environment={"WHICH": "a"}))
     first.start()

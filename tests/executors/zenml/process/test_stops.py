@@ -34,7 +34,6 @@ from tests.executors.zenml.steps import (
     StepFailed,
     awaiting,
     both,
-    eventually,
     fail,
     last_run,
     made_of,
@@ -44,6 +43,7 @@ from tests.executors.zenml.steps import (
     spin,
     statuses,
 )
+from tests.executors.zenml.told import eventually
 
 pytestmark = pytest.mark.usefixtures("flavor")
 
