@@ -35,7 +35,7 @@ COLUMNS = {
 def account_section(group: Group) -> Iterator[str]:
     """The parts of the page; none if the results do not have them."""
     rows = [
-        [row.case.backend, str(row.case.workers), *_cells(row.account)]
+        [row.case.name, str(row.case.workers), *_cells(row.account)]
         for row in group.rows
         if row.account is not None and not row.case.is_baseline
     ]

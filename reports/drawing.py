@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from bench.results.case import BASELINE
+from bench.results.case import BASELINE, STACK_BASELINE
+from executors.backends import STACK
 
 _BACKEND = os.environ.pop("MPLBACKEND", None)  # matplotlib cannot be imported with an unknown one
 try:
@@ -78,6 +79,9 @@ STYLES = {
     "threads": Style(BLUE, "o", "-", True),
     "processes": Style(RED, "s", "--", True),
     BASELINE: Style(INK, "D", "-", True),
+    STACK_BASELINE: Style(INK, "D", "-", True),
+    f"{STACK}threaded": Style(BLUE, "o", "-", True),
+    f"{STACK}process": Style(RED, "s", "--", True),
     "simulated": Style(GREEN, "", ":", True),
     "futures": Style(SKY, "D", "-."),
     "futures-threads": Style(SKY, "o", "-"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 GLOSSARY = [
     (
         "Baseline",
-        "the sequential backend, which runs one task after the other in the calling thread."
-        " Speedups are measured against it.",
+        "the sequential backend, which runs one task after the other in the calling thread; of"
+        " ZenML stacks, the stack default. Speedups are measured against it.",
     ),
     (
         "Warm",

@@ -25,6 +25,7 @@ from reports.plots import (
     draw_speedup,
     rows_over_time,
 )
+from reports.stacks import stack_section
 
 PAGE_NAME = "report.md"
 STAR, GUESS = "★", "?"
@@ -72,6 +73,7 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
         bounds={group.name: _bound(group) for group in groups},
         machine=_facts(results),
         blocks=f"{_blocks(results)}.",
+        baseline=_baseline(results),
         glossary=GLOSSARY,
     )
     return page
@@ -164,12 +166,15 @@ def _group(
     if group.ceilings:
         yield _ceilings(group)
     yield f"![{_speedup_text(group)}](speedup-{slug}.svg)"
-    titles = ["backend", "workers", "median time", "speedup (95 % interval)", "cores busy"]
+    what = "stack" if group.stacks else "backend"
+    titles = [what, "workers", "median time", "speedup (95 % interval)", "cores busy"]
     yield table(titles, [_cells(row, group) for row in group.rows], right_from=1)
     if any(row.case.is_simulated for row in group.rows):
         yield SIMULATED_NOTE
     has_ceiling = any(row.of_ceiling is not None for row in group.rows)
-    titles = ["backend", "workers", "cold speedup", "efficiency"]
+    if group.stacks:
+        yield from stack_section(group.stacks)
+    titles = [what, "workers", "cold speedup", "efficiency"]
     titles += ["of the ceiling"] if has_ceiling else []
     titles += ["utilisation"]
     rows = [_details(row, has_ceiling) for row in group.rows if not row.case.is_simulated]
@@ -201,7 +206,7 @@ def _bound(group: Group) -> str:
 
 
 def _cells(row: Row, group: Group) -> list[str]:
-    name = f"*{row.case.backend}, not measured*" if row.case.is_simulated else row.case.backend
+    name = f"*{row.case.name}, not measured*" if row.case.is_simulated else row.case.name
     return [
         f"{_mark(row, group)} {name}".strip(),
         str(row.case.workers),
@@ -214,7 +219,7 @@ def _cells(row: Row, group: Group) -> list[str]:
 def _details(row: Row, has_ceiling: bool) -> list[str]:
     of_ceiling = "" if row.of_ceiling is None else f"{100 * row.of_ceiling:.0f} %"
     return [
-        row.case.backend,
+        row.case.name,
         str(row.case.workers),
         "1.00" if row.case.is_baseline else interval(row.cold),
         f"{100 * row.efficiency:.0f} %",
@@ -254,7 +259,8 @@ def _speedup_text(group: Group) -> str:
     """Alternative text: what the figure shows, for readers who cannot see it."""
     best = group.guess or group.pick
     what = "pick" if group.guess is None else "best guess"
-    found = f"the {what} is {best.case.where}, {best.speedup.value:.2f} times as fast as sequential"
+    faster = f"{best.speedup.value:.2f} times as fast as {group.baseline}"
+    found = f"the {what} is {best.case.where}, {faster}"
     return f"Speedup of {group.name} against max_workers: {found}."
 
 
@@ -265,19 +271,27 @@ def _busy_text(group: Group, rows: Sequence[Row]) -> str:
 
 def _method(results: Results, cpus: int) -> str:
     config = results.header["config"]
+    base = next(run.case.name for run in results.measurements if run.case.is_baseline)
     return f"""## How it was measured
 
-- The speedup is the median wall time of the sequential backend divided by that of the case, with
+- The speedup is the median wall time of {_baseline(results)} divided by that of the case, with
   workers that are started and warm. The bar is its 95 % bootstrap interval, and a dot is one run.
 - The star marks the pick: the case with the fewest workers that is reliably within 5 % of the
-  fastest, or else the fastest. If no case is reliably faster than sequential, sequential is picked.
+  fastest, or else the fastest. If no case is reliably faster than {base}, {base} is picked.
   A question mark is a best guess: another case may be more than a fifth faster than the pick (5 %
-  faster than sequential), there are fewer than 5 blocks, or the machine was unusable.
+  faster than {base}), there are fewer than 5 blocks, or the machine was unusable.
 - {_blocks(results)}; each block has every case once, in random order (seed {config["seed"]}).
 - The grey vertical bar of a figure is at the CPU count, {cpus}.
 - Cores busy and utilisation come from the CPU clocks of the whole process tree, which another
   process reads. Runs of less than 20 ms are too short for both.
 - Amdahl (1967) and USL (Gunther 1993) are fitted by least squares with parameters >= 0."""
+
+
+def _baseline(results: Results) -> str:
+    """What the speedups are measured against, in words."""
+    if any(run.case.is_stack for run in results.measurements):
+        return "the stack default"
+    return "the sequential backend"
 
 
 def _blocks(results: Results) -> str:

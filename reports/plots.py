@@ -21,7 +21,7 @@ from matplotlib.transforms import offset_copy
 
 from bench.analysis.estimates import Floats
 from bench.analysis.summary import Group, Row
-from bench.results.case import BASELINE
+from bench.results.case import BASELINES
 from bench.results.store import Measurement, Results
 from reports.drawing import FAINT, INK, drawing, is_ours, style_of
 
@@ -63,7 +63,7 @@ def draw_speedup(group: Group, like: Sequence[Group], cpus: int, path: Path) -> 
 
 def _parts(group: Group) -> list[list[str]]:
     """The backends of each panel: with many lines, those of other packages have their own."""
-    names = [name for name in _by_backend(group.rows) if name != BASELINE]
+    names = [name for name in _by_backend(group.rows) if name not in BASELINES]
     ours = [name for name in names if is_ours(name)]
     if len(names) <= MOST_LINES or not ours:
         return [names]
@@ -77,17 +77,17 @@ def _speedup_panel(axes: Axes, group: Group, names: Sequence[str], cpus: int) ->
     bound = [group.bound(workers) for workers in finely]
     axes.plot(finely, bound, color=FAINT, linewidth=1, label="bound of the graph")
     axes.axvline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
-    axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (6, 3)), label=BASELINE)
+    axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (6, 3)), label=group.baseline)
     by_backend = _by_backend(group.rows)
     shifts = apart(names)
     for name in names:
         _curve(axes, group, by_backend[name], shifts[name])
     row = group.guess or group.pick
-    if len(group.measured) > 1 and row.case.backend in (*names, BASELINE):
+    if len(group.measured) > 1 and row.case.backend in (*names, *BASELINES):
         place = row.case.workers * shifts.get(row.case.backend, 1.0)
         mark_answer(axes, place, row.speedup.value, is_sure=group.guess is None)
     axes.set_xlabel("max_workers (log scale)")
-    axes.set_ylabel("speedup over sequential (log scale)")
+    axes.set_ylabel(f"speedup over {group.baseline} (log scale)")
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, unless_crowded(counts))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -159,7 +159,7 @@ def _curve(axes: Axes, group: Group, rows: Sequence[Row], shift: float) -> None:
     of_backend = style_of(rows[0].case.backend)
     colour = of_backend.colour
     workers = [row.case.workers * shift for row in rows]
-    label = rows[0].case.backend
+    label = rows[0].case.name
     if rows[0].case.is_simulated:
         label += ", not measured"
     values = [row.speedup.value for row in rows]

@@ -38,7 +38,7 @@ LAYERS: list[set[str]] = [
     {"executors.zenml.graph", "executors.zenml.outcome", "executors.zenml.launch"},
     {"executors.zenml.steps"},
     {"executors.zenml.orchestrator"},
-    {"executors.zenml.flavor"},
+    {"executors.zenml.flavor", "executors.zenml.stacks"},
     {"executors.zenml.install", "executors.zenml"},
     {"bench"},
     {"bench.workloads"},

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.analysis.estimates import Estimate
-from bench.results.case import BASELINE
+from bench.results.case import BASELINES
+from executors.backends import STACK
 
 MOST_DIFFERENT = 3  # picks in a clause of the sentence
 PLURALS = ("threads", "processes")
@@ -38,7 +39,8 @@ class Answer:
     @property
     def where(self) -> str:
         """For a table: threads with 16, or sequential."""
-        return self.backend if self.backend == BASELINE else f"{self.backend} with {self.workers}"
+        name = self.backend.removeprefix(STACK)
+        return name if self.backend in BASELINES else f"{name} with {self.workers}"
 
     @property
     def clause(self) -> str:
@@ -49,7 +51,7 @@ class Answer:
     @property
     def certainty(self) -> str:
         """How sure it is: the interval of the speedup, or what is known of it."""
-        if self.backend == BASELINE:
+        if self.backend in BASELINES:
             return "" if self.is_sure else "best guess"
         if self.is_sure and self.speedup is not None and self.speedup.has_interval:
             return f"{self.speedup.low:.2f} to {self.speedup.high:.2f}"

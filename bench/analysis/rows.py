@@ -42,7 +42,8 @@ class Row:
     @property
     def can_be_picked(self) -> bool:
         """False for what did not run, and for a pool of one worker: it cannot be faster."""
-        return not self.case.is_simulated and (self.case.is_baseline or self.case.workers > 1)
+        case = self.case
+        return not case.is_simulated and (case.is_baseline or case.is_stack or case.workers > 1)
 
     @property
     def utilisation(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import median
 
 from bench.analysis.answer import Answer, sentence
@@ -18,9 +18,10 @@ from bench.analysis.losses.causes import Cause, cause_of
 from bench.analysis.rows import Row as Row
 from bench.analysis.rows import guess_of, is_decided, is_near, pick_of
 from bench.analysis.scaling import Fits, fit
+from bench.analysis.stacks import StackRow, stack_rows
 from bench.analysis.steadiness import judge
 from bench.machine.noise import UNUSABLE, Verdict
-from bench.results.case import BASELINE, Case
+from bench.results.case import Case
 from bench.results.store import CeilingSample, Measurement, Results
 from bench.workloads.kernels import COMPUTES, KERNELS, Kernel
 from bench.workloads.own_graphs import OWN_TASKS
@@ -44,6 +45,7 @@ class Group:
         ceilings: joint speed of independent processes over that of one, by their number.
         fits: curves through the times of each backend, for captions.
         causes: why the best case of each backend is not faster, by case.
+        stacks: what each stack costs, if these are ZenML stacks.
     """
 
     shape: str
@@ -59,6 +61,12 @@ class Group:
     ceilings: dict[int, Estimate]
     fits: dict[str, Fits]
     causes: dict[Case, Cause]
+    stacks: tuple[StackRow, ...] = ()
+
+    @property
+    def baseline(self) -> str:
+        """The name of what the speedups are measured against."""
+        return next(row.case.name for row in self.rows if row.case.is_baseline)
 
     @property
     def name(self) -> str:
@@ -132,13 +140,15 @@ def summarise(results: Results) -> Summary:
     verdict = judge(results)
     groups = _groups(results, is_usable=verdict.level != UNUSABLE)
     answers = tuple(group.answer for group in groups if len(group.measured) > 1)
-    only_sequential = "Only sequential runs were measured, so there is nothing to compare."
+    only_baseline = "Only the baseline was measured, so there is nothing to compare."
+    if groups:
+        only_baseline = only_baseline.replace("the baseline was", f"{groups[0].baseline} runs were")
     return Summary(
         results=results,
         groups=groups,
         answers=answers,
         verdict=verdict,
-        finding=sentence(answers) if answers or not groups else only_sequential,
+        finding=sentence(answers) if answers or not groups else only_baseline,
         shortfall=shortfall(results),
     )
 
@@ -241,6 +251,11 @@ def _group(
         ceilings=ceilings,
         fits=_fits(rows),
         causes=_causes(results, best, eligible) if is_usable else {},  # else others are the cause
+        stacks=tuple(
+            stack_rows(
+                samples, sizes["tasks"], results.header["kernels"][kernel].get("length_s") or 0
+            )
+        ),
     )
 
 
@@ -267,7 +282,7 @@ def _causes(results: Results, best: Row, rows: Sequence[Row]) -> dict[Case, Caus
             has_lock,
             graphs.get(choice.case.shape),
             timelines.get(choice.case),
-            timelines.get(replace(choice.case, backend=BASELINE, workers=1)),
+            timelines.get(choice.case.baseline),
             None if processes is None else processes.median_s < choice.median_s,
         )
         if cause is not None:
@@ -333,7 +348,7 @@ def finding_of(group: Group) -> str:
     """The pick of a shape and kernel, and its speedup, in words."""
     pick, rival = group.pick, group.rival
     if pick.case.is_baseline:
-        return "no other case is reliably faster than sequential"
+        return f"no other case is reliably faster than {group.baseline}"
     interval = ""
     if pick.speedup.low is not None and pick.speedup.high is not None:
         interval = f" ({pick.speedup.low:.2f} to {pick.speedup.high:.2f})"
@@ -342,5 +357,5 @@ def finding_of(group: Group) -> str:
         tie = f", and {rival.case.where} takes at most 5 % longer"
     return (
         f"{pick.case.where} workers: {pick.speedup.value:.2f} times as fast as"
-        f" sequential{interval}{tie}"
+        f" {group.baseline}{interval}{tie}"
     )

@@ -44,6 +44,12 @@ def _named(ctx: click.Context) -> set[str]:
 @shared.graph
 @shared.scale
 @shared.backends
+@click.option(
+    "--stacks",
+    metavar="NAMES",
+    help="ZenML stacks to measure instead of backends, for example threaded,process; default is"
+    " always added; see: bench list --stacks",
+)
 @shared.backend_option
 @click.option(
     "--max-workers",
@@ -274,12 +280,20 @@ def doctor(form: str) -> None:
     is_flag=True,
     help="also show options of backends, and what they do not support",
 )
+@click.option(
+    "--stacks",
+    is_flag=True,
+    help="list ZenML stacks instead, and why one cannot be measured here; runs nothing",
+)
 @output_format("text", "json")
-def list_(form: str, is_long: bool) -> None:
+def list_(form: str, is_long: bool, stacks: bool) -> None:
     """List shapes, kernels and backends, and why a backend is not available here."""
-    from bench.commands.listing import listing
+    from bench.commands import listing
 
-    listing(form, is_long)
+    if stacks:
+        listing.stacks(form)
+    else:
+        listing.listing(form, is_long)
 
 
 for command in (results.report, results.export, results.trace, results.compare, zenml):

@@ -64,6 +64,24 @@ def listing(form: str, is_long: bool = False) -> None:
         echo(pad(exporter["name"]) + exporter["summary"])
 
 
+def stacks(form: str) -> None:
+    """Prints ZenML's stacks, and why one cannot be measured here."""
+    with answer_alone(True):  # ZenML prints its first steps
+        from executors.zenml.stacks.usable import stack_facts
+
+        found = [fact._asdict() for fact in stack_facts()]
+    if form == "json":
+        echo(json.dumps({"stacks": found}, indent=1))
+        return
+    pad = first_column(one["name"] for one in found)
+    flavors = first_column(one["flavor"] for one in found)
+    echo(f"{pad('stack')}{flavors('orchestrator')}")
+    for one in found:
+        workers = f", max_workers {one['max_workers']}" if one["max_workers"] else ""
+        state = f"cannot be measured here: {one['unusable']}" if one["unusable"] else "available"
+        hanging(f"{pad(one['name'])}{flavors(one['flavor'])}{state}{workers}", len(pad("")))
+
+
 def _state(backend: dict[str, Any]) -> str:
     """Whether a backend can run here, and what to do if it cannot."""
     if backend["name"] == SIMULATED:

@@ -126,17 +126,18 @@ def _show(summary: Summary) -> None:
 
 def _group_lines(group: Group) -> list[str]:
     """One shape and kernel, in less than 60 columns."""
-    pad = first_column((row.case.backend for row in group.rows), 11)
+    pad = first_column((row.case.name for row in group.rows), 11)
+    what = "stack" if group.stacks else "backend"
     lines = [
         f"{group.name}: speedup at most {group.bound():.2f}",
-        f"  {pad('backend')}workers       time  speedup  95 % interval",
+        f"  {pad(what)}workers       time  speedup  95 % interval",
     ]
     for row in group.rows:
         low, high = row.speedup.low, row.speedup.high
         interval = "" if low is None or row.case.is_baseline else f"{low:.2f} to {high:.2f}"
         mark = _mark(row, group)
         line = (
-            f"{mark} {pad(row.case.backend)}{row.case.workers:>7} {shown(row.median_s):>10}"
+            f"{mark} {pad(row.case.name)}{row.case.workers:>7} {shown(row.median_s):>10}"
             f" {row.speedup.value:>8.2f}  {interval}".rstrip()
         )
         lines.append(emphasised(line) if mark == STAR else line)

@@ -21,7 +21,7 @@ from bench.commands.report import report
 from bench.machine.facts import SAME_MACHINE, describe_machine
 from bench.measure.forecast import Forecast
 from bench.measure.harness import BUDGET, COMPLETE, measure
-from bench.measure.plan import STOPPING, RunOptions, continued, plan
+from bench.measure.plan import STOPPING, Plan, RunOptions, continued, plan
 from bench.measure.prepared import PreparedPlan, prepare
 from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder
 from bench.terminal.dry_run import show_plan
@@ -77,6 +77,7 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     if settings.dry_run:
         with answer_alone(settings.form == "json"):
             prepared = prepare(plan(options, usable_cpus()), try_graphs=False)
+        _tell_of_stacks(prepared.plan)
         return show_plan(prepared, settings.form)
     with answer_alone(settings.form == "json"), _terminable():
         folder, status = _run(options, given, settings)
@@ -113,6 +114,7 @@ def _run(
     with _current_folder_kept():
         planned = plan(options, usable_cpus())
     _check_log(folder, settings)
+    _tell_of_stacks(planned)
     with _created(folder):
         with _current_folder_kept(), Progress(settings.quiet) as progress:
             prepared = prepare(planned, progress=progress)
@@ -197,6 +199,11 @@ def _tell_of_trials(prepared: PreparedPlan) -> None:
             note(f"{name}: {remark}")
         for backend, reason in trial.left_out.items():
             warn(f"{name} does not run on {backend}, which is left out: {reason}")
+
+
+def _tell_of_stacks(planned: Plan) -> None:
+    for stack, reason in planned.left_out.items():
+        warn(f"stack {stack} is left out: {reason}")
 
 
 def _is_wanted(

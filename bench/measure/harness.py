@@ -15,7 +15,9 @@ import gc
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, replace
+from statistics import fmean
 from time import monotonic
+from typing import Any
 
 from bench import BenchError
 from bench.analysis.summary import is_precise
@@ -27,7 +29,7 @@ from bench.measure.losses import losses_of
 from bench.measure.prepared import CEILING_S, CEILINGS, PreparedPlan
 from bench.measure.timelines import Timelines
 from bench.predict.simulation import simulated
-from bench.results.case import BASELINE, Case, PoolKey
+from bench.results.case import Case, PoolKey
 from bench.results.store import CeilingSample, Measurement, Results, ResultsWriter
 from bench.workloads.duration import with_time_left
 from bench.workloads.kernels import SizedKernel
@@ -190,7 +192,7 @@ class _Measuring:
 
     def _alone(self, case: Case, block: int) -> Measurement:
         """The sequential run of the same graph in the same block, measured earlier."""
-        wanted = replace(case, backend=BASELINE, workers=1), block
+        wanted = case.baseline, block
         return next(run for run in self._measurements if (run.case, run.block) == wanted)
 
     def _keep(self, measurement: Measurement) -> None:
@@ -254,11 +256,11 @@ def _measurement(
 ) -> Measurement:
     times_s = {name: record.duration_s for name, record in report.tasks.items()}
     busy = [(round(at_s - start_s, 6), cores) for at_s, cores in sample.busy if at_s >= start_s]
+    on_stack = of_steps(graph, report, start_s) if case.is_stack else {}
     return Measurement(
         **asdict(case),
         block=block,
         wall_s=report.ended_s - start_s,
-        makespan_s=report.makespan_s,
         start_s=pool_start_s,
         work_s=graph.work_s(times_s),
         span_s=graph.span_s(times_s),
@@ -267,4 +269,34 @@ def _measurement(
         memory_bytes=sample.memory_bytes,
         first_s=first_s,
         **asdict(losses_of(graph, report)),
+        **{"makespan_s": report.makespan_s, **on_stack},
     )
+
+
+def of_steps(graph: Graph, report: RunReport, called_s: float) -> dict[str, Any]:
+    """What only a run on a ZenML stack has, whose calling and compiling take a while.
+
+    Args:
+        called_s: when the pipeline was called.
+    """
+    spans = {
+        name: (record.attempts[-1].started_s, record.attempts[-1].ended_s)
+        for name, record in report.tasks.items()
+    }
+    first_s = min(started_s for started_s, _ in spans.values())
+    queued_s = []
+    for task in graph.tasks:
+        ready_s = max((spans[need][1] for need in task.needs), default=first_s)
+        queued_s.append(max(0.0, spans[task.name][0] - ready_s))
+    running, most = 0, 0
+    for _, change in sorted(
+        event for started_s, ended_s in spans.values() for event in ((started_s, 1), (ended_s, -1))
+    ):
+        running += change
+        most = max(most, running)
+    return {
+        "makespan_s": max(ended_s for _, ended_s in spans.values()) - first_s,
+        "before_s": max(0.0, first_s - called_s),
+        "queued_s": fmean(queued_s),
+        "most_at_once": most,
+    }

@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 from bench import BenchError
 from bench.measure.backend_options import parsed, with_environment
 from bench.predict.worker_counts import measured_counts, own_counts, parsed_counts
-from bench.results.case import BASELINE, Case, PoolKey
+from bench.results.case import BASELINE, BASELINES, STACK_BASELINE, Case, PoolKey
 from bench.results.schema import check_fields
 from bench.workloads.duration import seconds
 from bench.workloads.kernels import SizedKernel
@@ -25,7 +25,7 @@ from bench.workloads.shapes import SizedShape
 from bench.workloads.shapes import sized as sized_shape
 from bench.workloads.workflows import read_workflows
 from executors import Backend, load_backend
-from executors.backends import default_backends
+from executors.backends import STACK, backend_class, default_backends
 
 SHAPES = "fan-in,diamond"
 BLOCKS = 7
@@ -45,6 +45,7 @@ class RunOptions:
         graph: functions that return the user's own graphs, as module:function.
         scale: factor for recorded times; None scales each workflow to 1 s of work.
         backends: names; None means ours that are available here. The baseline is always added.
+        stacks: of ZenML, instead of backends; `default` is always added.
         max_workers: whole numbers; None means powers of two up to the CPU count and, for kernels
             that wait, two and four times that.
         backend_option: options of backends, as `backend_options` reads them.
@@ -63,6 +64,7 @@ class RunOptions:
     graph: tuple[str, ...] = ()
     scale: float | None = None
     backends: str | None = None
+    stacks: str | None = None
     backend_option: tuple[str, ...] = ()
     max_workers: str | None = None
     blocks: int | None = None
@@ -113,6 +115,7 @@ class Plan:
         blocks: the largest number of blocks; `budget_s` or `precision` may end the run earlier.
         graphs: the user's own.
         backend_options: arguments of the backends' classes, by backend.
+        left_out: why stacks that were asked for are not measured, by name.
     """
 
     options: RunOptions
@@ -124,6 +127,7 @@ class Plan:
     budget_s: float | None
     graphs: tuple[OwnGraph, ...] = ()
     backend_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def pool(self, backend: str, workers: int) -> Backend:
         """A backend with its options, ready to be entered.
@@ -174,6 +178,9 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     check_text(options)
     graphs = tuple(load_graph(spec) for spec in dict.fromkeys(options.graph))
     names = _backends(options.backends)
+    left_out: dict[str, str] = {}
+    if options.stacks is not None:
+        names, left_out = _stacks(options, graphs, kernels)
     options = replace(options, backend_option=with_environment(options.backend_option, names))
     of_backends = parsed(options.backend_option, names)
     counts = None if options.max_workers is None else parsed_counts(options.max_workers)
@@ -190,7 +197,7 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
         Case(shape, kernel, backend, workers)
         for shape, kernel, numbers in subjects
         for backend in names
-        for workers in ([1] if backend == BASELINE else numbers)
+        for workers in _numbers(backend, counts, numbers)
     ]
     budget_s = None if options.budget is None else seconds(options.budget)
     if options.budget is not None and budget_s is None:
@@ -200,7 +207,9 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     is_open = budget_s is not None or options.precision is not None
     blocks = options.blocks or (MOST_BLOCKS if is_open else BLOCKS)
     unique = tuple(dict.fromkeys(cases))
-    made = Plan(options, shapes, kernels, unique, blocks, cpus, budget_s, graphs, of_backends)
+    made = Plan(
+        options, shapes, kernels, unique, blocks, cpus, budget_s, graphs, of_backends, left_out
+    )
     for backend, workers in {case.pool for case in unique}:
         made.pool(backend, workers)  # refused now rather than in the middle
     return made
@@ -302,3 +311,47 @@ def _backends(text: str | None) -> list[str]:
     if text is None:
         return default_backends()
     return [BASELINE, *(name for name in _items("backends", text) if name != BASELINE)]
+
+
+def _stacks(
+    options: RunOptions, graphs: Sequence[OwnGraph], kernels: Sequence[SizedKernel]
+) -> tuple[list[str], dict[str, str]]:
+    """The backends of the stacks that can run here, and why the others cannot, by stack.
+
+    Raises:
+        BenchError: another option has no effect with stacks, or none of them can run here.
+        BackendError: ZenML is not installed.
+    """
+    if options.backends is not None:
+        raise BenchError("--backends and --stacks are two comparisons; name one of them")
+    if graphs:
+        raise BenchError("no effect with --stacks: --graph; its tasks are not steps")
+    if any(kernel.payload.size for kernel in kernels):
+        raise BenchError("no effect with --stacks: --payload; measured steps return nothing")
+    asked = _items("stacks", options.stacks or "")
+    names = dict.fromkeys([STACK_BASELINE, *(f"{STACK}{name}" for name in asked)])
+    reasons = {name: backend_class(name).unavailable() for name in names}
+    left_out = {name: reason for name, reason in reasons.items() if reason is not None}
+    if all(f"{STACK}{name}" in left_out for name in asked):
+        lines = [f"{name.removeprefix(STACK)}: {reason}" for name, reason in left_out.items()]
+        raise BenchError("no stack can be measured here; " + "; ".join(lines))
+    if (reason := left_out.get(STACK_BASELINE)) is not None:
+        raise BenchError(f"the stack default, which others are compared with: {reason}")
+    return [name for name in names if name not in left_out], {
+        name.removeprefix(STACK): reason for name, reason in left_out.items()
+    }
+
+
+def _numbers(backend: str, asked: Sequence[int] | None, numbers: Sequence[int]) -> Sequence[int]:
+    """The numbers of workers of a backend; a stack has those that are asked for, or its own.
+
+    Args:
+        asked: by --max-workers.
+        numbers: for backends in general.
+    """
+    if backend in BASELINES:
+        return [1]
+    if not backend.startswith(STACK):
+        return numbers
+    own = backend_class(backend).configured_workers()
+    return [1] if own is None else asked or [own]

@@ -14,7 +14,7 @@ from bench.machine.facts import describe_machine, describe_versions, memory_byte
 from bench.measure.forecast import Forecast
 from bench.measure.plan import Plan
 from bench.measure.trial import Trial, check_source, tried
-from bench.results.case import Case
+from bench.results.case import BASELINE, Case
 from bench.results.store import Results
 from bench.workloads.kernels import KERNELS, SizedKernel, Work, calibrate
 from bench.workloads.own_graphs import OWN_TASKS
@@ -26,7 +26,6 @@ from executors.backends import backend_class
 POOL_S = 0.2  # starting, warming up and ending a pool, for the estimate
 THREAD_S, PROCESS_S = 1.5e-3, 1e-2  # starting and warming up a worker
 VALUE_BYTES_S = 1.5e9  # of values that are made
-TASK_S = 2e-5  # a scheduler's time per task
 SIMULATED_S = 2e-5  # per task
 CASE_S = 0.01  # per case, beside its run
 CEILING_S = 0.1  # length of a loop
@@ -113,17 +112,17 @@ class PreparedPlan:
             return SIMULATED_S * len(graph)
         cases_of_pool = sum(case.pool == other.pool for other in self.plan.cases)
         backend = backend_class(case.backend)
-        start_s = CASE_S if case.is_baseline else backend.start_guess_s
-        if not case.is_baseline:
+        start_s = CASE_S if case.backend == BASELINE else backend.start_guess_s
+        if case.backend != BASELINE:
             start_s += case.workers * (THREAD_S if backend.shares_interpreter else PROCESS_S)
-        beside_s = CASE_S + start_s / cases_of_pool + TASK_S * len(graph)
+        beside_s = CASE_S + start_s / cases_of_pool + backend.task_guess_s * len(graph)
         if case.kernel == OWN_TASKS:
             if case.shape not in self.trials:
                 return beside_s  # it was not tried, so nothing is known
             return self.trials[case.shape].both_s(case, self.plan.cpus) + beside_s
         kernel = KERNELS[self.actions[case.kernel].kernel]
         shares = [1 / case.workers, kernel.cpu / self.plan.cpus]
-        if case.is_baseline or backend_class(case.backend).shares_interpreter:
+        if case.is_baseline or backend.shares_interpreter:
             shares.append(kernel.gil)
         run_s = max(graph.work_s() * max(shares), graph.span_s())
         alike = sum(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.workloads.own_graphs import OWN_TASKS
-from executors.backends import SEQUENTIAL, SIMULATED
+from executors.backends import SEQUENTIAL, SIMULATED, STACK
 
 BASELINE = SEQUENTIAL  # the backend whose runs are the yardstick of all others
+STACK_BASELINE = f"{STACK}default"  # and that of ZenML stacks: ZenML's own local orchestrator
+BASELINES = (BASELINE, STACK_BASELINE)
 
 PoolKey = tuple[str, int]  # backend and workers
 
@@ -31,8 +33,13 @@ class Case:
 
     @property
     def where(self) -> str:
-        """The backend and its workers, of which sequential always has one."""
-        return self.backend if self.is_baseline else f"{self.backend} with {self.workers}"
+        """The backend and its workers, of which a baseline always has one."""
+        return self.name if self.is_baseline else f"{self.name} with {self.workers}"
+
+    @property
+    def name(self) -> str:
+        """That of the backend or stack, for people."""
+        return self.backend.removeprefix(STACK)
 
     @property
     def pool(self) -> PoolKey:
@@ -41,7 +48,17 @@ class Case:
     @property
     def is_baseline(self) -> bool:
         """Speedups of the same shape and kernel are measured against it."""
-        return self.backend == BASELINE
+        return self.backend in BASELINES
+
+    @property
+    def is_stack(self) -> bool:
+        """It runs as a ZenML pipeline."""
+        return self.backend.startswith(STACK)
+
+    @property
+    def baseline(self) -> Case:
+        """The case that its speedup is measured against."""
+        return replace(self, backend=STACK_BASELINE if self.is_stack else BASELINE, workers=1)
 
     @property
     def is_simulated(self) -> bool:

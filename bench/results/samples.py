@@ -17,6 +17,7 @@ COLUMNS = [
     *("first_s", "work_s", "span_s", "cpu_s", "memory_bytes"),
     *("tasks_cpu_s", "retried_s", "reserved_s", "idle_handover_s", "idle_return_s"),
     *("idle_retry_s", "idle_graph_s", "idle_order_s", "idle_edges_s"),
+    *("before_s", "queued_s", "most_at_once"),
 ]
 
 
@@ -47,6 +48,10 @@ class Measurement:
         idle_graph_s: idle without a ready task.
         idle_order_s: the part of `idle_graph_s` that another order saves, as simulated, or None.
         idle_edges_s: before the first task started, and after the last one ended.
+        before_s: on a ZenML stack, from the call of the pipeline to the start of the first step;
+            this and what follows are None on a backend.
+        queued_s: the mean time from when a step could start until it started.
+        most_at_once: steps that ran at the same time.
     """
 
     shape: str
@@ -72,6 +77,9 @@ class Measurement:
     idle_graph_s: float | None = None
     idle_order_s: float | None = None
     idle_edges_s: float | None = None
+    before_s: float | None = None
+    queued_s: float | None = None
+    most_at_once: int | None = None
 
     @property
     def cold_s(self) -> float:

@@ -25,6 +25,7 @@ logger = logging.getLogger("executors")
 ENTRY_POINTS = "executors.backends"
 SEQUENTIAL = "sequential"
 SIMULATED = "simulated"
+STACK = "stack:"  # before the name of a ZenML stack
 
 
 def backend_names() -> list[str]:
@@ -56,6 +57,8 @@ def backend_class(name: str) -> type[Backend]:
         module, _, attribute = ENGINES[name].partition(":")
         engine: type[Backend] = getattr(import_module(module), attribute)
         return engine
+    if name.startswith(STACK):
+        return _stack(name)
     for point in _entry_points():
         if point.name != name:
             continue
@@ -71,6 +74,20 @@ def backend_class(name: str) -> type[Backend]:
         return backend
     known = [*backend_names(), FUTURES, SIMULATED]
     raise BackendError(f"unknown backend {name!r}; {instead(name, known, 'known backends')}")
+
+
+@cache
+def _stack(name: str) -> type[Backend]:
+    """The backend of a ZenML stack.
+
+    Raises:
+        BackendError: ZenML cannot be imported.
+    """
+    try:
+        stack: type[Backend] = import_module("executors.zenml.stacks.backend").stack_class(name)
+    except ImportError as error:
+        raise BackendError(f"ZenML cannot be imported: {error}") from error
+    return stack
 
 
 def _entry_points() -> list[EntryPoint]:

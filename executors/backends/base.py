@@ -77,6 +77,7 @@ class Backend(ABC):
         worker_bytes: about how much memory an idle worker process takes; 0 for threads. More
             workers than fit are refused.
         environment: options that an environment variable sets if they are not given, by name.
+        task_guess_s: about what it takes for a task, beyond the task itself, likewise.
         start_s: seconds until its workers were ready when it was last entered.
 
     Raises:
@@ -93,6 +94,7 @@ class Backend(ABC):
     start_guess_s: ClassVar[float] = 0.2
     worker_bytes: ClassVar[int] = 0
     environment: ClassVar[Mapping[str, str]] = {}
+    task_guess_s: ClassVar[float] = 2e-5
     workers: int
     start_s: float = 0.0
 
@@ -121,6 +123,11 @@ class Backend(ABC):
             yield
         finally:
             self._driving.release()
+
+    @classmethod
+    def configured_workers(cls) -> int | None:
+        """The number of workers that it has wherever it is loaded, or None if that is chosen."""
+        return None
 
     @classmethod
     def unavailable(cls) -> str | None:

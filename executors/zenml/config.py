@@ -2,12 +2,31 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import ClassVar, Self
 
 from pydantic import Field
 from zenml.orchestrators import BaseOrchestratorConfig
 
 from executors.cpus import usable_cpus
+
+_max_workers: ContextVar[int | None] = ContextVar("max_workers", default=None)
+
+
+@contextmanager
+def max_workers(number: int | None) -> Iterator[None]:
+    """Runs that this context starts have this number of workers, whatever is configured.
+
+    Args:
+        number: None changes nothing.
+    """
+    token = _max_workers.set(number)
+    try:
+        yield
+    finally:
+        _max_workers.reset(token)
 
 
 class LocalThreadedOrchestratorConfig(BaseOrchestratorConfig):
@@ -30,6 +49,12 @@ class LocalThreadedOrchestratorConfig(BaseOrchestratorConfig):
         " False: every step occupies 1, for pipelines whose resources are meant for another"
         " orchestrator.",
     )
+
+    @property
+    def of_this_run(self) -> Self:
+        """It, with the number of workers that the calling context asks for."""
+        number = _max_workers.get()
+        return self if number is None else self.model_copy(update={"max_workers": number})
 
     @property
     def is_local(self) -> bool:

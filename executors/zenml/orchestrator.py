@@ -60,7 +60,7 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
     @property
     def config(self) -> LocalThreadedOrchestratorConfig:
         """Its configuration."""
-        return cast(LocalThreadedOrchestratorConfig, self._config)
+        return cast(LocalThreadedOrchestratorConfig, self._config).of_this_run
 
     @property
     def supported_execution_modes(self) -> list[ExecutionMode]:
@@ -159,14 +159,14 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
         logger.info("The pipeline run took %.2f s.", monotonic() - started_s)
         return None
 
-    def _pool(self) -> WorkerPool:
+    def worker_pool(self) -> WorkerPool:
         """The worker processes of this orchestrator."""
         return pool_of(self.id, WorkerOptions(self.config.max_workers))
 
     def submit_isolated_step(self, step_run_info: StepRunInfo, environment: dict[str, str]) -> None:
         """Runs an isolated step of a dynamic pipeline in a process of its own; returns at once."""
         variables = environment_of(step_run_info.config, Client().active_stack)
-        isolated.submit(step_run_info, variables, self._pool(), current_run_id())
+        isolated.submit(step_run_info, variables, self.worker_pool(), current_run_id())
 
     def get_isolated_step_status(self, step_run: StepRunResponse) -> ExecutionStatus:
         """Whether an isolated step is running, or how it ended."""
@@ -224,10 +224,10 @@ class LocalProcessOrchestrator(LocalThreadedOrchestrator):
     @property
     def config(self) -> LocalProcessOrchestratorConfig:
         """Its configuration."""
-        return cast(LocalProcessOrchestratorConfig, self._config)
+        return cast(LocalProcessOrchestratorConfig, self._config).of_this_run
 
     def _launcher(self, snapshot: PipelineSnapshotResponse, run_id: str) -> NewLauncher:
-        pool, timeout_s = self._pool(), self.config.step_timeout_s
+        pool, timeout_s = self.worker_pool(), self.config.step_timeout_s
 
         def new(
             pipeline_run: PipelineRunResponse,
@@ -240,7 +240,8 @@ class LocalProcessOrchestrator(LocalThreadedOrchestrator):
 
         return new
 
-    def _pool(self) -> WorkerPool:
+    def worker_pool(self) -> WorkerPool:
+        """The worker processes of this orchestrator."""
         config = self.config
         return pool_of(
             self.id,

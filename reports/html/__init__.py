@@ -18,9 +18,9 @@ from markupsafe import Markup
 from bench.analysis.losses.account import Account, Part
 from bench.analysis.losses.what_if import ideal_timeline
 from bench.analysis.summary import Group, Summary
-from bench.results.case import BASELINE, Case
 from bench.results.timelines import UNKNOWN, GraphTasks, Span, Timeline
 from bench.workloads.duration import shown
+from reports import stacks
 from reports.account import COLUMNS, TITLES, detail
 from reports.markdown import interval
 from reports.payload import sweeps
@@ -84,6 +84,7 @@ def write_html(
     bounds: Mapping[str, str],
     machine: Sequence[Sequence[str]],
     blocks: str,
+    baseline: str,
     glossary: Sequence[tuple[str, str]],
 ) -> Path:
     """Writes the page beside the figures; returns its path.
@@ -93,6 +94,7 @@ def write_html(
         bounds: by name of a group, what the graph allows, in a sentence.
         machine: names and values.
         blocks: how many blocks were measured.
+        baseline: what the speedups are measured against, in words.
         glossary: terms and what they mean.
     """
     timelines = {group.name: _timelines(group, summary) for group in summary.groups}
@@ -116,6 +118,11 @@ def write_html(
         interval=interval,
         command=summary.results.header["config"]["command"],
         blocks=blocks,
+        baseline=baseline,
+        base=summary.groups[0].baseline if summary.groups else "",
+        stack_titles=stacks.TITLES,
+        stack_cells=stacks.stack_cells,
+        stack_note=stacks.NOTE,
         machine=machine,
         glossary=glossary,
         shown=shown,
@@ -166,7 +173,7 @@ def _timelines(group: Group, summary: Summary) -> Timelines | None:
     titles = [case.where for case in cases]
     lines = [by_case[case] for case in cases]
     best = (group.guess or group.pick).case
-    alone = Case(group.shape, group.kernel, BASELINE, 1)
+    alone = best.baseline
     ideal_s = None
     if alone in by_case and best.workers > 1 and len(tasks.names) == tasks.tasks:
         titles.append(f"simulated: ideal with {best.workers}")

@@ -152,6 +152,24 @@ class WorkerPool:
             finally:
                 self._waiting -= 1
 
+    def fill(self) -> None:
+        """Starts all workers that there may be; returns when they are ready.
+
+        Raises:
+            BackendError: one cannot start.
+        """
+        leased = []
+        threads = [
+            threading.Thread(target=lambda: leased.append(self.lease(lambda: False)))
+            for _ in range(self._options.size - len(self._leased))
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for worker in leased:
+            self.give_back(worker)
+
     def give_back(self, worker: Worker) -> None:
         """Takes a worker back; one that should not be used again ends."""
         with self._changed:
