@@ -15,3 +15,7 @@ class InstallError(ExecutorError):
 
 class NotRecorded(ExecutorError):
     """ZenML's store has no such pipeline, or no run of it that says how long its steps take."""
+
+
+class TuneError(ExecutorError):
+    """ZenML's store cannot be tuned; the message says why."""

@@ -22,6 +22,7 @@ from executors.zenml.process.environments import Environment, resolved
 from executors.zenml.process.interrupts import StepNotStarted
 from executors.zenml.process.stops import HURRY_S, Stops
 from executors.zenml.store import updates
+from executors.zenml.store.tuning import commit_quickly
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -66,6 +67,7 @@ def run_steps(
         KeyboardInterrupt: after SIGINT, if called in the main thread.
         SystemExit: after SIGTERM, with code 143, if called in the main thread.
     """
+    commit_quickly()
     environments = resolved(snapshot, stack)
     policy = POLICIES[snapshot.pipeline_configuration.execution_mode.value]
     pipeline_run = updates.start_run(snapshot, stack, orchestrator_run_id)

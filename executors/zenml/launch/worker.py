@@ -16,7 +16,6 @@ from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
-from zenml.client import Client
 from zenml.constants import (
     ENV_ZENML_ACTIVE_PROJECT_ID,
     ENV_ZENML_ACTIVE_STACK_ID,
@@ -48,6 +47,7 @@ from executors.zenml.process.interrupts import (
 )
 from executors.zenml.process.run_id import running
 from executors.zenml.store import updates
+from executors.zenml.store.tuning import commit_quickly
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -105,7 +105,7 @@ def prepare() -> None:
     if getattr(main, "__file__", None) is not None:
         main.__file__ = None  # or ZenML would look here for the steps of the program's main module
     with exactly({ENV_ZENML_DISABLE_DATABASE_MIGRATION: "True"}):
-        Client().zen_store  # noqa: B018 - opens it
+        commit_quickly()  # opens the store
     integration_registry.activate_integrations()  # their materializers
     root = logging.getLogger()
     for handler in root.handlers[:]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 OURS = ("local_threaded", "local_process")  # flavors with a number of workers
 NEEDS_DOCKER = ("local_docker",)
+TRIGGERED = {"airflow": "Airflow"}  # flavors whose runs something else starts
 
 
 def stack_names() -> list[str]:
@@ -91,7 +92,14 @@ def why_unusable(name: str) -> str | None:
     try:
         stack = Stack.from_model(model)
     except Exception as error:  # of any component
-        return f"it cannot be loaded: {_line(error)}{_integration(model)}"
+        if missing := _integrations(model):
+            return f"what it needs is not installed; run: zenml integration install {missing}"
+        return f"it cannot be loaded: {_line(error)}"
+    if flavor in TRIGGERED:
+        return (
+            f"its runs start when {TRIGGERED[flavor]} triggers them, which bench cannot do; run the"
+            " pipeline there, and compare the times that ZenML shows"
+        )
     orchestrator, store = stack.orchestrator.config, stack.artifact_store.config
     if flavor in NEEDS_DOCKER and (reason := _no_docker()) is not None:
         return reason
@@ -104,21 +112,22 @@ def why_unusable(name: str) -> str | None:
     try:
         stack.validate()
     except Exception as error:
-        return f"ZenML refuses it: {_line(error)}{_integration(model)}"
+        return f"ZenML refuses it: {_line(error)}"
     return None
 
 
-def _integration(model: StackResponse) -> str:
-    """The command that installs what the components of a stack need."""
-    integrations = {
-        component.integration
+def _integrations(model: StackResponse) -> str:
+    """The integrations of ZenML that the components of a stack need, and that are not installed."""
+    from zenml.integrations.registry import integration_registry
+
+    names = {
+        str(component.integration)
         for components in model.components.values()
         for component in components
-        if component.integration not in (None, "built-in", "custom")
     }
-    if not integrations:
-        return ""
-    return f"; try: zenml integration install {' '.join(sorted(map(str, integrations)))}"
+    known = integration_registry.integrations
+    missing = sorted(name for name in names & known.keys() if not known[name].check_installation())
+    return " ".join(missing)
 
 
 def _no_docker() -> str | None:
