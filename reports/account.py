@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bench.analysis.estimates import Estimate
 from bench.analysis.losses.account import Account, Part
+from bench.analysis.stacks import StackRow
 from bench.analysis.summary import Group
+from bench.workloads.duration import shown
 from reports.markdown import table
 
 TITLES = {
@@ -30,6 +32,19 @@ COLUMNS = {
     "graph": (Part.GRAPH, Part.ORDER),
     "overhead": (Part.HANDOVER, Part.RETURN, Part.DELAY, Part.EDGES, Part.RETRIED, Part.RESERVED),
 }
+
+
+STACK_TITLES = [
+    *("stack", "workers", "makespan", "a step beyond its kernel", "waiting to start"),
+    *("most at once", "before the first step", "first pipeline"),
+]
+STACK_NOTE = (
+    "From the times in ZenML's store, medians. The makespan is from the start of the first step to"
+    " the end of the last one. A step's own time beyond its kernel is the work of ZenML and of the"
+    " orchestrator, and waiting for cores or locks. The first pipeline, of one empty step, is"
+    " measured once per block, when workers have to start and images have to be built; it counts"
+    " as the start of the cold speedup."
+)
 
 
 def account_section(group: Group) -> Iterator[str]:
@@ -77,4 +92,27 @@ def _cells(account: Account) -> list[str]:
     return [
         str(round(100 * sum(account.shares[part].value for part in parts)))
         for parts in COLUMNS.values()
+    ]
+
+
+def stack_section(rows: Sequence[StackRow]) -> Iterator[str]:
+    """A table with a line for each stack, and what it means."""
+    yield table(STACK_TITLES, stack_cells(rows), right_from=1)
+    yield STACK_NOTE
+
+
+def stack_cells(rows: Sequence[StackRow]) -> list[list[str]]:
+    """The cells of the table."""
+    return [
+        [
+            row.case.name,
+            str(row.case.workers),
+            shown(row.makespan_s),
+            shown(row.step_s),
+            shown(row.queued_s),
+            str(row.most_at_once),
+            shown(row.before_s),
+            shown(row.first_s),
+        ]
+        for row in rows
     ]

@@ -18,8 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-from bench.results.case import BASELINE, STACK_BASELINE
-from executors.backends import STACK
+from bench.results.case import BASELINE, STACK, STACK_BASELINE
 
 _BACKEND = os.environ.pop("MPLBACKEND", None)  # matplotlib cannot be imported with an unknown one
 try:
@@ -79,9 +78,6 @@ STYLES = {
     "threads": Style(BLUE, "o", "-", True),
     "processes": Style(RED, "s", "--", True),
     BASELINE: Style(INK, "D", "-", True),
-    STACK_BASELINE: Style(INK, "D", "-", True),
-    f"{STACK}threaded": Style(BLUE, "o", "-", True),
-    f"{STACK}process": Style(RED, "s", "--", True),
     "simulated": Style(GREEN, "", ":", True),
     "futures": Style(SKY, "D", "-."),
     "futures-threads": Style(SKY, "o", "-"),
@@ -103,9 +99,18 @@ OTHERS = (
 )
 
 
+# Stacks that `bench zenml install` registers look like the backends that run their steps.
+STACKS = {
+    STACK_BASELINE: BASELINE,
+    f"{STACK}threaded": "threads",
+    f"{STACK}process": "processes",
+}
+
+
 def style_of(backend: str) -> Style:
     """The style of a backend; one that is not known has one of its own, but maybe not alone."""
-    return STYLES.get(backend) or OTHERS[sum(backend.encode()) % len(OTHERS)]
+    known = STACKS.get(backend, backend)
+    return STYLES.get(known) or OTHERS[sum(backend.encode()) % len(OTHERS)]
 
 
 def is_ours(backend: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 from bench.analysis.summary import Group, Row, Summary, summarise
 from bench.results.store import FILE_NAME, Results
 from bench.workloads.duration import shown
-from reports.account import account_section
+from reports.account import account_section, stack_section
 from reports.glossary import GLOSSARY
 from reports.html import write_html
 from reports.markdown import interval, table
@@ -25,7 +25,6 @@ from reports.plots import (
     draw_speedup,
     rows_over_time,
 )
-from reports.stacks import stack_section
 
 PAGE_NAME = "report.md"
 STAR, GUESS = "★", "?"
@@ -271,7 +270,7 @@ def _busy_text(group: Group, rows: Sequence[Row]) -> str:
 
 def _method(results: Results, cpus: int) -> str:
     config = results.header["config"]
-    base = next(run.case.name for run in results.measurements if run.case.is_baseline)
+    base = next((run.case.name for run in results.measurements if run.case.is_baseline), "none")
     return f"""## How it was measured
 
 - The speedup is the median wall time of {_baseline(results)} divided by that of the case, with

@@ -43,6 +43,7 @@ def make_graph():
 
 ZENML_PAGE = ROOT / "docs" / "zenml.md"  # its examples run in tests/executors/zenml/test_page.py
 PROCESSES_PAGE = ROOT / "docs" / "zenml-processes.md"  # likewise
+STACKS_PAGE = ROOT / "docs" / "stacks.md"  # likewise
 EXAMPLES = [
     page for page in PAGES if blocks(page, "python") and page not in (ZENML_PAGE, PROCESSES_PAGE)
 ]
@@ -76,7 +77,8 @@ def commands() -> list[str]:
     shown = [line[2:] for line in lines if line.startswith("$ ")]
     parts = [part for line in shown for part in line.split(" && ") if part.startswith("bench ")]
     unique = dict.fromkeys(parts)
-    elsewhere = ("bench zenml ", "dask.address=")  # see test_page.py and test_machines_page.py
+    # See test_page.py and test_machines_page.py.
+    elsewhere = ("bench zenml ", "--stacks", "dask.address=")
     return [part for part in unique if not any(words in part for words in elsewhere)]
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from bench.workloads.own_graphs import OWN_TASKS
-from executors.backends import SEQUENTIAL, SIMULATED, STACK
+from executors.backends import SEQUENTIAL, SIMULATED
+from executors.backends import STACK as STACK
 
 BASELINE = SEQUENTIAL  # the backend whose runs are the yardstick of all others
 STACK_BASELINE = f"{STACK}default"  # and that of ZenML stacks: ZenML's own local orchestrator

@@ -20,8 +20,7 @@ from bench.analysis.losses.what_if import ideal_timeline
 from bench.analysis.summary import Group, Summary
 from bench.results.timelines import UNKNOWN, GraphTasks, Span, Timeline
 from bench.workloads.duration import shown
-from reports import stacks
-from reports.account import COLUMNS, TITLES, detail
+from reports.account import COLUMNS, STACK_NOTE, STACK_TITLES, TITLES, detail, stack_cells
 from reports.markdown import interval
 from reports.payload import sweeps
 
@@ -120,9 +119,9 @@ def write_html(
         blocks=blocks,
         baseline=baseline,
         base=summary.groups[0].baseline if summary.groups else "",
-        stack_titles=stacks.TITLES,
-        stack_cells=stacks.stack_cells,
-        stack_note=stacks.NOTE,
+        stack_titles=STACK_TITLES,
+        stack_cells=stack_cells,
+        stack_note=STACK_NOTE,
         machine=machine,
         glossary=glossary,
         shown=shown,

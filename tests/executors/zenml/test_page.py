@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_docs import PROCESSES_PAGE, ROOT, ZENML_PAGE, blocks
+from tests.test_docs import PROCESSES_PAGE, ROOT, STACKS_PAGE, ZENML_PAGE, blocks
 
 README = ROOT / "README.md"
 
@@ -24,6 +24,9 @@ for command in json.loads(sys.argv[1]):
     program, *arguments = command
     try:
         {"bench": main, "zenml": cli}[program](arguments, standalone_mode=False)
+    except SystemExit as end:
+        if end.code:
+            raise
     except BaseException as error:
         raise RuntimeError(f"failed: {command}") from error
 """
@@ -31,11 +34,15 @@ for command in json.loads(sys.argv[1]):
 
 def test_the_page_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "store"))
-    pages = [ZENML_PAGE, README, PROCESSES_PAGE]
+    pages = [ZENML_PAGE, README, PROCESSES_PAGE, STACKS_PAGE]
     lines = [
         line for page in pages for block in blocks(page, "console") for line in block.splitlines()
     ]
-    commands = [shlex.split(line[2:]) for line in lines if re.match(r"\$ (bench )?zenml ", line)]
+    wanted = re.compile(r"\$ (bench )?zenml |\$ bench .*--stacks")
+    commands = [shlex.split(line[2:]) for line in lines if wanted.match(line)]
+    for command in commands:
+        if command[1] == "run":
+            command += ["--blocks", "1", "-q", "--kernel", "sleep:10ms"]
     registering = [command for command in commands if "register" in command]
     assert len(registering) == 3
     others = [command for command in commands if command not in registering]
