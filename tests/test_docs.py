@@ -45,7 +45,9 @@ ZENML_PAGE = ROOT / "docs" / "zenml.md"  # its examples run in tests/executors/z
 PROCESSES_PAGE = ROOT / "docs" / "zenml-processes.md"  # likewise
 STACKS_PAGE = ROOT / "docs" / "stacks.md"  # likewise
 EXAMPLES = [
-    page for page in PAGES if blocks(page, "python") and page not in (ZENML_PAGE, PROCESSES_PAGE)
+    page
+    for page in PAGES
+    if blocks(page, "python") and page not in (ZENML_PAGE, PROCESSES_PAGE, STACKS_PAGE)
 ]
 
 

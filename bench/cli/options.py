@@ -45,6 +45,17 @@ def _named(ctx: click.Context) -> set[str]:
 @shared.scale
 @shared.backends
 @click.option(
+    "--pipeline",
+    metavar="MODULE:PIPELINE",
+    help="ZenML pipeline of yours, measured as it is, without caching, on --stacks; by default on"
+    " default and those of bench zenml install",
+)
+@click.option(
+    "--pipeline-args",
+    metavar="JSON",
+    help="arguments of the pipeline, as a JSON object",
+)
+@click.option(
     "--stacks",
     metavar="NAMES",
     help="ZenML stacks to measure instead of backends, for example threaded,process; default is"

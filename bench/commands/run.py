@@ -23,7 +23,7 @@ from bench.measure.forecast import Forecast
 from bench.measure.harness import BUDGET, COMPLETE, measure
 from bench.measure.plan import STOPPING, Plan, RunOptions, continued, plan
 from bench.measure.prepared import PreparedPlan, prepare
-from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder
+from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder, read_results
 from bench.terminal.dry_run import show_plan
 from bench.terminal.exit_codes import FAILED, INTERRUPTED, TERMINATED, UNSURE
 from bench.terminal.output import (
@@ -68,9 +68,11 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     Args:
         given: the options on the command line, which a resumed run must have had as well.
     """
-    if "kernel" in given and options.graph and not (options.shapes or options.workflow):
+    is_own = options.graph or options.pipeline
+    if "kernel" in given and is_own and not (options.shapes or options.workflow):
         raise BenchError(
-            "--kernel has no effect on your own graphs; leave it out, or name --shapes as well"
+            "--kernel has no effect on your own graphs and pipelines; leave it out, or name"
+            " --shapes as well"
         )
     if settings.dry_run and settings.resume is not None:
         raise BenchError("--dry-run is for new runs; leave out --resume")
@@ -94,11 +96,23 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
         complain(explained_os_error(error))
         echo(f"To draw the report: bench report {folder}", err=True)
         return status or FAILED
+    if options.pipeline and settings.form == "text" and not settings.quiet:
+        _show_predictions(folder, options.pipeline)
     if status:
         echo(f"To continue it: bench run --resume {folder}", err=True)
     elif settings.strict and not verdict.is_clean:
         return UNSURE
     return status
+
+
+def _show_predictions(folder: Path, pipeline: str) -> None:
+    """Prints what `bench recommend --pipeline` predicts from the runs without parallel steps."""
+    from bench.recommend.pipelines import predicted_beside
+
+    with answer_alone(True):
+        lines = predicted_beside(read_results(folder), pipeline)
+    if lines:
+        echo("\n".join(lines))
 
 
 def _run(

@@ -184,7 +184,8 @@ class _Measuring:
                 self._tell(str(case))
                 graph = self._prepared.graphs[case.shape, case.kernel]
                 with named(case.shape) if case.kernel == OWN_TASKS else nullcontext():
-                    first_s = wall_s(graph, pool) if case.kernel == OWN_TASKS else None
+                    is_cold = case.kernel == OWN_TASKS and not case.is_stack
+                    first_s = wall_s(graph, pool) if is_cold else None
                     timed_run = timed(graph, pool, self._sampler, self._observers)
                 measurement = _measurement(case, block, pool.start_s, first_s, graph, *timed_run)
                 self._keep(measurement)

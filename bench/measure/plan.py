@@ -19,7 +19,13 @@ from bench.results.schema import check_fields
 from bench.workloads.duration import seconds
 from bench.workloads.kernels import SizedKernel
 from bench.workloads.kernels import sized as sized_kernel
-from bench.workloads.own_graphs import OWN_TASKS, OwnGraph, load_graph
+from bench.workloads.own_graphs import (
+    OWN_TASKS,
+    OwnGraph,
+    installed_stacks,
+    load_graph,
+    load_pipeline,
+)
 from bench.workloads.payload import parsed as parsed_payload
 from bench.workloads.shapes import SizedShape
 from bench.workloads.shapes import sized as sized_shape
@@ -43,6 +49,8 @@ class RunOptions:
         payload: sizes of the values that tasks hand on, such as `0,1kB,array:1MB`.
         workflow: files in WfFormat, or folders of them.
         graph: functions that return the user's own graphs, as module:function.
+        pipeline: the user's own ZenML pipeline, as module:pipeline; runs on stacks.
+        pipeline_args: its arguments, as a JSON object.
         scale: factor for recorded times; None scales each workflow to 1 s of work.
         backends: names; None means ours that are available here. The baseline is always added.
         stacks: of ZenML, instead of backends; `default` is always added.
@@ -62,6 +70,8 @@ class RunOptions:
     payload: str = "0"
     workflow: tuple[str, ...] = ()
     graph: tuple[str, ...] = ()
+    pipeline: str | None = None
+    pipeline_args: str | None = None
     scale: float | None = None
     backends: str | None = None
     stacks: str | None = None
@@ -72,6 +82,11 @@ class RunOptions:
     blas_threads: int = 1
     budget: str | None = None
     precision: float | None = None
+
+    @property
+    def has_own(self) -> bool:
+        """Whether there is something to run beside shapes."""
+        return bool(self.workflow or self.graph or self.pipeline)
 
     @classmethod
     def of(cls, values: Mapping[str, Any]) -> RunOptions:
@@ -94,7 +109,7 @@ class RunOptions:
     def command(self) -> str:
         """The command line with these options."""
         words = ["bench", "run"]
-        only_graphs = self.graph and not self.shapes and not self.workflow
+        only_graphs = (self.graph or self.pipeline) and not self.shapes and not self.workflow
         always = ("seed",) if only_graphs else ("kernel", "seed")
         for one in fields(self):
             value = getattr(self, one.name)
@@ -177,10 +192,15 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     kernels = _kernels(options, shapes)
     check_text(options)
     graphs = tuple(load_graph(spec) for spec in dict.fromkeys(options.graph))
+    if options.pipeline is not None:
+        graphs = (*graphs, load_pipeline(options.pipeline, options.pipeline_args))
+        options = replace(options, stacks=options.stacks or installed_stacks())
+    elif options.pipeline_args is not None:
+        raise BenchError("--pipeline-args is for a pipeline of yours; name it with --pipeline")
     names = _backends(options.backends)
     left_out: dict[str, str] = {}
     if options.stacks is not None:
-        names, left_out = _stacks(options, graphs, kernels)
+        names, left_out = _stacks(options, kernels)
     options = replace(options, backend_option=with_environment(options.backend_option, names))
     of_backends = parsed(options.backend_option, names)
     counts = None if options.max_workers is None else parsed_counts(options.max_workers)
@@ -259,8 +279,8 @@ def _shapes(options: RunOptions, known: Collection[str]) -> tuple[SizedShape, ..
         raise BenchError("--scale is for recorded workflows; name one with --workflow")
     specs = options.shapes
     if specs is None:
-        specs = "" if options.workflow or options.graph else SHAPES
-    is_wanted = specs or not (options.workflow or options.graph)
+        specs = "" if options.has_own else SHAPES
+    is_wanted = specs or not options.has_own
     shapes = [sized_shape(spec) for spec in (_items("shapes", specs) if is_wanted else ())]
     if "" in options.workflow:
         raise BenchError("--workflow is empty; name a file or a folder")
@@ -314,7 +334,7 @@ def _backends(text: str | None) -> list[str]:
 
 
 def _stacks(
-    options: RunOptions, graphs: Sequence[OwnGraph], kernels: Sequence[SizedKernel]
+    options: RunOptions, kernels: Sequence[SizedKernel]
 ) -> tuple[list[str], dict[str, str]]:
     """The backends of the stacks that can run here, and why the others cannot, by stack.
 
@@ -324,7 +344,7 @@ def _stacks(
     """
     if options.backends is not None:
         raise BenchError("--backends and --stacks are two comparisons; name one of them")
-    if graphs:
+    if options.graph:
         raise BenchError("no effect with --stacks: --graph; its tasks are not steps")
     if any(kernel.payload.size for kernel in kernels):
         raise BenchError("no effect with --stacks: --payload; measured steps return nothing")

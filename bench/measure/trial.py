@@ -9,7 +9,7 @@ from typing import Any
 
 from bench import BenchError
 from bench.machine.timing import task_times, timed_run, wall_s
-from bench.results.case import BASELINE, Case
+from bench.results.case import Case
 from bench.workloads.kernels import COMPUTES
 from bench.workloads.own_graphs import OwnGraph, explained, named
 from executors import Backend, RunFailed, RunReport, WorkerDied, load_backend
@@ -24,7 +24,7 @@ class Trial:
     Attributes:
         source: hash of the files with the code of the graph.
         structure: hash of its tasks and what they need.
-        work_s, span_s: of the sequential run.
+        work_s, span_s: of the run on the baseline.
         cpu: the share of its time in which that run kept a CPU busy.
         factors: by backend, the time of its second run over the one that work and span allow.
         first_extra_s: by backend, how much longer its first run took.
@@ -68,16 +68,17 @@ def tried(
     """Runs the graph twice on each backend of its cases, with about as many workers as CPUs.
 
     Raises:
-        RunFailed: a task failed on the sequential backend.
+        RunFailed: a task failed on the baseline.
     """
-    progress(f"{own.name}: trying sequential")
-    with named(own.name), load_backend(BASELINE) as pool:
+    alone = next(case for case in cases if case.is_baseline)
+    progress(f"{own.name}: trying {alone.name}")
+    with named(own.name), load(alone.backend, alone.workers) as pool:
         for _ in range(2):  # the first time, modules may be imported
             times_s, cpu = task_times(own.graph, pool)
     work_s, span_s = own.graph.work_s(times_s), own.graph.span_s(times_s)
     trial = Trial(own.source, own.structure, work_s, span_s, cpu)
     for backend in dict.fromkeys(case.backend for case in cases):
-        if backend == BASELINE or not backend_class(backend).runs_tasks:
+        if backend == alone.backend or not backend_class(backend).runs_tasks:
             continue
         counts = {case.workers for case in cases if case.backend == backend}
         workers = min(counts, key=lambda count: abs(count - cpus))

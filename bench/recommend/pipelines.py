@@ -15,15 +15,19 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from bench.analysis.estimates import INDIFFERENCE, Estimate
+from bench.analysis.summary import summarise
 from bench.predict.prediction import simulated_s
 from bench.predict.worker_counts import predicted_counts, with_bends
 from bench.recommend.recommendation import Candidate, Recommendation, median_and_range
 from bench.results.case import BASELINE
+from bench.workloads.duration import shown
+from bench.workloads.kernels import COMPUTES
 from executors import Graph, Task, usable_cpus
 from executors.backends.simulated import Overheads
 from executors.contention import Demand, Machine
 
 if TYPE_CHECKING:
+    from bench.results.store import Results
     from executors.zenml.store.history import RecordedRun
 
 ZENML_S = 0.085  # ZenML's own work per step: 40 to 70 ms alone, up to 85 ms in parallel
@@ -106,6 +110,54 @@ def recommend_from_runs(
         bound_s=max(graph.span_s(), bound_s),
         command=command if helps else None,
     )
+
+
+def predicted_beside(results: Results, pipeline: str) -> list[str]:
+    """A table of the measured makespans of a pipeline, and of what was predicted for them.
+
+    The prediction rests on the runs in ZenML's store whose steps ran one after the other, which are
+    those on `default` and with one worker. Whether steps wait or compute in Python is taken from
+    how busy the processor was.
+
+    Args:
+        pipeline: module:pipeline.
+    """
+    from zenml.client import Client
+
+    from executors.zenml.errors import NotRecorded
+    from executors.zenml.stacks.usable import flavor_of
+
+    groups = [group for group in summarise(results).groups if group.shape == pipeline]
+    trial = results.header["graphs"].get(pipeline)
+    if not groups or trial is None:
+        return []
+    steps = "wait" if trial["cpu"] < COMPUTES else "python"
+    backends = {"local": BASELINE, "local_threaded": "threads", "local_process": "processes"}
+    rows = []
+    for row in groups[0].stacks:
+        flavor = flavor_of(Client().get_stack(row.case.name, allow_name_prefix_match=False))
+        if flavor in backends:
+            rows.append((row, backends[flavor]))
+    counts = sorted({row.case.workers for row, _ in rows})
+    try:
+        advice = recommend_for_pipeline(pipeline.partition(":")[2], counts, steps)
+    except NotRecorded:
+        return []
+    predicted = {(one.backend, one.workers): one.seconds for one in advice.candidates}
+    lines = [
+        f"Predicted from the runs one after another, as steps that {ACTIVITIES[steps]}:",
+        f"  {'stack':<14}workers   measured  predicted   off by",
+    ]
+    for row, backend in rows:
+        guess_s = predicted.get((backend, row.case.workers))
+        if guess_s is None:
+            continue
+        off = 100 * (guess_s / row.makespan_s - 1)
+        lines.append(
+            f"  {row.case.name:<14}{row.case.workers:>7} {shown(row.makespan_s):>10}"
+            f" {shown(guess_s):>10} {off:>+6.0f} %"
+        )
+    return lines
 
 
 def _usual_s(needs: Mapping[str, tuple[str, ...]], runs: Sequence[RecordedRun]) -> dict[str, float]:

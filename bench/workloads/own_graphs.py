@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -76,6 +77,40 @@ def load_graph(spec: str) -> OwnGraph:
     if not len(graph):
         raise BenchError(f"--graph {spec}: {function}() returned a graph without tasks")
     return OwnGraph(spec, graph, _source_of(module, make, *(task.action for task in graph.tasks)))
+
+
+def load_pipeline(spec: str, arguments: str | None) -> OwnGraph:
+    """The graph of a ZenML pipeline; modules in the current folder are found, too.
+
+    Args:
+        spec: module:pipeline.
+        arguments: of the pipeline, as a JSON object; None for none.
+
+    Raises:
+        BenchError: the arguments are not a JSON object.
+        ExecutorError: there is no such pipeline, or it does not take the arguments.
+    """
+    try:
+        values = json.loads(arguments or "{}")
+    except ValueError as error:
+        values = error
+    if not isinstance(values, dict):
+        raise BenchError(
+            f"--pipeline-args must be a JSON object, like '{{\"rows\": 100}}', not {arguments!r}"
+        )
+    from executors.zenml.stacks.own import graph_of_pipeline
+
+    graph = graph_of_pipeline(spec, values, str(current_folder()))
+    module, _, name = spec.partition(":")
+    entrypoint = getattr(sys.modules[module], name).entrypoint
+    return OwnGraph(spec, graph, _source_of(sys.modules[module], entrypoint))
+
+
+def installed_stacks() -> str:
+    """The stacks that run steps in parallel here, as `bench zenml install` registers them."""
+    from executors.zenml.stacks.usable import OURS, stack_facts
+
+    return ",".join(["default", *(one.name for one in stack_facts() if one.flavor in OURS)])
 
 
 @contextmanager

@@ -11,9 +11,10 @@ import signal
 import tempfile
 import threading
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 from heapq import heappop, heappush
 from time import monotonic, sleep, time
 from types import FrameType
@@ -29,11 +30,12 @@ from executors.backends import STACK
 from executors.backends.base import Feature
 from executors.core.records import Attempt, Call, describe
 from executors.engines.whole import Following, Whole
-from executors.errors import BackendError, ExecutorError
+from executors.errors import BackendError, ExecutorError, NotPicklable
 from executors.zenml.config import max_workers
 from executors.zenml.launch.pool import retire_pools
 from executors.zenml.orchestrator import LocalProcessOrchestrator
 from executors.zenml.process.environments import exactly
+from executors.zenml.stacks.own import OwnPipeline
 from executors.zenml.stacks.step import encoded, run_action
 from executors.zenml.stacks.usable import OURS, flavor_of, max_workers_of, why_unusable
 
@@ -47,6 +49,7 @@ POLL_S = 0.5  # between looks at a run that goes on elsewhere
 TIMEOUT_S = 3600.0  # of a run
 STEP_GUESS_S = {"local": 0.06, "local_threaded": 0.06, "local_process": 0.06}
 FAR_STEP_GUESS_S = 8.0  # of a step in a container, or farther away
+Steps = Mapping[str, tuple[str, tuple[str, ...]]]  # encoded action and needs, by name
 NO = "a pipeline's steps have their own; measure the stack with shapes"
 
 
@@ -102,7 +105,7 @@ class ZenMLStack(Whole):
             BackendError: it did not complete.
         """
         retire_pools()  # so that each start is a cold one
-        run = self._run({"first": (encoded(bool), ())})
+        run = self._run_steps({"first": (encoded(bool), ())})
         if self.flavor == "local_process":
             orchestrator = cast(
                 LocalProcessOrchestrator, Stack.from_model(self._model).orchestrator
@@ -120,22 +123,22 @@ class ZenMLStack(Whole):
 
     def hand_over(self, following: Following) -> None:
         """Runs the calls as one pipeline, then reports what ZenML has recorded of its steps."""
-        calls, graph = dict(following.calls), following.session.graph
-        names = {rank: f"task{rank}" for rank in calls}
-        steps: dict[str, tuple[str, tuple[str, ...]]] = {}
-        for rank, call in sorted(calls.items()):
+        calls = dict(following.calls)
+        own = next(iter(calls.values())).task.action
+        if isinstance(own, OwnPipeline):
+            names = {rank: call.task.name for rank, call in calls.items()}
+            run_it = partial(self._run, own.without_cache, own.root)
+        else:
+            names = {rank: f"task{rank}" for rank in calls}
             try:
-                action = encoded(call.task.action)
-            except Exception as error:
-                following.failed(
-                    rank, BackendError(f"its action cannot be sent: {describe(error)}")
-                )
+                steps = _steps(following, calls, names)
+            except NotPicklable as error:
+                following.failed(next(iter(calls)), error)
                 return
-            needs = tuple(names[need] for need in graph.needs[rank] if need in names)
-            steps[names[rank]] = action, needs
+            run_it = partial(self._run_steps, steps)
         submitted_s, offset_s = monotonic(), monotonic() - time()
         try:
-            run = self._run(steps)
+            run = run_it()
         except KeyboardInterrupt:
             if following.is_stopped:
                 return
@@ -198,24 +201,39 @@ class ZenMLStack(Whole):
             attempt = Attempt(call, worker, started_s, ended_s, None, error)
             following.session.finish(attempt, at_s)
 
-    def _run(self, steps: Mapping[str, tuple[str, tuple[str, ...]]]) -> PipelineRunResponse:
-        """Runs a pipeline of these steps, and returns once it has ended.
-
-        Raises:
-            BackendError: it has not ended in time.
-            BaseException: what the orchestrator raises, unless a step has failed.
-        """
+    def _run_steps(self, steps: Steps) -> PipelineRunResponse:
+        """Runs a pipeline of these steps; see `_run`."""
 
         def measured() -> None:
             for name, (action, needs) in steps.items():
                 run_action(action, id=name, after=list(needs))
 
+        def configured(run_name: str) -> Callable[[], object]:
+            made = pipeline(enable_cache=False, name="bench")(measured)
+            return made.with_options(run_name=run_name)
+
+        with tempfile.TemporaryDirectory(prefix="executors-empty-") as empty:
+            return self._run(configured, empty)
+
+    def _run(
+        self, configured: Callable[[str], Callable[[], object]], root: str
+    ) -> PipelineRunResponse:
+        """Runs a pipeline, and returns once it has ended.
+
+        Args:
+            configured: gives what runs it under a name.
+            root: the source root; on some orchestrators, ZenML archives it with each run, so an
+                empty one is quickest.
+
+        Raises:
+            BackendError: it has not ended in time.
+            BaseException: what the orchestrator raises, unless a step has failed.
+        """
         run_name = f"bench-{uuid.uuid4()}"
         workers = self.workers if self.takes_workers else None
-        with _alone(self._model.id), max_workers(workers), _interruptible():
+        with _alone(self._model.id, root), max_workers(workers), _interruptible():
             try:
-                made = pipeline(enable_cache=False, name="bench")(measured)
-                made.with_options(run_name=run_name)()
+                configured(run_name)()
             except Exception as error:
                 run = _run_named(run_name)
                 if run is None or not run.status.is_finished:
@@ -250,6 +268,25 @@ def stack_class(name: str) -> type[ZenMLStack]:
     except Exception:  # `unavailable` says why
         guess_s = 0.0
     return type("Stack", (ZenMLStack,), {"name": name, "stack": stack, "task_guess_s": guess_s})
+
+
+def _steps(following: Following, calls: Mapping[int, Call], names: Mapping[int, str]) -> Steps:
+    """The steps of a pipeline for these calls.
+
+    Raises:
+        NotPicklable: an action cannot be sent.
+    """
+    needs = following.session.graph.needs
+    steps = {}
+    for rank, call in sorted(calls.items()):
+        try:
+            action = encoded(call.task.action)
+        except Exception as error:
+            raise NotPicklable(
+                f"the action of task {call.task.name!r} cannot be sent: {describe(error)}"
+            ) from error
+        steps[names[rank]] = action, tuple(names[need] for need in needs[rank] if need in names)
+    return steps
 
 
 def _run_named(name: str) -> PipelineRunResponse | None:
@@ -287,20 +324,16 @@ def _lanes(records: Mapping[int, tuple[float, float, Any]]) -> dict[int, int]:
 
 
 @contextmanager
-def _alone(stack: UUID) -> Iterator[None]:
-    """Makes a stack the active one of this process, with an empty source root and few words.
+def _alone(stack: UUID, source_root: str) -> Iterator[None]:
+    """Makes a stack the active one of this process, with a source root and few words.
 
-    Nothing is changed that another process sees, so nothing has to be put back there. On some
-    orchestrators ZenML archives the source root with each run; an empty one takes no time.
+    Nothing is changed that another process sees, so nothing has to be put back there.
     """
     root, zenml = source_utils._CUSTOM_SOURCE_ROOT, logging.getLogger("zenml")
     ours, level = logging.getLogger("executors.zenml"), zenml.level
     our_level = ours.level
-    with (
-        tempfile.TemporaryDirectory(prefix="executors-empty-") as empty,
-        exactly({ENV_ZENML_ACTIVE_STACK_ID: str(stack)}),
-    ):
-        source_utils.set_custom_source_root(empty)
+    with exactly({ENV_ZENML_ACTIVE_STACK_ID: str(stack)}):
+        source_utils.set_custom_source_root(source_root)
         zenml.setLevel(logging.ERROR)
         ours.setLevel(logging.WARNING)
         try:

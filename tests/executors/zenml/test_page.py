@@ -42,11 +42,14 @@ def test_the_page_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     commands = [shlex.split(line[2:]) for line in lines if wanted.match(line)]
     for command in commands:
         if command[1] == "run":
-            command += ["--blocks", "1", "-q", "--kernel", "sleep:10ms"]
+            command += ["--blocks", "1", "-q"]
+            command += [] if "--pipeline" in command else ["--kernel", "sleep:10ms"]
     registering = [command for command in commands if "register" in command]
     assert len(registering) == 3
     others = [command for command in commands if command not in registering]
     ordered = [*registering, *others, ["zenml", "stack", "set", "threaded"]]
+    (training,) = blocks(STACKS_PAGE, "python")
+    (tmp_path / "training.py").write_text(training)
     subprocess.run([sys.executable, "-c", DRIVER, json.dumps(ordered)], check=True, cwd=tmp_path)
 
     said = _said_by(ZENML_PAGE, tmp_path / "fan_in.py")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -256,6 +257,83 @@ def test_stacks_are_measured_and_those_that_cannot_be_are_named(tmp_path: Path) 
     assert "The speedup is the median wall time of the stack default divided by" in page
     assert "sequential is picked" not in page
     assert "What a step costs" in (tmp_path / "out" / "report.html").read_text()
+
+
+PIPELINE = """
+import time
+from zenml import pipeline, step
+
+@step(enable_cache=True)
+def load(rows: int) -> int:
+    time.sleep(0.2)
+    with open("begun", "a") as file:
+        file.write(f"{rows}\\n")
+    return rows
+
+@step
+def total(one: int, two: int) -> int:
+    return one + two
+
+@pipeline
+def loading(rows: int = 1) -> None:
+    total(load(rows, id="a"), load(rows, id="b"))
+
+@pipeline(dynamic=True)
+def growing() -> None:
+    load(1)
+
+loading()
+"""
+
+
+@pytest.fixture
+def program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    (tmp_path / "loading_program.py").write_text(PIPELINE)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", sys.path[:])
+    yield tmp_path
+    sys.modules.pop("loading_program", None)
+
+
+def test_a_pipeline_of_the_users_own_is_measured_without_caching(program: Path) -> None:
+    done = bench(
+        *("run", "--pipeline", "loading_program:loading", "--pipeline-args", '{"rows": 7}'),
+        *("--stacks", "threaded", "--max-workers", "2", "--blocks", "1", "-o", "out"),
+    )
+    assert done.exit_code == 0, done.output
+    results = read_results(program / "out")
+    assert [(run.shape, run.kernel) for run in results.measurements] == [
+        ("loading_program:loading", "own tasks")
+    ] * 2
+    by_backend = {run.backend: run for run in results.measurements}
+    assert by_backend["stack:default"].most_at_once == 1
+    assert by_backend["stack:threaded"].most_at_once == 2
+    begun = (program / "begun").read_text().split()
+    assert set(begun) == {"7"}  # importing the module ran nothing
+    assert len(begun) == 2 * (2 + 2 + 2)  # trials twice on each stack, and a block
+    assert re.search(r"threaded +2 +[\d.]+ m?s +[\d.]+ m?s +[+-]\d+ %", done.output), done.output
+
+
+@pytest.mark.parametrize(
+    ("spec", "arguments", "says"),
+    [
+        ("loading_program:nothing", "{}", "nothing is missing; pipelines of the module: "),
+        ("loading_program:load", "{}", "load is no pipeline"),
+        ("loading_program:growing", "{}", "it is dynamic, so its steps are not known"),
+        ("loading_program:loading", '{"row": 1}', "cannot be prepared with these arguments"),
+        ("loading_program:loading", "[1]", "--pipeline-args must be a JSON object"),
+        ("loading_program:loading", "{", "--pipeline-args must be a JSON object"),
+        ("no_such_module:loading", "{}", "cannot import no_such_module"),
+        ("loading", "{}", "--pipeline must be module:pipeline"),
+    ],
+)
+def test_a_pipeline_that_cannot_be_measured_is_refused(
+    program: Path, spec: str, arguments: str, says: str
+) -> None:
+    done = bench("run", "--pipeline", spec, "--pipeline-args", arguments, "--stacks", "threaded")
+    assert done.exit_code == 2, done.output
+    assert says in done.output
+    assert not (program / "bench-results").exists()
 
 
 @pytest.mark.parametrize(
