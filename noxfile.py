@@ -169,7 +169,7 @@ def bench_engines(session: nox.Session) -> None:
 
 @nox.session
 def bench_zenml(session: nox.Session) -> None:
-    """The time of `local_threaded`, compared with ZenML's `local`; takes a minute or two."""
+    """The time of our flavors, compared with ZenML's `local`; takes 10 minutes."""
     session.install(".")
     session.run("python", "-m", "benchmarks.flavor", *session.posargs)
 

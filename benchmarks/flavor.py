@@ -1,4 +1,4 @@
-"""The time of `local_threaded`, compared with ZenML's `local` on the same pipelines.
+"""The time of our flavors, compared with ZenML's `local` on the same pipelines.
 
 `nox -s bench_zenml` runs it in a store of its own and prints a Markdown table; rows that compare
 have a limit; the others show where the time of a run goes.
@@ -6,13 +6,16 @@ have a limit; the others show where the time of a run goes.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import os
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, wraps
 from statistics import median
+from typing import Any
 
 os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
 STORE = tempfile.TemporaryDirectory()
@@ -22,10 +25,12 @@ os.environ["ZENML_LOGGING_VERBOSITY"] = "ERROR"
 from zenml import pipeline, step
 from zenml.client import Client
 from zenml.environment import Environment
+from zenml.zen_stores.sql_zen_store import SqlZenStore
 
 from bench.recommend.pipelines import recommend_for_pipeline
 from benchmarks.table import Row, at_most, ratio, rounds, show
 from executors.zenml.install import install
+from executors.zenml.store.tuning import tune
 
 COUNT = 5
 CHAIN = 20
@@ -83,6 +88,25 @@ def wide() -> None:
 
 
 @pipeline(enable_cache=False)
+def empty() -> None:
+    for number in range(FAN):
+        sleeps(0.0, id=f"step{number}")
+
+
+@step(enable_cache=False)
+def computes(seconds: float) -> None:
+    until_s = time.thread_time() + seconds
+    while time.thread_time() < until_s:
+        pass
+
+
+@pipeline(enable_cache=False)
+def python() -> None:
+    for number in range(FAN):
+        computes(1.0, id=f"step{number}")
+
+
+@pipeline(enable_cache=False)
 def documented() -> None:
     join_of_three(5.0, 2.0)
 
@@ -122,6 +146,105 @@ def fan_of_waiting_steps() -> Iterator[Row]:
 def documented_example() -> Iterator[Row]:
     """Three steps and one that needs them."""
     yield from compared("three steps of 1 s, then one of 0.4 s, 4 workers", example, 4, 0.55, 1.4)
+
+
+def tuned() -> Iterator[Row]:
+    """The same on threads with a write-ahead log in the store, over `local` without it."""
+    for what, run, workers, limit in (
+        (f"chain of {CHAIN} empty steps, 8 workers", chain, 8, 0.6),
+        (f"{FAN} steps of {FAN_STEP_S} s, 8 workers", fan, 8, 0.3),
+        ("three steps of 1 s, then one of 0.4 s, 4 workers", example, 4, 0.44),
+    ):
+        stack = f"threaded-{workers}"
+        install(stack, workers)
+
+        def with_log(run: Callable[[], object] = run, stack: str = stack) -> None:
+            on(stack, run)
+
+        ratios = []
+        for number in range(COUNT + 1):
+            tune(undo=True)
+            local_s = took_s(partial(on, LOCAL, run))
+            tune()
+            tuned_s = took_s(with_log)
+            if number:
+                ratios.append(tuned_s / local_s)
+        tune(undo=True)
+        yield at_most(f"{what}, tuned / local", median(ratios), limit, "")
+
+
+def took_s(run: Callable[[], object]) -> float:
+    start_s = time.perf_counter()
+    run()
+    return time.perf_counter() - start_s
+
+
+def on_processes() -> Iterator[Row]:
+    """Makespans of `local_process` with warm workers over those of `local`."""
+    for what, run, workers, limit in (
+        (f"chain of {CHAIN} empty steps, 8 workers", chain, 8, 1.3),
+        (f"{FAN} empty steps, 8 workers", empty, 8, 0.9),
+        (f"{FAN} steps of 1 s of Python, 2 workers", python, 2, 0.58),
+    ):
+        stack = f"process-{workers}"
+        install(stack, workers, flavor="local_process")
+        ratios = []
+        for number in range(COUNT + 1):
+            local_s = makespan_s(LOCAL, run)
+            process_s = makespan_s(stack, run)
+            if number:  # before, workers start
+                ratios.append(process_s / local_s)
+        yield at_most(f"{what}, processes / local", median(ratios), limit, "")
+
+
+def makespan_s(stack: str, run: Callable[[], object]) -> float:
+    """Seconds from the start of the first step of a run to the end of its last one."""
+    on(stack, run)
+    last = Client().list_pipeline_runs(sort_by="desc:created", size=1).items[0]
+    steps = Client().list_run_steps(pipeline_run_id=last.id, size=100).items
+    starts = [step.start_time for step in steps if step.start_time is not None]
+    ends = [step.end_time for step in steps if step.end_time is not None]
+    return (max(ends) - min(starts)).total_seconds()
+
+
+def store_of_a_step() -> Iterator[Row]:
+    """What an empty step waits for: calls of ZenML's store, which no orchestrator can leave out."""
+    install("threaded-8", 8, activate=True)
+    seconds: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
+    inside: list[str] = []
+
+    def timed(name: str, call: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(call)
+        def measured(*arguments: Any, **options: Any) -> Any:
+            if inside:  # part of another call
+                return call(*arguments, **options)
+            inside.append(name)
+            start_s = time.perf_counter()
+            try:
+                return call(*arguments, **options)
+            finally:
+                inside.clear()
+                seconds[name] += time.perf_counter() - start_s
+                calls[name] += 1
+
+        return measured
+
+    methods = {
+        name: call
+        for name, call in vars(SqlZenStore).items()
+        if inspect.isfunction(call) and not name.startswith("_")
+    }
+    for name, call in methods.items():
+        setattr(SqlZenStore, name, timed(name, call))
+    try:
+        chain()
+    finally:
+        for name, call in methods.items():
+            setattr(SqlZenStore, name, call)
+    for name, total_s in seconds.most_common(5):
+        what = f"ZenML's store, a step: {name}, {calls[name] / CHAIN:.0f} calls"
+        yield Row(what, f"{1000 * total_s / CHAIN:.1f} ms", "", None)
 
 
 def predictions() -> Iterator[Row]:
@@ -178,6 +301,9 @@ PARTS = (
     chain_of_empty_steps,
     fan_of_waiting_steps,
     documented_example,
+    tuned,
+    on_processes,
+    store_of_a_step,
     predictions,
     shares_of_a_run,
 )
