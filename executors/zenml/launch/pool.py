@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 WORKER_BYTES = 220_000_000  # of a worker that has imported ZenML
 GRACE_S = 2.5  # between the first SIGINT and the end of a worker
 POLL_S = 0.1  # between looks whether a lease was given up
+PATIENCE_S = 1.0  # for which steps wait before one more worker starts, which takes seconds
 
 
 class LeaseGivenUp(Exception):
@@ -115,7 +116,8 @@ class WorkerPool:
         waiting   how many callers of `lease` wait
 
     No more start at once than there are CPUs: together they would all be ready late, and the first
-    steps can run on the first ones.
+    steps can run on the first ones. While some are at work, one more starts only for a step that
+    has waited for a while: short steps are done before it would be ready.
     """
 
     def __init__(self, options: WorkerOptions, new: Callable[[], Worker] | None = None) -> None:
@@ -135,6 +137,7 @@ class WorkerPool:
             LeaseGivenUp: `gives_up` returned True.
             BackendError: no worker can start.
         """
+        since_s = monotonic()
         with self._changed:
             self._waiting += 1
             try:
@@ -144,7 +147,7 @@ class WorkerPool:
                     if self._error is not None:
                         error, self._error = self._error, None
                         raise error
-                    self._start_missing()
+                    self._start_missing(monotonic() - since_s)
                     self._changed.wait(POLL_S)
                 worker = self._idle.pop()
                 self._leased.add(worker)
@@ -158,7 +161,7 @@ class WorkerPool:
         Raises:
             BackendError: one cannot start.
         """
-        leased = []
+        leased: list[Worker] = []
         threads = [
             threading.Thread(target=lambda: leased.append(self.lease(lambda: False)))
             for _ in range(self._options.size - len(self._leased))
@@ -177,7 +180,6 @@ class WorkerPool:
             is_kept = worker.is_usable and not self._options.is_fresh and self._keeps()
             if is_kept:
                 self._idle.append(worker)
-            self._start_missing()
             self._changed.notify()
         if not is_kept:
             worker.close()
@@ -194,8 +196,15 @@ class WorkerPool:
     def _keeps(self) -> bool:
         return not self._is_retired or self._waiting > len(self._idle)
 
-    def _start_missing(self) -> None:
+    def _start_missing(self, waited_s: float) -> None:
+        """Starts workers for those who wait, unless the next one will be free sooner.
+
+        Args:
+            waited_s: how long the caller has waited.
+        """
         count = len(self._idle) + len(self._leased) + self._starting
+        if self._leased and waited_s < PATIENCE_S:
+            return
         wanted = min(self._waiting - self._starting, self._options.size - count)
         if wanted > 0 and count and not has_room(WORKER_BYTES):
             if not self._is_full:

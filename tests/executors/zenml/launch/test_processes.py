@@ -422,6 +422,7 @@ def test_no_more_workers_start_than_there_is_memory_for(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(workers, "has_room", lambda size: False)
+    monkeypatch.setattr(workers, "PATIENCE_S", 0.0)
     starts, made = threading.Event(), []  # type: ignore[var-annotated]
     starts.set()
     pool = made_pool(8, starts, made)
@@ -431,3 +432,20 @@ def test_no_more_workers_start_than_there_is_memory_for(
     assert len(made) == 1
     pool.give_back(first)
     assert pool.lease(lambda: False) is first
+
+
+def test_one_more_worker_starts_only_for_a_step_that_has_waited(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(workers, "PATIENCE_S", 1000.0)
+    starts, made = threading.Event(), []  # type: ignore[var-annotated]
+    starts.set()
+    pool = made_pool(2, starts, made)
+    pool.lease(lambda: False)
+    looks = Counter()
+    with pytest.raises(LeaseGivenUp):
+        pool.lease(lambda: looks() > 3)
+    assert len(made) == 1
+    monkeypatch.setattr(workers, "PATIENCE_S", 0.2)
+    pool.lease(lambda: False)
+    assert len(made) == 2
