@@ -122,10 +122,8 @@ def predicted_beside(results: Results, pipeline: str) -> list[str]:
     Args:
         pipeline: module:pipeline.
     """
-    from zenml.client import Client
-
     from executors.zenml.errors import NotRecorded
-    from executors.zenml.stacks.usable import flavor_of
+    from executors.zenml.stacks.usable import flavor_of_stack
 
     groups = [group for group in summarise(results).groups if group.shape == pipeline]
     trial = results.header["graphs"].get(pipeline)
@@ -135,7 +133,7 @@ def predicted_beside(results: Results, pipeline: str) -> list[str]:
     backends = {"local": BASELINE, "local_threaded": "threads", "local_process": "processes"}
     rows = []
     for row in groups[0].stacks:
-        flavor = flavor_of(Client().get_stack(row.case.name, allow_name_prefix_match=False))
+        flavor = flavor_of_stack(row.case.name)
         if flavor in backends:
             rows.append((row, backends[flavor]))
     counts = sorted({row.case.workers for row, _ in rows})

@@ -31,6 +31,15 @@ def flavor_of(stack: StackResponse) -> str:
     return str(orchestrator.flavor_name)
 
 
+def flavor_of_stack(name: str) -> str:
+    """The flavor of the orchestrator of a registered stack.
+
+    Raises:
+        KeyError: there is no such stack.
+    """
+    return flavor_of(Client().get_stack(name, allow_name_prefix_match=False))
+
+
 class StackFacts(NamedTuple):
     """A registered stack.
 
