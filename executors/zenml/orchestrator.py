@@ -147,15 +147,18 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
         }
         with _run_id() as run_id, _run_context(snapshot), _environment(variables):
             runner = DynamicPipelineRunner(snapshot, placeholder_run, orchestrator=self)
+            failure: BaseException | None = None
             try:
                 runner.run_pipeline()
-            except StepInterrupted as error:  # as the store has it of an isolated step
-                raise RunStoppedException("The pipeline run was stopped.") from error
+            except (Exception, StepInterrupted) as error:  # as the store has it of an isolated step
+                failure = error
             finally:
                 isolated.stop_all(run_id)
             if updates.is_stopped(runner._run.id):
                 updates.publish_stopped(runner._run.id)
-                raise RunStoppedException("The pipeline run was stopped.")
+                raise RunStoppedException("The pipeline run was stopped.") from failure
+            if failure is not None:
+                raise failure
         logger.info("The pipeline run took %.2f s.", monotonic() - started_s)
         return None
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -94,6 +95,13 @@ def spin() -> object:
     while time.monotonic() < deadline_s:
         time.sleep(0.01)
     return None
+
+
+def stays_in_c() -> None:
+    """C code that no interrupt ends; in the main thread of a process, a sleep would be ended."""
+    if threading.current_thread() is threading.main_thread():
+        sum(range(10**12))
+    time.sleep(60)
 
 
 def both(*actions: Callable[[], object]) -> Callable[[], None]:

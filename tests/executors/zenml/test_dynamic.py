@@ -22,6 +22,7 @@ from tests.executors.zenml.steps import (
     meets,
     ran,
     statuses,
+    stays_in_c,
     use,
 )
 from tests.executors.zenml.test_steps import logged
@@ -102,7 +103,7 @@ def test_an_isolated_step_whose_process_is_killed_has_failed(dynamic: Any) -> No
 def test_isolated_steps_are_stopped_from_elsewhere(dynamic: Any, kind: str) -> None:
     def never_ends() -> None:
         if kind == "c":
-            time.sleep(60)
+            stays_in_c()
         try:
             for _ in range(6000):
                 time.sleep(0.01)
