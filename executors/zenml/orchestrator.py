@@ -153,8 +153,8 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
             except (Exception, StepInterrupted) as error:  # as the store has it of an isolated step
                 failure = error
             finally:
-                isolated.stop_all(run_id)
-            if updates.is_stopped(runner._run.id):
+                was_stopped = isolated.stop_all(run_id)
+            if was_stopped or updates.is_stopped(runner._run.id):
                 updates.publish_stopped(runner._run.id)
                 raise RunStoppedException("The pipeline run was stopped.") from failure
             if failure is not None:

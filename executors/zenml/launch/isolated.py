@@ -67,6 +67,7 @@ class _Step(NamedTuple):
 _lock = threading.Lock()
 _steps: dict[UUID, _Step] = {}  # by the id of the step run
 _watched: dict[UUID, _Watched] = {}  # by the id of the pipeline run
+_stopped: set[str] = set()  # orchestrator's ids of runs that were stopped elsewhere
 
 
 def submit(
@@ -120,6 +121,8 @@ def _follow(
     except Exception:
         logger.exception("ZenML's store was not told how step `%s` ended", task.name)
     finally:
+        if watched.requested.is_set():
+            _stopped.add(step.orchestrator_run_id)
         step.has_ended.set()
         with _lock:
             watched.steps -= 1
@@ -188,8 +191,12 @@ def forget(step_run_id: UUID) -> None:
     _steps.pop(step_run_id, None)
 
 
-def stop_all(orchestrator_run_id: str) -> None:
-    """Stops the steps of a run, whose pipeline has ended, and waits until they have."""
+def stop_all(orchestrator_run_id: str) -> bool:
+    """Stops the steps of a run, whose pipeline has ended, and waits until they have.
+
+    Returns:
+        Whether the run was stopped elsewhere while isolated steps ran.
+    """
     steps = {
         key: step
         for key, step in list(_steps.items())
@@ -200,3 +207,6 @@ def stop_all(orchestrator_run_id: str) -> None:
     for step_run_id, step in steps.items():
         step.has_ended.wait()
         forget(step_run_id)
+    was_stopped = orchestrator_run_id in _stopped
+    _stopped.discard(orchestrator_run_id)
+    return was_stopped
