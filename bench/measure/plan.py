@@ -13,8 +13,9 @@ from typing import Any, get_type_hints
 
 from bench import BenchError
 from bench.measure.backend_options import parsed, with_environment
+from bench.measure.stacks import numbers_of, stack_backends
 from bench.predict.worker_counts import measured_counts, own_counts, parsed_counts
-from bench.results.case import BASELINE, BASELINES, STACK_BASELINE, Case, PoolKey
+from bench.results.case import BASELINE, Case, PoolKey
 from bench.results.schema import check_fields
 from bench.workloads.duration import seconds
 from bench.workloads.kernels import SizedKernel
@@ -31,7 +32,7 @@ from bench.workloads.shapes import SizedShape
 from bench.workloads.shapes import sized as sized_shape
 from bench.workloads.workflows import read_workflows
 from executors import Backend, load_backend
-from executors.backends import STACK, backend_class, default_backends
+from executors.backends import default_backends
 
 SHAPES = "fan-in,diamond"
 BLOCKS = 7
@@ -200,7 +201,8 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     names = _backends(options.backends)
     left_out: dict[str, str] = {}
     if options.stacks is not None:
-        names, left_out = _stacks(options, kernels)
+        _refuse_beside_stacks(options, kernels)
+        names, left_out = stack_backends(_items("stacks", options.stacks))
     options = replace(options, backend_option=with_environment(options.backend_option, names))
     of_backends = parsed(options.backend_option, names)
     counts = None if options.max_workers is None else parsed_counts(options.max_workers)
@@ -217,7 +219,7 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
         Case(shape, kernel, backend, workers)
         for shape, kernel, numbers in subjects
         for backend in names
-        for workers in _numbers(backend, counts, numbers)
+        for workers in numbers_of(backend, counts, numbers)
     ]
     budget_s = None if options.budget is None else seconds(options.budget)
     if options.budget is not None and budget_s is None:
@@ -333,45 +335,15 @@ def _backends(text: str | None) -> list[str]:
     return [BASELINE, *(name for name in _items("backends", text) if name != BASELINE)]
 
 
-def _stacks(
-    options: RunOptions, kernels: Sequence[SizedKernel]
-) -> tuple[list[str], dict[str, str]]:
-    """The backends of the stacks that can run here, and why the others cannot, by stack.
+def _refuse_beside_stacks(options: RunOptions, kernels: Sequence[SizedKernel]) -> None:
+    """Refuses options that have no effect with stacks.
 
     Raises:
-        BenchError: another option has no effect with stacks, or none of them can run here.
-        BackendError: ZenML is not installed.
+        BenchError: names the option.
     """
     if options.backends is not None:
         raise BenchError("--backends and --stacks are two comparisons; name one of them")
     if options.graph:
-        raise BenchError("no effect with --stacks: --graph; its tasks are not steps")
+        raise BenchError("no effect with --stacks: --graph; its tasks are not steps of a pipeline")
     if any(kernel.payload.size for kernel in kernels):
         raise BenchError("no effect with --stacks: --payload; measured steps return nothing")
-    asked = _items("stacks", options.stacks or "")
-    names = dict.fromkeys([STACK_BASELINE, *(f"{STACK}{name}" for name in asked)])
-    reasons = {name: backend_class(name).unavailable() for name in names}
-    left_out = {name: reason for name, reason in reasons.items() if reason is not None}
-    if all(f"{STACK}{name}" in left_out for name in asked):
-        lines = [f"{name.removeprefix(STACK)}: {reason}" for name, reason in left_out.items()]
-        raise BenchError("no stack can be measured here; " + "; ".join(lines))
-    if (reason := left_out.get(STACK_BASELINE)) is not None:
-        raise BenchError(f"the stack default, which others are compared with: {reason}")
-    return [name for name in names if name not in left_out], {
-        name.removeprefix(STACK): reason for name, reason in left_out.items()
-    }
-
-
-def _numbers(backend: str, asked: Sequence[int] | None, numbers: Sequence[int]) -> Sequence[int]:
-    """The numbers of workers of a backend; a stack has those that are asked for, or its own.
-
-    Args:
-        asked: by --max-workers.
-        numbers: for backends in general.
-    """
-    if backend in BASELINES:
-        return [1]
-    if not backend.startswith(STACK):
-        return numbers
-    own = backend_class(backend).configured_workers()
-    return [1] if own is None else asked or [own]

@@ -198,11 +198,13 @@ def _predicted(
         ]
         return median_and_range(makespans_s)
 
+    def value_s(backend: str, workers: int) -> float:
+        return predicted_s(backend, workers).value
+
     candidates = [Candidate(BASELINE, 1, predicted_s(BASELINE, 1))]
     for backend in backends:
         counts = max_workers or with_bends(
-            predicted_counts(cpus, graph.width, steps == "wait"),
-            lambda workers, backend=backend: predicted_s(backend, workers).value,  # type: ignore[misc]
+            predicted_counts(cpus, graph.width, steps == "wait"), partial(value_s, backend)
         )
         memory_bytes = WORKER_BYTES if backend == "processes" else 0
         candidates += [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from time import monotonic
 from typing import TYPE_CHECKING, cast
 from uuid import uuid4
@@ -40,8 +41,6 @@ if TYPE_CHECKING:
     from zenml.config.step_run_info import StepRunInfo
     from zenml.models import PipelineRunResponse, PipelineSnapshotResponse, StepRunResponse
     from zenml.stack import Stack
-
-    from executors.zenml.process.stops import Stops
 
 logger = logging.getLogger(__name__)
 
@@ -82,15 +81,7 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
 
     def _launcher(self, snapshot: PipelineSnapshotResponse, run_id: str) -> NewLauncher:
         """What makes the attempts of the steps of a run."""
-
-        def new(
-            pipeline_run: PipelineRunResponse,
-            environments: Mapping[str, Environment],
-            stops: Stops,
-        ) -> ThreadLauncher:
-            return ThreadLauncher(snapshot, run_id, environments, stops)
-
-        return new
+        return partial(ThreadLauncher, snapshot, run_id)
 
     def submit_pipeline(
         self,
@@ -230,18 +221,13 @@ class LocalProcessOrchestrator(LocalThreadedOrchestrator):
         return cast(LocalProcessOrchestratorConfig, self._config).of_this_run
 
     def _launcher(self, snapshot: PipelineSnapshotResponse, run_id: str) -> NewLauncher:
-        pool, timeout_s = self.worker_pool(), self.config.step_timeout_s
-
-        def new(
-            pipeline_run: PipelineRunResponse,
-            environments: Mapping[str, Environment],
-            stops: Stops,
-        ) -> ProcessLauncher:
-            return ProcessLauncher(
-                snapshot, pipeline_run, run_id, environments, stops, pool, timeout_s
-            )
-
-        return new
+        return partial(
+            ProcessLauncher,
+            snapshot,
+            run_id,
+            pool=self.worker_pool(),
+            timeout_s=self.config.step_timeout_s,
+        )
 
     def worker_pool(self) -> WorkerPool:
         """The worker processes of this orchestrator."""

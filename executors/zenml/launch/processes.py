@@ -33,8 +33,8 @@ class ProcessLauncher(Launcher):
 
     Args:
         snapshot: of the pipeline.
-        pipeline_run: as the store has it.
         orchestrator_run_id: id of the run.
+        pipeline_run: as the store has it.
         environments: by step name.
         stops: of this run.
         pool: its workers.
@@ -51,10 +51,11 @@ class ProcessLauncher(Launcher):
     def __init__(
         self,
         snapshot: PipelineSnapshotResponse,
-        pipeline_run: PipelineRunResponse,
         orchestrator_run_id: str,
+        pipeline_run: PipelineRunResponse,
         environments: Mapping[str, Environment],
         stops: Stops,
+        *,
         pool: WorkerPool,
         timeout_s: float | None,
     ) -> None:

@@ -19,7 +19,7 @@ from executors.zenml.process.stops import Stops
 from executors.zenml.store.updates import without_heartbeat
 
 if TYPE_CHECKING:
-    from zenml.models import PipelineSnapshotResponse
+    from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
 
 logger = logging.getLogger(__name__)
 
@@ -33,6 +33,7 @@ class ThreadLauncher(Launcher):
         self,
         snapshot: PipelineSnapshotResponse,
         orchestrator_run_id: str,
+        pipeline_run: PipelineRunResponse,
         environments: Mapping[str, Environment],
         stops: Stops,
     ) -> None:

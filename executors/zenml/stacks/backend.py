@@ -6,25 +6,18 @@ order: a task of the graph gets none of what it needs.
 
 from __future__ import annotations
 
-import logging
-import signal
 import tempfile
-import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from heapq import heappop, heappush
 from time import monotonic, sleep, time
-from types import FrameType
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from zenml import pipeline
 from zenml.client import Client
-from zenml.constants import ENV_ZENML_ACTIVE_STACK_ID
 from zenml.stack import Stack
-from zenml.utils import source_utils
 
 from executors.backends import STACK
 from executors.backends.base import Feature
@@ -34,14 +27,12 @@ from executors.errors import BackendError, ExecutorError, NotPicklable
 from executors.zenml.config import max_workers
 from executors.zenml.launch.pool import retire_pools
 from executors.zenml.orchestrator import LocalProcessOrchestrator
-from executors.zenml.process.environments import exactly
+from executors.zenml.stacks.calling import active, interruptible
 from executors.zenml.stacks.own import OwnPipeline
 from executors.zenml.stacks.step import encoded, run_action
 from executors.zenml.stacks.usable import OURS, flavor_of, max_workers_of, why_unusable
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from zenml.models import PipelineRunResponse, StepRunResponse
 
 MOST_STEPS = 10_000
@@ -231,7 +222,7 @@ class ZenMLStack(Whole):
         """
         run_name = f"bench-{uuid.uuid4()}"
         workers = self.workers if self.takes_workers else None
-        with _alone(self._model.id, root), max_workers(workers), _interruptible():
+        with active(self._model.id, root), max_workers(workers), interruptible():
             try:
                 configured(run_name)()
             except Exception as error:
@@ -321,44 +312,3 @@ def _lanes(records: Mapping[int, tuple[float, float, Any]]) -> dict[int, int]:
         lanes[rank] = lane
         heappush(running, (ended_s, lane))
     return lanes
-
-
-@contextmanager
-def _alone(stack: UUID, source_root: str) -> Iterator[None]:
-    """Makes a stack the active one of this process, with a source root and few words.
-
-    Nothing is changed that another process sees, so nothing has to be put back there.
-    """
-    root, zenml = source_utils._CUSTOM_SOURCE_ROOT, logging.getLogger("zenml")
-    ours, level = logging.getLogger("executors.zenml"), zenml.level
-    our_level = ours.level
-    with exactly({ENV_ZENML_ACTIVE_STACK_ID: str(stack)}):
-        source_utils.set_custom_source_root(source_root)
-        zenml.setLevel(logging.ERROR)
-        ours.setLevel(logging.WARNING)
-        try:
-            yield
-        finally:
-            zenml.setLevel(level)
-            ours.setLevel(our_level)
-            source_utils.set_custom_source_root(root)
-
-
-@contextmanager
-def _interruptible() -> Iterator[None]:
-    """Lets Ctrl-C end a pipeline: what handles it in the meantime would only take note of it."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.getsignal(signal.SIGINT)
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        if callable(before):
-            before(number, frame)
-        raise KeyboardInterrupt
-
-    signal.signal(signal.SIGINT, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
