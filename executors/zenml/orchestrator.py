@@ -17,7 +17,6 @@ from zenml.constants import (
 )
 from zenml.enums import ExecutionMode, ExecutionStatus
 from zenml.exceptions import RunStoppedException
-from zenml.execution.pipeline.dynamic.runner import DynamicPipelineRunner
 from zenml.orchestrators import BaseOrchestrator, SubmissionResult
 from zenml.steps.step_context import RunContext, get_or_create_run_context
 from zenml.utils.env_utils import get_runtime_environment
@@ -26,6 +25,7 @@ from executors.zenml.config import (
     LocalProcessOrchestratorConfig,
     LocalThreadedOrchestratorConfig,
 )
+from executors.zenml.dynamic import Runner
 from executors.zenml.launch import isolated
 from executors.zenml.launch.pool import WorkerOptions, WorkerPool, pool_of
 from executors.zenml.launch.processes import ProcessLauncher
@@ -137,15 +137,15 @@ class LocalThreadedOrchestrator(BaseOrchestrator):
             **environment_of(configuration, stack),
         }
         with _run_id() as run_id, _run_context(snapshot), _environment(variables):
-            runner = DynamicPipelineRunner(snapshot, placeholder_run, orchestrator=self)
+            runner = Runner(snapshot, placeholder_run, orchestrator=self)
             failure: BaseException | None = None
             try:
                 runner.run_pipeline()
             except (Exception, StepInterrupted) as error:  # as the store has it of an isolated step
                 failure = error
             finally:
-                was_stopped = isolated.stop_all(run_id)
-            if was_stopped or updates.is_stopped(runner._run.id):
+                isolated.stop_all(run_id)
+            if updates.is_stopped(runner._run.id):
                 updates.publish_stopped(runner._run.id)
                 raise RunStoppedException("The pipeline run was stopped.") from failure
             if failure is not None:

@@ -67,7 +67,6 @@ class _Step(NamedTuple):
 _lock = threading.Lock()
 _steps: dict[UUID, _Step] = {}  # by the id of the step run
 _watched: dict[UUID, _Watched] = {}  # by the id of the pipeline run
-_stopped: set[str] = set()  # orchestrator's ids of runs that were stopped elsewhere
 
 
 def submit(
@@ -121,8 +120,6 @@ def _follow(
     except Exception:
         logger.exception("ZenML's store was not told how step `%s` ended", task.name)
     finally:
-        if watched.requested.is_set():
-            _stopped.add(step.orchestrator_run_id)
         step.has_ended.set()
         with _lock:
             watched.steps -= 1
@@ -169,6 +166,15 @@ def status(step_run_id: UUID) -> ExecutionStatus:
     return Client().get_run_step(step_run_id, hydrate=False).status
 
 
+def is_running(step_run_id: UUID, timeout_s: float) -> bool:
+    """Whether this process runs a step; waits for its end until the timeout, if it does."""
+    step = _steps.get(step_run_id)
+    if step is None or step.has_ended.is_set():
+        return False
+    step.has_ended.wait(timeout_s)
+    return True
+
+
 def wait(step_run_id: UUID) -> ExecutionStatus:
     """How a step ended; blocks until it has."""
     step = _steps.get(step_run_id)
@@ -191,12 +197,8 @@ def forget(step_run_id: UUID) -> None:
     _steps.pop(step_run_id, None)
 
 
-def stop_all(orchestrator_run_id: str) -> bool:
-    """Stops the steps of a run, whose pipeline has ended, and waits until they have.
-
-    Returns:
-        Whether the run was stopped elsewhere while isolated steps ran.
-    """
+def stop_all(orchestrator_run_id: str) -> None:
+    """Stops the steps of a run, whose pipeline has ended, and waits until they have."""
     steps = {
         key: step
         for key, step in list(_steps.items())
@@ -207,6 +209,3 @@ def stop_all(orchestrator_run_id: str) -> bool:
     for step_run_id, step in steps.items():
         step.has_ended.wait()
         forget(step_run_id)
-    was_stopped = orchestrator_run_id in _stopped
-    _stopped.discard(orchestrator_run_id)
-    return was_stopped
