@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from time import monotonic, sleep
 
 import psutil
 
@@ -23,6 +24,14 @@ def shared_memory() -> set[str]:
     """Names in shared memory, without those of pools of other packages, in tests beside this."""
     names = {path.name for path in Path("/dev/shm").iterdir()}
     return {name for name in names if not name.startswith(("sem.", "joblib", "loky", "psm_"))}
+
+
+def left_in_shared_memory(before: set[str]) -> set[str]:
+    """New names that do not vanish; those of other packages, in tests beside this, do."""
+    end_s = monotonic() + 30.0
+    while (left := shared_memory() - before) and monotonic() < end_s:
+        sleep(0.1)
+    return left
 
 
 def _ends_with_its_parent(process: psutil.Process) -> bool:
