@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,7 +117,11 @@ def test_isolated_steps_are_stopped_from_elsewhere(dynamic: Any, kind: str) -> N
 
     def stops() -> None:
         eventually(lambda: "a started" in EVENTS and "b started" in EVENTS)
-        stop_run(last_run(), graceful=True)
+        if kind == "c":
+            stop_run(last_run(), graceful=True)
+            return
+        zenml = str(Path(sys.executable).with_name("zenml"))
+        subprocess.run([zenml, "pipeline", "runs", "stop", "--yes", str(last_run().id)], check=True)
 
     stopper = threading.Thread(target=stops)
     stopper.start()
@@ -128,3 +135,19 @@ def test_isolated_steps_are_stopped_from_elsewhere(dynamic: Any, kind: str) -> N
         "act": "completed",
     }
     assert EVENTS.count("finally") == (2 if kind == "python" else 0)
+
+
+def test_the_end_of_an_isolated_step_is_not_polled(
+    dynamic: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ZenML would look after 1, 3, 7, 15, 31 s and so on."""
+    monkeypatch.setattr("zenml.execution.pipeline.dynamic.outputs.time", None)
+    DO["b"] = lambda: time.sleep(1.5)
+    assert statuses(ran(dynamic.isolates))["b"] == "completed"
+
+
+def test_a_pipeline_that_was_stopped_has_not_succeeded(dynamic: Any) -> None:
+    DO["nothing"] = lambda: stop_run(last_run(), graceful=True)
+    with pytest.raises(RunStoppedException):
+        dynamic.does_nothing()
+    assert last_run().status == "stopped"
