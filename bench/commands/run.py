@@ -184,7 +184,7 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
             planned = plan(options, int(before.header["cpus"]), names)
             prepared = prepare(planned, before)
         measured = {(run.case, run.block) for run in before.measurements}
-        missing = len(prepared.plan.cases) * planned.blocks - len(measured)
+        missing = planned.runs - len(measured)
         if missing <= 0 or (before.is_complete and options == had):
             blocks = counted(len({run.block for run in before.measurements}), "block")
             note(f"Nothing is missing: {blocks} measured. More --blocks extend the run.")
@@ -192,7 +192,11 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
                 writer.end(COMPLETE)
             return 0
         done = min(
-            (sum(case == run.case for run in before.measurements) for case in prepared.plan.cases),
+            (
+                sum(case == run.case for run in before.measurements)
+                for case in prepared.plan.cases
+                if planned.blocks_of(case.backend) == planned.blocks
+            ),
             default=0,
         )
         spent_s = sum(pool.wall_s for pool in before.interference)
@@ -231,7 +235,7 @@ def _is_wanted(
     """
     if settings.quiet:
         return True
-    left_s = (forecast.blocks - done) * forecast.block_s
+    left_s = forecast.left_s(done, set())
     budget_s = prepared.plan.budget_s
     if budget_s is not None:
         left_s = min(left_s, max(0.0, budget_s - spent_s))

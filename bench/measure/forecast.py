@@ -16,6 +16,7 @@ class Forecast:
         expected_s: seconds of each part of a block, by the model.
         blocks: the number of blocks.
         known_s: seconds of parts in earlier blocks, of the run that is continued.
+        fewer: for parts that are in the first blocks only, in how many.
     """
 
     def __init__(
@@ -23,9 +24,11 @@ class Forecast:
         expected_s: Mapping[Hashable, float],
         blocks: int,
         known_s: Mapping[Hashable, list[float]] | None = None,
+        fewer: Mapping[Hashable, int] | None = None,
     ) -> None:
         self.blocks = blocks
         self._expected_s = expected_s
+        self._fewer = fewer or {}
         self._measured_s = {part: list(seconds) for part, seconds in (known_s or {}).items()}
 
     def add(self, part: Hashable, seconds: float) -> None:
@@ -54,5 +57,11 @@ class Forecast:
             done: its parts that are finished or not needed.
             spent_s: already spent on the part that is being measured.
         """
-        parts_s = sum(self.part_s(part) for part in self._expected_s if part not in done)
-        return max(0.0, parts_s - spent_s) + (self.blocks - block - 1) * self.block_s
+        parts_s = later_s = 0.0
+        for part in self._expected_s:
+            left = self._fewer.get(part, self.blocks) - block
+            part_s = self.part_s(part)
+            if left > 0 and part not in done:
+                parts_s += part_s
+            later_s += part_s * max(0, left - 1)
+        return max(0.0, parts_s - spent_s) + later_s

@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from bench import BenchError
 from bench.measure.backend_options import parsed, with_environment
-from bench.measure.stacks import numbers_of, stack_backends
+from bench.measure.stacks import is_far, numbers_of, stack_backends
 from bench.predict.worker_counts import measured_counts, own_counts, parsed_counts
 from bench.results.case import BASELINE, Case, PoolKey
 from bench.results.schema import check_fields
@@ -36,6 +36,7 @@ from executors.backends import default_backends
 
 SHAPES = "fan-in,diamond"
 BLOCKS = 7
+FAR_BLOCKS = 3  # of stacks whose steps run in containers or elsewhere
 MOST_BLOCKS = 50  # if a budget or a precision decides
 
 
@@ -124,8 +125,9 @@ class RunOptions:
 class Plan:
     """All cases, and how often each is measured.
 
-    Every block has every case once. Within a block the pools are in random order, and so are the
-    cases of a pool: a machine that slows down affects all cases alike.
+    Every block has every case once; those that take very long are in the first blocks only. Within
+    a block the pools are in random order, and so are the cases of a pool: a machine that slows down
+    affects all cases alike.
 
     Attributes:
         blocks: the largest number of blocks; `budget_s` or `precision` may end the run earlier.
@@ -153,6 +155,18 @@ class Plan:
         """
         return load_backend(backend, workers, **self.backend_options.get(backend, {}))
 
+    def blocks_of(self, backend: str) -> int:
+        """In how many blocks a backend is measured: in a few if its tasks take many seconds."""
+        ends = (self.options.blocks, self.options.budget, self.options.precision)
+        if any(end is not None for end in ends) or not is_far(backend):
+            return self.blocks
+        return min(self.blocks, FAR_BLOCKS)
+
+    @property
+    def runs(self) -> int:
+        """How many measurements there are at most."""
+        return sum(self.blocks_of(case.backend) for case in self.cases)
+
     def block(self, number: int) -> Iterator[tuple[PoolKey, list[Case]]]:
         """The pools of one block in their order, each with its cases in their order."""
         shuffle = random.Random(f"{self.options.seed}/{number}").shuffle
@@ -162,7 +176,8 @@ class Plan:
         pools.sort(key=lambda pool: pool[1][0].is_simulated)  # last: they need measured runs
         for pool, cases in pools:
             shuffle(cases)
-            yield pool, cases
+            if number < self.blocks_of(pool[0]):
+                yield pool, cases
 
     @property
     def ceilings(self) -> list[tuple[SizedKernel, list[int]]]:

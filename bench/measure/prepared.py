@@ -57,7 +57,7 @@ class PreparedPlan:
         machine = describe_machine()
         return {
             "created_s": round(time()),
-            "planned": plan.blocks * len(plan.cases),
+            "planned": plan.runs,
             "cpus": plan.cpus,
             "config": {
                 "command": plan.options.command,
@@ -161,7 +161,10 @@ class PreparedPlan:
             by_block[sample.block] += sample.one_s + sample.all_s
         if by_block:
             known_s[CEILINGS] = list(by_block.values())
-        return Forecast(self.parts_s, self.blocks, known_s)
+        fewer: dict[Hashable, int] = {
+            case.pool: self.plan.blocks_of(case.backend) for case in self.plan.cases
+        }
+        return Forecast(self.parts_s, self.blocks, known_s, fewer)
 
     @property
     def blocks(self) -> int:

@@ -8,6 +8,8 @@ from bench import BenchError
 from bench.results.case import BASELINES, STACK, STACK_BASELINE
 from executors.backends import backend_class
 
+FAR_STEP_S = 1.0
+
 
 def stack_backends(asked: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """The backends of the stacks that can run here, and why the others cannot, by stack.
@@ -30,6 +32,11 @@ def stack_backends(asked: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     if (reason := reasons[STACK_BASELINE]) is not None:
         raise BenchError(f"the stack default, which others are compared with: {reason}")
     return [name for name in names if reasons[name] is None], left_out
+
+
+def is_far(backend: str) -> bool:
+    """Whether the tasks of a backend start in containers or on other machines, seconds each."""
+    return backend.startswith(STACK) and backend_class(backend).task_guess_s >= FAR_STEP_S
 
 
 def numbers_of(backend: str, asked: Sequence[int] | None, numbers: Sequence[int]) -> Sequence[int]:

@@ -33,7 +33,7 @@ def show_plan(prepared: PreparedPlan, form: str) -> int:
         echo(f"ceiling of {kernel.text}: {numbers} independent processes")
     most = "" if planned.options.precision is None else " at most"
     blocks = f"{counted(prepared.blocks, 'block')}{most}"
-    total = estimated(prepared.blocks * prepared.block_s)
+    total = estimated(prepared.forecast().left_s(0, set()))
     beside = ", not counting your own graphs" if planned.graphs else ""
     cases = counted(len(planned.cases), "case")
     if not planned.shapes:

@@ -12,11 +12,13 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from functools import partial
 from heapq import heappop, heappush
+from pathlib import Path
 from time import monotonic, sleep, time
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from zenml import pipeline
 from zenml.client import Client
+from zenml.enums import ExecutionStatus
 from zenml.stack import Stack
 
 from executors.backends import STACK
@@ -28,6 +30,7 @@ from executors.zenml.config import max_workers
 from executors.zenml.launch.pool import retire_pools
 from executors.zenml.orchestrator import LocalProcessOrchestrator
 from executors.zenml.stacks.calling import active, interruptible
+from executors.zenml.stacks.far import settings_of, triggered
 from executors.zenml.stacks.own import OwnPipeline
 from executors.zenml.stacks.step import encoded, run_action
 from executors.zenml.stacks.usable import OURS, flavor_of, max_workers_of, why_unusable
@@ -38,6 +41,8 @@ if TYPE_CHECKING:
 MOST_STEPS = 10_000
 POLL_S = 0.5  # between looks at a run that goes on elsewhere
 TIMEOUT_S = 3600.0  # of a run
+START_TIMEOUT_S = 600.0  # Airflow looks for new DAGs every five minutes
+NOT_STARTED = (ExecutionStatus.INITIALIZING, ExecutionStatus.PROVISIONING)
 STEP_GUESS_S = {"local": 0.06, "local_threaded": 0.06, "local_process": 0.06}
 FAR_STEP_GUESS_S = 8.0  # of a step in a container, or farther away
 Steps = Mapping[str, tuple[str, tuple[str, ...]]]  # encoded action and needs, by name
@@ -55,6 +60,9 @@ class ZenMLStack(Whole):
         workers: for our own flavors, instead of the `max_workers` of their orchestrators; other
             orchestrators decide for themselves.
         timeout_s: of a run whose orchestrator does not wait for its end.
+        image: of the containers that steps run in; it contains this package, and is not built.
+        trigger: the command that starts a submitted run; `{run}` in it stands for the run's name,
+            which is also its DAG's. None: the orchestrator starts it.
 
     Attributes:
         stack: its name.
@@ -73,9 +81,17 @@ class ZenMLStack(Whole):
     start_guess_s: ClassVar[float] = 4.0
     stack: ClassVar[str]
 
-    def __init__(self, workers: int | None = None, *, timeout_s: float = TIMEOUT_S) -> None:
+    def __init__(
+        self,
+        workers: int | None = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        image: str | None = None,
+        trigger: str | None = None,
+    ) -> None:
         super().__init__(workers)
         self._timeout_s = timeout_s
+        self._image, self._trigger = image, trigger
         self._model = Client().get_stack(self.stack, allow_name_prefix_match=False)
         self.flavor = flavor_of(self._model)
         self.takes_workers = self.flavor in OURS
@@ -118,7 +134,7 @@ class ZenMLStack(Whole):
         own = next(iter(calls.values())).task.action
         if isinstance(own, OwnPipeline):
             names = {rank: call.task.name for rank, call in calls.items()}
-            run_it = partial(self._run, own.without_cache, own.root)
+            run_it = partial(self._run, partial(self._own, own), own.root)
         else:
             names = {rank: f"task{rank}" for rank in calls}
             try:
@@ -201,10 +217,15 @@ class ZenMLStack(Whole):
 
         def configured(run_name: str) -> Callable[[], object]:
             made = pipeline(enable_cache=False, name="bench")(measured)
-            return made.with_options(run_name=run_name)
+            settings = settings_of(self._model, run_name, self._image)
+            return made.with_options(run_name=run_name, settings=settings)
 
         with tempfile.TemporaryDirectory(prefix="executors-empty-") as empty:
+            (Path(empty) / "empty").touch()  # ZenML refuses to archive no file at all
             return self._run(configured, empty)
+
+    def _own(self, own: OwnPipeline, run_name: str) -> Callable[[], object]:
+        return own.without_cache(run_name, settings_of(self._model, run_name, self._image))
 
     def _run(
         self, configured: Callable[[str], Callable[[], object]], root: str
@@ -230,14 +251,24 @@ class ZenMLStack(Whole):
                 if run is None or not run.status.is_finished:
                     raise error
                 return run
-            return self._ended(run_name)
+            with triggered(self._trigger, run_name) as check:
+                return self._ended(run_name, check)
 
-    def _ended(self, run_name: str) -> PipelineRunResponse:
+    def _ended(self, run_name: str, check: Callable[[], None]) -> PipelineRunResponse:
         deadline_s = monotonic() + self._timeout_s
+        started_by_s = monotonic() + START_TIMEOUT_S
         while True:
             run = _run_named(run_name)
             if run is not None and run.status.is_finished:
                 return run
+            check()
+            if run is not None and run.status in NOT_STARTED and monotonic() > started_by_s:
+                raise BackendError(
+                    f"the run {run_name} on stack {self.stack!r} was submitted, but nothing has"
+                    f" started it within {START_TIMEOUT_S:g} s; start the scheduler of the"
+                    f" orchestrator ({self.flavor}), or name the command that starts a run:"
+                    f" --backend-option 'stack:{self.stack}.trigger=... {{run}}'"
+                )
             if monotonic() > deadline_s:
                 raise BackendError(
                     f"the run {run_name} on stack {self.stack!r} has not ended within"

@@ -39,12 +39,20 @@ class OwnPipeline:
     def __call__(self, *_: object) -> NoReturn:
         raise ArgumentError(f"the steps of {self.spec} run on ZenML stacks only")
 
-    def without_cache(self, run_name: str) -> Callable[[], object]:
-        """Runs it, under this name, with caching off for all of its steps."""
+    def without_cache(
+        self, run_name: str, settings: Mapping[str, Any] | None = None
+    ) -> Callable[[], object]:
+        """What runs it, under this name, with caching off for all of its steps.
+
+        Args:
+            settings: instead of its own ones of the same keys.
+        """
         made = _pipeline(self.spec).copy()
         made.prepare(**self.arguments)
         steps = {name: {"enable_cache": False} for name in made.invocations}
-        configured = made.with_options(run_name=run_name, steps=steps, enable_cache=False)
+        configured = made.with_options(
+            run_name=run_name, steps=steps, enable_cache=False, settings=dict(settings or {})
+        )
         return lambda: configured(**self.arguments)
 
 

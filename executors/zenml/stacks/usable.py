@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 OURS = ("local_threaded", "local_process")  # flavors with a number of workers
 NEEDS_DOCKER = ("local_docker",)
-TRIGGERED = {"airflow": "Airflow"}  # flavors whose runs something else starts
 
 
 def stack_names() -> list[str]:
@@ -104,11 +103,6 @@ def why_unusable(name: str) -> str | None:
         if missing := _integrations(model):
             return f"what it needs is not installed; run: zenml integration install {missing}"
         return f"it cannot be loaded: {_line(error)}"
-    if flavor in TRIGGERED:
-        return (
-            f"its runs start when {TRIGGERED[flavor]} triggers them, which bench cannot do; run the"
-            " pipeline there, and compare the times that ZenML shows"
-        )
     orchestrator, store = stack.orchestrator.config, stack.artifact_store.config
     if flavor in NEEDS_DOCKER and (reason := _no_docker()) is not None:
         return reason
