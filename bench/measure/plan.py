@@ -13,7 +13,7 @@ from typing import Any, get_type_hints
 
 from bench import BenchError
 from bench.measure.backend_options import parsed, with_environment
-from bench.measure.stacks import is_far, numbers_of, stack_backends
+from bench.measure.stacks import is_far, numbers_of, stack_backends, without
 from bench.predict.worker_counts import measured_counts, own_counts, parsed_counts
 from bench.results.case import BASELINE, Case, PoolKey
 from bench.results.schema import check_fields
@@ -218,7 +218,8 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     if options.stacks is not None:
         _refuse_beside_stacks(options, kernels)
         names, left_out = stack_backends(_items("stacks", options.stacks))
-    options = replace(options, backend_option=with_environment(options.backend_option, names))
+    wanted = without(options.backend_option, left_out)
+    options = replace(options, backend_option=with_environment(wanted, names))
     of_backends = parsed(options.backend_option, names)
     counts = None if options.max_workers is None else parsed_counts(options.max_workers)
     subjects = [

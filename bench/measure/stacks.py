@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from bench import BenchError
 from bench.results.case import BASELINES, STACK, STACK_BASELINE
@@ -32,6 +32,12 @@ def stack_backends(asked: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     if (reason := reasons[STACK_BASELINE]) is not None:
         raise BenchError(f"the stack default, which others are compared with: {reason}")
     return [name for name in names if reasons[name] is None], left_out
+
+
+def without(backend_options: Iterable[str], left_out: Iterable[str]) -> tuple[str, ...]:
+    """The options of backends, without those of stacks that are left out."""
+    of_others = tuple(f"{STACK}{name}." for name in left_out)
+    return tuple(text for text in backend_options if not text.startswith(of_others))
 
 
 def is_far(backend: str) -> bool:

@@ -1,7 +1,7 @@
 """Measures `local`, our flavors, `local_docker` and Airflow; writes the table of docs/stacks.md.
 
 `nox -s bench_stacks` runs it on a Debian machine, as root, for an hour. Everything is in one
-folder, which is kept, so that the next time takes less: BENCH_STACKS_FOLDER.
+folder, which is kept, so that the next time takes less: STACKS_FOLDER.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-FOLDER = Path(os.environ.get("BENCH_STACKS_FOLDER", "/var/tmp/executor-bench-stacks"))
+FOLDER = Path(os.environ.get("STACKS_FOLDER", "/var/tmp/executor-bench-stacks"))
 STORE = tempfile.TemporaryDirectory()
 os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
 os.environ["ZENML_CONFIG_PATH"] = STORE.name
