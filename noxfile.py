@@ -175,6 +175,19 @@ def bench_zenml(session: nox.Session) -> None:
 
 
 @nox.session
+def bench_stacks(session: nox.Session) -> None:
+    """ZenML stacks with Docker and Airflow, into docs/stacks.md; on Debian, as root; an hour."""
+    for tool, package in (("dockerd", "docker.io"), ("debootstrap", "debootstrap")):
+        if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin") is None:
+            session.run("apt-get", "update", "-q", external=True)
+            session.run("apt-get", "install", "-yq", package, "iptables", external=True)
+    session.install(".", "docker", "uv")
+    session.run(
+        "python", "-m", "benchmarks.stacks", env={"PATH": f"{session.env['PATH']}:/usr/sbin"}
+    )
+
+
+@nox.session
 def bench_recommend(session: nox.Session) -> None:
     """How accurate `bench recommend` is, compared with a full sweep; takes 20 minutes."""
     session.install(".")

@@ -37,3 +37,11 @@ def test_a_resumed_run_knows_what_it_measured_before() -> None:
     forecast = Forecast(MODEL, 5, {"a": [2.0, 9.0, 2.0], "b": [4.0, 4.0, 4.0], "c": [2.0] * 3})
     assert forecast.block_s == 8.0
     assert forecast.left_s(3, set()) == 16.0
+
+
+def test_parts_may_be_in_the_first_blocks_only() -> None:
+    forecast = Forecast(MODEL, 3, fewer={"b": 1})
+    assert forecast.left_s(0, set()) == 4.0 + 2 * 2.0
+    assert forecast.left_s(0, {"b"}) == 2.0 + 2 * 2.0
+    assert forecast.left_s(1, set()) == 2 * 2.0
+    assert forecast.left_s(3, set()) == 0.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,9 @@ with warnings.catch_warnings(action="ignore"):
 source_utils.set_custom_source_root(str(ROOT))
 
 
-def _use(flavor: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+@contextmanager
+def in_use(flavor: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A stack with 8 workers of a flavor is the active one."""
     from tests.executors.zenml import steps, told
 
     monkeypatch.setenv(told.FOLDER, str(folder))
@@ -38,19 +41,21 @@ def _use(flavor: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
 
 @pytest.fixture
 def threaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    yield from _use("threaded", tmp_path, monkeypatch)
+    with in_use("threaded", tmp_path, monkeypatch):
+        yield
 
 
 @pytest.fixture
 def process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    yield from _use("process", tmp_path, monkeypatch)
+    with in_use("process", tmp_path, monkeypatch):
+        yield
 
 
 @pytest.fixture(params=["threaded", "process"])
 def flavor(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:
-    for _ in _use(request.param, tmp_path, monkeypatch):
+    with in_use(request.param, tmp_path, monkeypatch):
         yield request.param
 
 
