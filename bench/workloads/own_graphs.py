@@ -8,14 +8,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from traceback import format_exception
 
 from bench import BenchError
 from executors import Graph, RunFailed, TaskError
 from executors.core.records import describe
+from executors.errors import ArgumentError
 from executors.imports.interpreter import current_folder
+from executors.imports.named import named_module
 from executors.spelling import similar
 
 OWN_TASKS = "own tasks"  # in the place of a kernel
@@ -47,25 +48,19 @@ def load_graph(spec: str) -> OwnGraph:
     Raises:
         BenchError: there is no such function, it fails, or it does not return a Graph with tasks.
     """
-    module_name, _, function = spec.partition(":")
-    if not module_name or not function:
-        raise BenchError(f"--graph must be module:function, like my_tasks:make_graph, not {spec!r}")
     here = current_folder()
     if here is not None and str(here) not in sys.path:
         sys.path.insert(0, str(here))
     try:
-        module = import_module(module_name)
-    except (Exception, SystemExit) as error:
-        hint = "; leave out .py" if module_name.endswith(".py") else ""
-        raise BenchError(
-            f"--graph {spec}: cannot import {module_name} ({describe(error)}){hint}"
-        ) from error
+        module, function = named_module("--graph", spec, "function", "my_tasks:make_graph")
+    except ArgumentError as error:
+        raise BenchError(str(error)) from error
     make = getattr(module, function, None)
     if not callable(make):
         functions = [name for name, thing in vars(module).items() if callable(thing)]
         meant = similar(function, functions)
         hint = "" if meant is None else f"; did you mean {meant!r}?"
-        raise BenchError(f"--graph {spec}: {module_name} has no function {function}{hint}")
+        raise BenchError(f"--graph {spec}: {module.__name__} has no function {function}{hint}")
     try:
         graph = make()
     except (Exception, SystemExit) as error:

@@ -6,7 +6,6 @@ import inspect
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from zenml.execution.pipeline.utils import prevent_pipeline_execution
@@ -16,6 +15,7 @@ from zenml.utils import source_utils
 from executors import Graph, Task
 from executors.core.records import describe
 from executors.errors import ArgumentError
+from executors.imports.named import named_module
 from executors.spelling import instead
 
 if TYPE_CHECKING:
@@ -101,19 +101,8 @@ def _graph_of(spec: str, arguments: Mapping[str, Any], root: str) -> Graph:
 
 
 def _pipeline(spec: str) -> Pipeline:
-    module_name, _, name = spec.partition(":")
-    if not module_name or not name:
-        raise ArgumentError(
-            f"--pipeline must be module:pipeline, like train:training, not {spec!r}"
-        )
-    try:
-        with prevent_pipeline_execution():
-            module = import_module(module_name)
-    except (Exception, SystemExit) as error:
-        hint = "; leave out .py" if module_name.endswith(".py") else ""
-        raise ArgumentError(
-            f"--pipeline {spec}: cannot import {module_name} ({describe(error)}){hint}"
-        ) from error
+    with prevent_pipeline_execution():
+        module, name = named_module("--pipeline", spec, "pipeline", "train:training")
     found = getattr(module, name, None)
     if not isinstance(found, Pipeline):
         known = [key for key, value in vars(module).items() if isinstance(value, Pipeline)]
