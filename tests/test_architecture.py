@@ -27,7 +27,7 @@ LAYERS: list[set[str]] = [
     {"executors.core", "executors.contention", "executors.cpus", "executors.gate"}
     | {"executors.backends.meter", "executors.backends.room"},
     {"executors.pickling"},
-    {"executors.backends.base", "executors.observers"},
+    {"executors.backends.base", "executors.observers", "executors.imports.named"},
     {"executors.backends.workers", "executors.engines"},
     {"executors.backends"},
     {"executors.runner", "executors.logs"},
@@ -36,7 +36,7 @@ LAYERS: list[set[str]] = [
     {"executors.zenml.store"},
     {"executors.zenml.process"},
     {"executors.zenml.graph", "executors.zenml.outcome", "executors.zenml.launch"},
-    {"executors.zenml.steps"},
+    {"executors.zenml.steps", "executors.zenml.dynamic"},
     {"executors.zenml.orchestrator"},
     {"executors.zenml.flavor", "executors.zenml.stacks"},
     {"executors.zenml.install", "executors.zenml"},
