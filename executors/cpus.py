@@ -49,6 +49,14 @@ def usable_cpus() -> int:
     return cpu_budget().usable
 
 
+def crowding() -> float:
+    """How many processes of the machine wanted each of these CPUs in the last minute, at least 1."""
+    try:
+        return max(1.0, os.getloadavg()[0] / usable_cpus())
+    except OSError:  # it is not known
+        return 1.0
+
+
 def cpu_budget(root: Path = Path("/")) -> CpuBudget:
     """The breakdown behind `usable_cpus()`; `root` holds the `proc` and `sys` to read.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from executors import BackendError, load_backend, usable_cpus
-from executors.cpus import CpuBudget, cpu_budget
+from executors.cpus import CpuBudget, cpu_budget, crowding
 
 
 def write(root: Path, files: dict[str, str]) -> None:
@@ -84,3 +84,10 @@ def test_affinity_is_respected() -> None:
         assert cpu_budget().affinity == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_crowding_is_at_least_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXECUTOR_BENCH_CPUS", "2")
+    for load, expected in ((0.5, 1.0), (2.0, 1.0), (9.0, 4.5)):
+        monkeypatch.setattr("os.getloadavg", lambda load=load: (load, 0.0, 0.0))
+        assert crowding() == expected

@@ -32,6 +32,7 @@ from executors.backends.workers.wire import (
     WorkerOptions,
     receive,
 )
+from executors.cpus import crowding
 from executors.errors import BackendError
 from executors.imports.modules import Main
 from executors.imports.surroundings import Surroundings
@@ -211,11 +212,12 @@ class Pool:
         return is_woken, ended
 
     def _start_timeout_s(self) -> float:
-        """Seconds until a starting worker will have taken too long."""
+        """Seconds until a starting worker will have taken too long, on a machine this busy."""
         started_s = min(worker.started_s for worker in self.workers.values() if not worker.is_ready)
-        left_s = started_s + START_TIMEOUT_S - monotonic()
+        waited_s = monotonic() - started_s
+        left_s = START_TIMEOUT_S * crowding() - waited_s
         if left_s <= 0:
-            raise BackendError(f"a worker process was not ready after {START_TIMEOUT_S:g} s")
+            raise BackendError(f"a worker process was not ready after {waited_s:.0f} s")
         return left_s
 
     def _on_report(self, worker: WorkerHandle, kind: int, number: int, content: Packed) -> None:
