@@ -50,7 +50,7 @@ def usable_cpus() -> int:
 
 
 def crowding() -> float:
-    """How many processes of the machine wanted each of these CPUs in the last minute, at least 1."""
+    """How many processes wanted each of these CPUs in the last minute; at least 1."""
     try:
         return max(1.0, os.getloadavg()[0] / usable_cpus())
     except OSError:  # it is not known
