@@ -71,6 +71,10 @@ class NotPicklable(TaskError):
     """Something that has to cross between processes cannot be pickled or unpickled."""
 
 
+class NotLoadable(TaskError):
+    """A task needs a module whose C code cannot be loaded in a worker interpreter."""
+
+
 class RemoteError(NotPicklable):
     """The text of an exception that could not be sent back from its worker process.
 

@@ -137,6 +137,6 @@ def _built_in() -> dict[str, type[Backend]]:
     for module in pkgutil.iter_modules(__path__):
         for content in vars(import_module(f"{__name__}.{module.name}")).values():
             is_backend = isinstance(content, type) and issubclass(content, Backend)
-            if is_backend and not inspect.isabstract(content):
+            if is_backend and "name" in vars(content):
                 backends[content.name] = content
     return backends

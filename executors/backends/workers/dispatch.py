@@ -19,7 +19,8 @@ from __future__ import annotations
 from time import monotonic
 
 from executors.backends.base import LONGEST_SLEEP_S, stopped, timed_out
-from executors.backends.workers.handle import ReturnCode, WorkerHandle, how_it_ended
+from executors.backends.workers.bodies.base import ReturnCode
+from executors.backends.workers.handle import WorkerHandle
 from executors.backends.workers.orders import Kept, Orders
 from executors.backends.workers.pace import MOST_CALLS, PATIENCE_S, UNRESPONSIVE_S, Pace
 from executors.backends.workers.pool import POLLS, Pool
@@ -31,7 +32,6 @@ from executors.pickling.failure import error_in
 from executors.pickling.packing import Packed
 
 BLOCKS_FROM = 4  # calls per worker from which they are dealt in blocks
-KILLED = "its worker was killed"
 
 
 class Dispatch:
@@ -263,7 +263,7 @@ class Dispatch:
             if worker.assigned.calls and (session.stopping or len(worker.assigned.calls) > 1):
                 self._take_back(worker, now_s)
             while session.stopping and (call := worker.assigned.begun) is not None:
-                self._end(worker, call, stopped(call, session, KILLED))
+                self._end(worker, call, stopped(call, session, worker.body.given_up))
 
     # -- collecting -------------------------------------------------------------------------
 
@@ -311,7 +311,7 @@ class Dispatch:
         for call in self._session.overdue(now_s):
             for worker in list(self._workers.values()):
                 if worker.assigned.begun is call:
-                    self._end(worker, call, timed_out(call, KILLED))
+                    self._end(worker, call, timed_out(call, worker.body.given_up))
 
     def _end(self, worker: WorkerHandle, call: Call, error: TaskError) -> None:
         """Kills the worker of a call, unless the call has ended in the meantime."""
@@ -351,6 +351,6 @@ class Dispatch:
             self._session.put_back(call, now_s)
             return
         reason = error or WorkerDied(
-            f"task {call.task.name!r}: its worker {worker!r} {how_it_ended(code)}"
+            f"task {call.task.name!r}: its worker {worker!r} {worker.body.how_it_ended(code)}"
         )
         self._session.finish(Attempt(call, worker.name, begun_s, now_s, None, reason), now_s)

@@ -1,4 +1,4 @@
-"""`WorkerHandle`: one worker process, seen from its parent: its pipes, its messages, its death."""
+"""`WorkerHandle`: one worker, seen from its parent: its pipes, its messages, its end."""
 
 from __future__ import annotations
 
@@ -6,13 +6,12 @@ import errno
 import os
 import pickle
 import resource
-import signal
 import socket
-import subprocess
 from collections.abc import Callable
 from time import monotonic
 
 from executors.backends.workers.assigned import Assigned
+from executors.backends.workers.bodies.base import Descriptors, NewBody
 from executors.backends.workers.orders import Batch
 from executors.backends.workers.wire import (
     CHANGES,
@@ -31,25 +30,22 @@ from executors.backends.workers.wire import (
     receive,
     send,
 )
-from executors.imports.interpreter import module_command
 from executors.imports.surroundings import Surroundings
 from executors.pickling.packing import Packed, Segment
 
-EXIT_GRACE_S = 1.0
-HASH_SEED = str(int.from_bytes(os.urandom(4)))
 MANY_DESCRIPTORS = 0.75  # of those that this process may have: beyond, segments are copied
-
-ReturnCode = int | None  # as in subprocess; None if it cannot be known
 
 # The outcome of a call: its kind, the call's number, value or failure, start and end of the action.
 Outcome = tuple[int, int, Packed, float, float, Used | None]
 
 
 class WorkerHandle:
-    """One worker process, seen from its parent.
+    """One worker, seen from its parent.
 
     Args:
         number: for its name.
+        kind: of its body, for its name.
+        new_body: starts what it runs in.
         shared: the descriptors `wakeup` and `children` of `wire.py`.
         on_report: called with the handle, and kind, number of the call and content of each report
             that is not the outcome of a call.
@@ -58,7 +54,8 @@ class WorkerHandle:
         assigned: its calls.
         surroundings: those that it has, unless its actions change them.
         batch: calls that `post` will send.
-        started_s: when the process was started.
+        body: what it runs in.
+        started_s: when that was started.
         imports: modules that it has imported for a call, and the time until the action began, by
             the call's number.
         is_ready: it has set itself up and takes calls.
@@ -68,11 +65,13 @@ class WorkerHandle:
     def __init__(
         self,
         number: int,
+        kind: str,
+        new_body: NewBody,
         shared: tuple[int, int],
         on_report: Callable[[WorkerHandle, int, int, Packed], object],
     ) -> None:
         self.number = number
-        self.name = f"process-{number}"
+        self.name = f"{kind}-{number}"
         self.assigned = Assigned()
         self.batch = Batch()
         self.imports: dict[int, tuple[tuple[str, ...], float]] = {}
@@ -84,29 +83,17 @@ class WorkerHandle:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, MESSAGES)
         self._queue, self._tickets = os.pipe()
         self._reports, reports = os.pipe()
-        lifeline, self._lifeline = os.pipe()
-        self._exit = -1  # becomes readable when the process has ended
-        inherited = (self._queue, theirs.fileno(), reports, *shared, lifeline)
         try:
-            self.process = subprocess.Popen(
-                module_command("executors.backends.workers.main", *inherited),
-                pass_fds=inherited,
-                env={**os.environ, **extra_environment()},
-                stdin=subprocess.DEVNULL,
-                process_group=0,
-            )
+            self.body = new_body(Descriptors(self._queue, theirs.fileno(), reports, *shared))
         except BaseException:
-            self.release()
+            self._close()
             raise
         finally:
             theirs.close()
             os.close(reports)
-            os.close(lifeline)
         self._line.setblocking(False)
         for descriptor in (self._queue, self._tickets, self._reports):
             os.set_blocking(descriptor, False)
-        if hasattr(os, "pidfd_open"):
-            self._exit = os.pidfd_open(self.process.pid)
 
     # -- what it is sent --------------------------------------------------------------------
 
@@ -123,7 +110,7 @@ class WorkerHandle:
             try:
                 send(self._line, (CHANGES, pickle.dumps(now.since(self.surroundings))), [])
             except (BlockingIOError, ConnectionError):
-                self.kill()  # the one that replaces it will have them
+                self.body.kill()  # the one that replaces it will have them
             self.surroundings = now
 
     def post(self) -> bool:
@@ -185,7 +172,8 @@ class WorkerHandle:
                     break
                 content = self._segment() if is_in_segment else data[begin:end]
             if content is None:
-                self.kill()  # something else wrote to its pipes, so nothing in them can be trusted
+                # Something else wrote to its pipes, so nothing in them can be trusted.
+                self.body.kill()
                 data = b""
                 break
             offset = end
@@ -216,78 +204,28 @@ class WorkerHandle:
     @property
     def watched(self) -> int:
         """The descriptor that becomes readable at its end (without pidfds also at each report)."""
-        return self._reports if self._exit < 0 else self._exit
+        return self._reports if self.body.ended < 0 else self.body.ended
 
     @property
     def has_ended(self) -> bool:
         """Whether it has ended, once `watched` is readable and its reports were read."""
-        return self._exit >= 0 or self.has_closed
+        return self.body.ended >= 0 or self.has_closed
 
     def shut_down(self) -> None:
         """Lets it end after its remaining calls."""
         os.close(self._tickets)
         self._tickets = -1
 
-    def wait_for_exit(self, timeout_s: float = EXIT_GRACE_S) -> None:
-        try:
-            self.process.wait(timeout_s)
-        except subprocess.TimeoutExpired:
-            pass
-
-    def kill(self) -> None:
-        """Kills the process and all that it started."""
-        try:
-            os.killpg(self.process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):  # macOS raises the latter for a zombie
-            pass
-        try:  # it may have left its group
-            if self._exit >= 0:
-                signal.pidfd_send_signal(self._exit, signal.SIGKILL)
-            elif self.process.returncode is None:
-                os.kill(self.process.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass
-
-    def wait(self) -> ReturnCode:
-        """Waits for its end; its return code."""
-        if self.process.returncode is None:
-            try:
-                _, status = os.waitpid(self.process.pid, 0)
-            except ChildProcessError:  # where Popen would say that the code was 0
-                return None
-            self.process.returncode = os.waitstatus_to_exitcode(status)
-        return self.process.returncode
-
     def release(self) -> None:
         """Closes all of the parent's descriptors for it."""
+        self._close()
+        self.body.release()
+
+    def _close(self) -> None:
         self._line.close()
-        for descriptor in (self._tickets, self._queue, self._reports, self._lifeline, self._exit):
+        for descriptor in (self._tickets, self._queue, self._reports):
             if descriptor >= 0:
                 os.close(descriptor)
 
     def __repr__(self) -> str:
-        return f"{self.name} (pid {self.process.pid})"
-
-
-def extra_environment() -> dict[str, str]:
-    """What workers are started with beyond the program's environment.
-
-    One seed for all, so that tasks agree on the hash of a string, for example to partition work.
-    """
-    return {} if "PYTHONHASHSEED" in os.environ else {"PYTHONHASHSEED": HASH_SEED}
-
-
-def how_it_ended(status: ReturnCode) -> str:
-    """How a process ended, in words."""
-    if status is None:
-        return (
-            "has ended; how cannot be known, because the program ignores SIGCHLD, or waits for"
-            " processes that it did not start"
-        )
-    if status >= 0:
-        return f"exited with code {status}"
-    try:
-        name = signal.Signals(-status).name
-    except ValueError:
-        name = f"signal {-status}"
-    return f"was killed by {name}" + (" (out of memory?)" if name == "SIGKILL" else "")
+        return f"{self.name} ({self.body})"

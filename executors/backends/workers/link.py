@@ -52,6 +52,13 @@ class ParentLink:
         self._announced_s = 0.0  # when it was woken last
         os.set_blocking(reports, False)
 
+    def close(self) -> None:
+        """Closes all of them; a process leaves that to its end."""
+        self.line.close()
+        self._children.close()
+        for descriptor in (self._queue, self._reports, self._wakeup_pipe):
+            os.close(descriptor)
+
     def next_ticket(self) -> int:
         """The next ticket; blocks until there is one.
 

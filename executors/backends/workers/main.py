@@ -1,8 +1,8 @@
-"""The worker process: `python -m executors.backends.workers.main DESCRIPTOR...`.
+"""The worker: `main` in a process of its own, `serve_in_interpreter` in an interpreter.
 
-The descriptors are those of `wire.py`, in its order, then the lifeline. The user's `__main__` is
-never imported: scripts without a guard, notebooks and `python -c` work, because actions are
-pickled by value.
+The descriptors are those of `wire.py`, in its order, then the lifeline of a process. The user's
+`__main__` is never imported: scripts without a guard, notebooks and `python -c` work, because
+actions are pickled by value.
 """
 
 from __future__ import annotations
@@ -75,6 +75,26 @@ def main() -> None:
     if stops_background_output():
         signal.signal(signal.SIGTTOU, signal.SIG_IGN)
     link = ParentLink(queue, line, reports, wakeup_pipe, children)
+    os.register_at_fork(after_in_child=partial(setattr, _Fork, "is_child", True))
+    _serve(link, PeakMemory())
+
+
+def serve_in_interpreter(*descriptors: int) -> None:
+    """What an interpreter of the program's process does; see `bodies/interpreter.py`."""
+    yield_to_parent()
+    link = ParentLink(*descriptors)
+    try:
+        _serve(link, None)
+    finally:
+        link.close()
+
+
+def _serve(link: ParentLink, peak_memory: PeakMemory | None) -> None:
+    """Sets itself up as the parent says, and makes calls until the parent closes the pool.
+
+    Args:
+        peak_memory: of the process, if it is the worker's own.
+    """
     try:
         message, _ = receive(link.line)
         if message is None:
@@ -88,7 +108,7 @@ def main() -> None:
             return
         link.report(READY)
         link.wake_parent()
-        _work(link, setup.options.memory_limit_bytes)
+        _work(link, setup.options.memory_limit_bytes, peak_memory)
     except ConnectionError:
         pass  # the parent has closed the pool
 
@@ -151,11 +171,10 @@ class _Recorder(logging.handlers.QueueHandler):
         self._link.report_record(pack_ours(record))
 
 
-def _work(link: ParentLink, limit_bytes: int | None) -> None:
+def _work(link: ParentLink, limit_bytes: int | None, peak_memory: PeakMemory | None) -> None:
     """Makes calls until the parent closes the pool."""
-    os.register_at_fork(after_in_child=partial(setattr, _Fork, "is_child", True))
     modules = _Modules()
-    cpu_meter, peak_memory = CpuMeter(), PeakMemory()
+    cpu_meter = CpuMeter()
     last: tuple[int, Packed] | None = None  # a call that another may follow, and its value
     while True:
         if not link.is_all_announced and link.is_idle():
@@ -183,7 +202,8 @@ def _work(link: ParentLink, limit_bytes: int | None) -> None:
             names = modules.new()
             if names:
                 link.report(IMPORTED, number, pack_ours((names, started_s - taken_s)))
-        peak = peak_memory.read() if cpu_s >= 0 and ended_s - started_s >= LONG_S else 0
+        is_long = cpu_s >= 0 and ended_s - started_s >= LONG_S
+        peak = peak_memory.read() if is_long and peak_memory is not None else 0
         link.report(kind, number, outcome, started_s, ended_s, cpu_s, peak)
         if flags & LEADS and kind == VALUE:
             last = number, outcome

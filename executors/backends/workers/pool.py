@@ -16,13 +16,8 @@ from itertools import count
 from time import monotonic
 
 from executors.backends.base import LONGEST_SLEEP_S
-from executors.backends.workers.handle import (
-    EXIT_GRACE_S,
-    ReturnCode,
-    WorkerHandle,
-    extra_environment,
-    how_it_ended,
-)
+from executors.backends.workers.bodies.base import Body, ReturnCode
+from executors.backends.workers.handle import WorkerHandle
 from executors.backends.workers.wire import (
     IMPORTED,
     MESSAGES,
@@ -41,6 +36,7 @@ from executors.pickling.packing import Packed, load
 
 logger = logging.getLogger("executors")
 
+EXIT_GRACE_S = 1.0
 START_TIMEOUT_S = 60.0
 START_TRIES = 10  # workers in a row that die at start-up before the run ends
 WAKEUP_BYTES = 1 << 16  # of wake-ups, read at once
@@ -53,13 +49,16 @@ class Pool:
     Args:
         size: their number.
         options: for each worker.
+        kind: what a worker runs in, for names and messages, such as "process".
+        body: the class of that.
 
     Attributes:
         workers: those that were started and not removed, by number.
     """
 
-    def __init__(self, size: int, options: WorkerOptions) -> None:
+    def __init__(self, size: int, options: WorkerOptions, kind: str, body: type[Body]) -> None:
         self._size = size
+        self._kind, self._body = kind, body
         self.options = options
         self.workers: dict[int, WorkerHandle] = {}
         self._numbers = count()
@@ -71,6 +70,11 @@ class Pool:
         self._starting = 0  # workers that are not ready yet
         self._failed_starts = 0
         _pools.add(self)
+
+    @property
+    def outlasts(self) -> bool:
+        """Whether its workers have to be ended before the program can end."""
+        return self._body.is_inside
 
     @property
     def is_of_parent(self) -> bool:
@@ -114,7 +118,7 @@ class Pool:
                 worker.shut_down()
             give_up_s = monotonic() + EXIT_GRACE_S
             for worker in self.workers.values():
-                worker.wait_for_exit(max(0.0, give_up_s - monotonic()))
+                worker.body.wait_for_exit(max(0.0, give_up_s - monotonic()))
         finally:  # also after Ctrl-C
             self.kill_all()  # also processes that tasks left behind in the groups of the workers
             self.read_records()
@@ -158,9 +162,11 @@ class Pool:
     def _start(self) -> None:
         try:
             shared = self._wakeup_pipe, self._to_children.fileno()
-            worker = WorkerHandle(next(self._numbers), shared, self._on_report)
+            worker = WorkerHandle(
+                next(self._numbers), self._kind, self._body, shared, self._on_report
+            )
         except OSError as error:
-            raise BackendError(f"a worker process could not be started: {error}") from error
+            raise BackendError(f"a worker {self._kind} could not be started: {error}") from error
         self.workers[worker.number] = worker
         self._starting += 1
         self._selector.register(worker.watched, selectors.EVENT_READ, worker)
@@ -170,7 +176,7 @@ class Pool:
                 Main.of_this_process(),
                 levels(),
                 self.options,
-                extra_environment(),
+                self._body.extra_environment(),
             )
         )
 
@@ -217,7 +223,7 @@ class Pool:
         waited_s = monotonic() - started_s
         left_s = START_TIMEOUT_S * crowding() - waited_s
         if left_s <= 0:
-            raise BackendError(f"a worker process was not ready after {waited_s:.0f} s")
+            raise BackendError(f"a worker {self._kind} was not ready after {waited_s:.0f} s")
         return left_s
 
     def _on_report(self, worker: WorkerHandle, kind: int, number: int, content: Packed) -> None:
@@ -227,7 +233,7 @@ class Pool:
             self._starting -= 1
             self._failed_starts = 0
         elif kind == NOT_READY:
-            raise BackendError(f"a worker process cannot be set up:\n{load(content)}")
+            raise BackendError(f"a worker {self._kind} cannot be set up:\n{load(content)}")
         elif kind == IMPORTED:
             worker.imports[number] = load(content)
         else:
@@ -251,8 +257,8 @@ class Pool:
 
     def end(self, worker: WorkerHandle) -> ReturnCode:
         """Makes sure that a worker has ended; returns its return code."""
-        worker.kill()
-        return worker.wait()
+        worker.body.kill()
+        return worker.body.wait()
 
     def remove(self, worker: WorkerHandle) -> None:
         """Forgets a worker that has ended."""
@@ -272,8 +278,8 @@ class Pool:
             self._failed_starts += 1
             if self._failed_starts >= START_TRIES:
                 raise BackendError(
-                    f"{START_TRIES} worker processes in a row died at start-up;"
-                    f" the last one {how_it_ended(status)}; see its output above"
+                    f"{START_TRIES} workers in a row died at start-up; the last {self._kind}"
+                    f" {worker.body.how_it_ended(status)}; see its output above"
                 )
         self._start()
 

@@ -60,8 +60,9 @@ def other_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 
 def test_the_baseline_comes_first() -> None:
-    assert backend_names()[:3] == ["sequential", "processes", "threads"]
-    assert default_backends() == ["sequential", "processes", "threads"]
+    ours = ["sequential", "interpreters", "processes", "threads"]
+    assert backend_names()[:4] == ours
+    assert default_backends() == [name for name in ours if why_unavailable(name) is None]
 
 
 @pytest.mark.usefixtures("other_package")
@@ -78,7 +79,7 @@ def test_a_backend_of_another_package_is_found_by_its_entry_point() -> None:
         ("never", "'never' is not available here: it needs a moon; wait for one"),
         ("lost", "'lost' .* cannot be imported"),
         ("wrong", "'wrong' .* is not a subclass of Backend"),
-        ("parsl", "unknown backend 'parsl'; known backends: sequential, lost, mine"),
+        ("parsl", "unknown backend 'parsl'; known backends: sequential, interpreters, lost, mine"),
     ],
 )
 def test_a_backend_that_cannot_be_had_says_why(name: str, says: str) -> None:
@@ -147,7 +148,7 @@ def test_a_system_without_posix_modules_says_so(missing: list[str]) -> None:
         WITHOUT.format(missing=missing)
         + """
 from executors import BackendError, Graph, Task, backend_names, load_backend, run
-print(backend_names()[:3])
+print(backend_names()[:4])
 print(run(Graph([Task("a", lambda: 1)]), load_backend("threads", 2)).values)
 try:
     load_backend("processes")
@@ -164,7 +165,7 @@ print(CliRunner().invoke(main, ["list"]).output)
     reason = (
         "not available here: it needs a POSIX system (Linux or macOS); this Python has no module"
     )
-    assert lines[:2] == ["['sequential', 'processes', 'threads']", "{'a': 1}"]
+    assert lines[:2] == ["['sequential', 'interpreters', 'processes', 'threads']", "{'a': 1}"]
     assert lines[2].startswith(f"backend 'processes' is {reason}")
     assert any(name in lines[2] for name in missing)
     assert any(line.startswith("processes") and reason in line for line in lines)

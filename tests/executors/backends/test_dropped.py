@@ -96,9 +96,9 @@ def test_a_forked_child_that_drops_it_harms_nothing() -> None:
         gc.collect()
         os._exit(0)
     assert os.waitpid(pid, 0)[1] == 0
-    pids = [worker.process.pid for worker in backend._pool.workers.values()]
+    pids = [worker.body.pid for worker in backend._pool.workers.values()]
     assert run(GRAPH, backend).values == {"a": 1, "b": 2}
-    assert pids == [worker.process.pid for worker in backend._pool.workers.values()]
+    assert pids == [worker.body.pid for worker in backend._pool.workers.values()]
     backend.__exit__()
 
 

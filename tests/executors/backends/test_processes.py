@@ -160,7 +160,7 @@ def test_a_forked_child_of_the_program_does_not_keep_workers_alive(tmp_path: Pat
         import os, time
         from executors import load_backend
         backend = load_backend("processes", 2).__enter__()
-        print(*(worker.process.pid for worker in backend._pool.workers.values()), flush=True)
+        print(*(worker.body.pid for worker in backend._pool.workers.values()), flush=True)
         if os.fork() == 0:
             os.close(1)
             time.sleep(60)
@@ -219,7 +219,7 @@ def test_a_task_whose_worker_died_is_retried(pool: Processes, tmp_path: Path) ->
 def test_a_worker_that_is_killed_while_idle_is_replaced_unnoticed() -> None:
     with Processes(2) as pool:
         for worker in list(pool._pool.workers.values()):
-            os.kill(worker.process.pid, signal.SIGKILL)
+            os.kill(worker.body.pid, signal.SIGKILL)
         report = run(Graph([Task(f"t{i}", lambda: os.getpid()) for i in range(8)]), pool)
         assert report.succeeded
         assert all(len(record.attempts) == 1 for record in report.tasks.values())
@@ -247,7 +247,7 @@ def test_workers_killed_at_random_fail_only_what_they_ran() -> None:
                 ready = [worker for worker in list(pool._pool.workers.values()) if worker.is_ready]
                 for worker in moments.sample(ready, min(1, len(ready))):
                     try:
-                        os.kill(worker.process.pid, signal.SIGKILL)
+                        os.kill(worker.body.pid, signal.SIGKILL)
                     except ProcessLookupError:
                         pass
 

@@ -8,10 +8,12 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from executors import Graph, MemoryLimitExceeded, Task, TaskTimeout, load_backend, run
 from executors.backends.processes import Processes
+from executors.backends.workers.bodies.process import ProcessBody
 from executors.backends.workers.handle import WorkerHandle
 
 
@@ -85,7 +87,7 @@ def test_a_worker_that_left_its_process_group_is_killed_all_the_same() -> None:
 
 def test_a_forked_copy_of_this_program_leaves_the_pool_alone() -> None:
     def pids(pool: Processes) -> list[int]:
-        return [worker.process.pid for worker in pool._pool.workers.values()]
+        return [worker.body.pid for worker in pool._pool.workers.values()]
 
     with Processes(2) as pool:
         before = pids(pool)
@@ -111,12 +113,12 @@ def test_ctrl_c_while_the_pool_closes_leaves_nothing_open(monkeypatch: pytest.Mo
         pass
     before = set(Path("/dev/fd").iterdir())
     pool.__enter__()
-    children = [worker.process for worker in pool._pool.workers.values()]
+    children = [worker.body for worker in pool._pool.workers.values()]
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr(WorkerHandle, "wait_for_exit", interrupt)
+        patched.setattr(ProcessBody, "wait_for_exit", interrupt)
         pool.__exit__(None, None, None)
     assert set(Path("/dev/fd").iterdir()) == before
-    assert all(child.returncode is not None for child in children)
+    assert not any(psutil.pid_exists(child.pid) for child in children)
     with pool:
         assert run(Graph([Task("a", lambda: 1)]), pool).values == {"a": 1}
 

@@ -222,7 +222,7 @@ def test_a_call_that_a_stopped_worker_never_began_is_not_counted() -> None:
     """An idle worker is stopped; the other one makes its calls."""
     with Processes(2) as own:
         (victim, _) = own._pool.workers.values()
-        os.kill(victim.process.pid, signal.SIGSTOP)
+        os.kill(victim.body.pid, signal.SIGSTOP)
         tasks = [Task(f"t{at}", pid, timeout_s=1.0) for at in range(6)]
         report = run(Graph(tasks), own)
     assert report.succeeded
@@ -234,7 +234,7 @@ def stopped() -> Iterator[tuple[Processes, WorkerHandle]]:
     """A pool of one worker that was stopped while idle, and the worker."""
     with Processes(1) as own:
         (victim,) = own._pool.workers.values()
-        os.kill(victim.process.pid, signal.SIGSTOP)
+        os.kill(victim.body.pid, signal.SIGSTOP)
         yield own, victim
 
 
@@ -245,10 +245,10 @@ def test_an_only_worker_that_was_stopped_while_idle_is_replaced(
     own, victim = stopped
     monkeypatch.setattr(dispatch, "UNRESPONSIVE_S", 0.2)
     report = run(Graph([Task(f"t{at}", pid) for at in range(6)]), own, keep="all")
-    assert victim.process.returncode == -signal.SIGKILL
+    assert victim.body.wait() == -signal.SIGKILL
     assert [len(record.attempts) for record in report.tasks.values()] == [1] * 6
     assert report.succeeded
-    assert victim.process.pid not in report.values.values()
+    assert victim.body.pid not in report.values.values()
 
 
 def test_a_worker_that_goes_on_after_it_was_stopped_gets_calls_again(
@@ -256,11 +256,11 @@ def test_a_worker_that_goes_on_after_it_was_stopped_gets_calls_again(
 ) -> None:
     own, victim = stopped
     monkeypatch.setattr(dispatch, "UNRESPONSIVE_S", 3600.0)
-    resume = threading.Timer(0.3, os.kill, (victim.process.pid, signal.SIGCONT))
+    resume = threading.Timer(0.3, os.kill, (victim.body.pid, signal.SIGCONT))
     resume.start()
     report = run(Graph([Task(f"t{at}", pid) for at in range(6)]), own, keep="all")
     resume.join()
-    assert set(report.values.values()) == {victim.process.pid}
+    assert set(report.values.values()) == {victim.body.pid}
 
 
 def test_a_timeout_ends_its_call_and_not_the_next_one(pool: Processes) -> None:

@@ -106,7 +106,7 @@ class Killer:
     def _hit(self, worker: WorkerHandle) -> None:
         stop = self._may_stop and worker.is_ready and self._draw.random() < 0.2
         try:
-            os.kill(worker.process.pid, signal.SIGSTOP if stop else signal.SIGKILL)
+            os.kill(worker.body.pid, signal.SIGSTOP if stop else signal.SIGKILL)
         except ProcessLookupError:
             return
         self.stopped += stop

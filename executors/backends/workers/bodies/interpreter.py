@@ -1,0 +1,150 @@
+"""A worker as an interpreter of this process (PEP 734), with an interpreter lock of its own."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from time import monotonic
+from typing import Any
+
+from executors.backends.workers.bodies.base import Body, Descriptors, ReturnCode
+from executors.imports.interpreter import import_path
+
+# Runs in the new interpreter, which has nothing but Python's own modules yet.
+_SOURCE = """
+import sys
+sys.path[:] = path
+sys.argv[:] = [""]
+from executors.backends.workers.main import serve_in_interpreter
+serve_in_interpreter(*descriptors)
+"""
+_REMAINING = "remaining subinterpreters"
+END_S = 1.0  # that given-up interpreters have at the end of the program
+
+_given_up: set[InterpreterBody] = set()
+
+
+class InterpreterBody(Body):
+    """An interpreter, and the thread of this process that owns it.
+
+    It cannot be killed: one that is given up goes on until its action returns, and reports nothing.
+    """
+
+    is_inside = True
+    given_up = "an interpreter cannot be stopped, so it may still be running"
+
+    def __init__(self, descriptors: Descriptors) -> None:
+        self.pid = os.getpid()
+        # Its own copies, because each side closes what it has.
+        self._descriptors = Descriptors(*map(os.dup, descriptors))
+        self.ended, self._ending = os.pipe()
+        self._error: str | None = None
+        self._thread = threading.Thread(target=self._run, name="interpreter", daemon=True)
+        try:
+            self._thread.start()
+        except BaseException as error:
+            for descriptor in (*self._descriptors, self._ending):
+                os.close(descriptor)
+            self.release()
+            raise OSError(f"no thread could be started: {error}") from error
+
+    def _run(self) -> None:
+        interpreters = import_module("concurrent.interpreters")  # since Python 3.14
+        interpreter = None
+        try:
+            interpreter = interpreters.create()
+            interpreter.prepare_main(
+                path=tuple(import_path()), descriptors=tuple(self._descriptors)
+            )
+            interpreter.exec(_SOURCE)
+        except BaseException as error:
+            self._error = str(error)
+        finally:
+            try:
+                if interpreter is not None:
+                    interpreter.close()
+            finally:
+                _given_up.discard(self)
+                os.close(self._ending)
+
+    def kill(self) -> None:
+        if self._thread.is_alive():
+            if not _given_up:
+                _Exit.record()
+            _given_up.add(self)
+
+    def wait(self) -> ReturnCode:
+        return 0
+
+    def wait_for_exit(self, timeout_s: float) -> None:
+        self._thread.join(timeout_s)
+
+    def release(self) -> None:
+        os.close(self.ended)
+
+    def how_it_ended(self, code: ReturnCode) -> str:
+        return f"ended: {self._error}" if self._error else "was given up"
+
+    def __repr__(self) -> str:
+        return "an interpreter of this process"
+
+
+class _Exit:
+    """The exit code of this program, as far as it can be known before its end."""
+
+    code: Any = None
+    _exit: Callable[[Any], Any] | None = None
+
+    @classmethod
+    def record(cls) -> None:
+        """Notes from now on with what `sys.exit` is called."""
+        if cls._exit is not None:
+            return
+        cls._exit = leave = sys.exit
+
+        def exit(status: Any = None, /) -> Any:
+            cls.code = status
+            return leave(status)
+
+        sys.exit = exit
+
+    @classmethod
+    def number(cls) -> int:
+        if getattr(sys, "last_exc", None) is not None:
+            return 1
+        if cls.code is None or isinstance(cls.code, int):
+            return int(cls.code or 0)
+        return 1
+
+
+@atexit.register
+def _end_given_up() -> None:
+    """Waits a moment for given-up interpreters, and has the program end without the others.
+
+    CPython 3.14 crashes when it ends an interpreter that a thread is running. Just before that,
+    and after all other exit handlers, it warns of remaining interpreters.
+    """
+    give_up_s = monotonic() + END_S
+    for body in list(_given_up):
+        body.wait_for_exit(max(0.0, give_up_s - monotonic()))
+    if _given_up:
+        warnings.filterwarnings("always", _REMAINING, RuntimeWarning)
+        warnings.showwarning = partial(_leave, warnings.showwarning)
+
+
+def _leave(show: Callable[..., object], message: Warning | str, *rest: Any) -> None:
+    if not str(message).startswith(_REMAINING):
+        show(message, *rest)
+        return
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except Exception:
+            pass  # closed, or gone
+    os._exit(_Exit.number())
