@@ -108,6 +108,7 @@ def soak(session: nox.Session) -> None:
     tests = [
         "tests/executors/backends/workers/test_faults.py",
         "tests/executors/zenml/test_random_runs.py",
+        "tests/executors/zenml/test_features.py",
         "tests/executors/engines/test_dask_faults.py",
         "tests/soak",
     ]

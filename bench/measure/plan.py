@@ -176,7 +176,8 @@ class Plan:
         pools.sort(key=lambda pool: pool[1][0].is_simulated)  # last: they need measured runs
         for pool, cases in pools:
             shuffle(cases)
-            if number < self.blocks_of(pool[0]):
+            few = self.blocks_of(pool[0])
+            if few == self.blocks or number < few:
                 yield pool, cases
 
     @property

@@ -225,7 +225,8 @@ class ZenMLStack(Whole):
             return self._run(configured, empty)
 
     def _own(self, own: OwnPipeline, run_name: str) -> Callable[[], object]:
-        return own.without_cache(run_name, settings_of(self._model, run_name, self._image))
+        settings = settings_of(self._model, run_name, self._image, needs_code=True)
+        return own.without_cache(run_name, settings)
 
     def _run(
         self, configured: Callable[[str], Callable[[], object]], root: str

@@ -24,20 +24,25 @@ WITHOUT_CONTAINERS = "executors.zenml.stacks.airflow_dag"
 NO_IMAGE = "none"
 
 
-def settings_of(stack: StackResponse, run_name: str, image: str | None) -> dict[str, Any]:
+def settings_of(
+    stack: StackResponse, run_name: str, image: str | None, needs_code: bool = False
+) -> dict[str, Any]:
     """The settings of a pipeline on a stack.
 
     Args:
         image: of its containers, not built; None: as ZenML does it.
+        needs_code: the steps are in modules of the source root, not in installed ones.
     """
     (orchestrator,) = stack.components[StackComponentType.ORCHESTRATOR]
     settings: dict[str, Any] = {}
     if orchestrator.flavor_name == AIRFLOW:
         settings["orchestrator"] = {"dag_id": run_name}
         if orchestrator.configuration.get("custom_dag_generator") == WITHOUT_CONTAINERS:
-            image = NO_IMAGE
+            image, needs_code = NO_IMAGE, False  # its steps run from the source root itself
     if image is not None:
-        settings["docker"] = DockerSettings(parent_image=image, skip_build=True)
+        settings["docker"] = DockerSettings(
+            parent_image=image, skip_build=True, allow_download_from_artifact_store=needs_code
+        )
     return settings
 
 

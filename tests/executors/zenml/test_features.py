@@ -1,7 +1,8 @@
 """What ZenML offers inside steps, on ZenML's own orchestrator and on both of ours.
 
 The subjects are those of ZenML's functional tests (tests/integration/functional, 0.98): contexts,
-materializers, metadata, tags, hooks, logs, external artifacts and models.
+materializers, metadata, tags, hooks, logs, external artifacts and models. On `local`, `nox -s soak`
+runs them.
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from tests.executors.zenml.test_steps import logged
 FAIL_FAST = ExecutionMode.FAIL_FAST
 
 
-@pytest.fixture(params=["local", "threaded", "process"], autouse=True)
+@pytest.fixture(
+    params=[pytest.param("local", marks=pytest.mark.soak), "threaded", "process"], autouse=True
+)
 def flavor(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[str]:

@@ -32,6 +32,7 @@ for command in json.loads(sys.argv[1]):
 """
 
 
+@pytest.mark.timeout(600)  # it starts a dozen programs
 def test_the_page_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZENML_CONFIG_PATH", str(tmp_path / "store"))
     pages = [ZENML_PAGE, README, PROCESSES_PAGE, STACKS_PAGE]

@@ -143,7 +143,7 @@ def inside(folder: str) -> set[str]:
 
 
 def test_whatever_kills_workers_every_outcome_is_right_and_nothing_is_left() -> None:
-    before, shared = len(inside("/dev/fd")), shared_memory()
+    before, shared, others = len(inside("/dev/fd")), shared_memory(), working_children()
     killed = 0
     for first in range(0, RUNS, RUNS_A_POOL):
         draw = random.Random(first)
@@ -160,5 +160,5 @@ def test_whatever_kills_workers_every_outcome_is_right_and_nothing_is_left() -> 
         del report
     assert killed > RUNS  # or it would show nothing
     assert len(inside("/dev/fd")) == before
-    assert not working_children()
+    assert working_children() <= others
     assert not left_in_shared_memory(shared)
