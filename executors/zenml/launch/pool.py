@@ -80,7 +80,7 @@ class Worker:
         # In a context of its own: else its log records would enter the log of the run.
         report = Context().run(run, Graph([task]), self._backend, keep="none", cancel=self._cancel)
         error = report.tasks[task.name].error
-        if isinstance(error, TaskError):  # killed; one that was only interrupted can go on
+        if self._asked_s is not None or isinstance(error, TaskError):
             self.is_usable = False
         if error is not None:
             raise error
