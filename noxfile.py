@@ -188,6 +188,13 @@ def bench_stacks(session: nox.Session) -> None:
     )
 
 
+@nox.session(python="3.14")
+def bench_interpreters(session: nox.Session) -> None:
+    """Worker interpreters beside worker processes, on Python 3.14; two minutes."""
+    session.install(".")
+    session.run("python", "-m", "benchmarks.interpreters", *session.posargs)
+
+
 @nox.session
 def bench_recommend(session: nox.Session) -> None:
     """How accurate `bench recommend` is, compared with a full sweep; takes 20 minutes."""

@@ -177,6 +177,53 @@ def _python_cpu(units: float) -> None:
 _NUMBERS = tuple(index * 7919 % 128 for index in range(128))
 
 
+def _python_loop(units: float) -> None:
+    """Bytecode only: Park and Miller's generator (1988) with a small modulus, as in the ZX81.
+
+    Unlike `python-cpu`, it shows what the interpreter itself takes: a specialising interpreter, a
+    JIT, or the reference counts of a free-threaded build.
+    """
+    number = 1
+    for _ in repeat(None, int(units)):
+        number = number * 75 % 65537
+
+
+_shared: dict[int, int] = dict.fromkeys(range(128), 0)
+_shared_list = [0] * 128
+
+
+def _python_shared(units: float) -> None:
+    """Updates a dict and a list that all tasks of the process share.
+
+    With the interpreter lock, that is nothing special; without it, each update takes a lock of the
+    object, which threads on other CPUs have just had.
+    """
+    for index in range(int(units)):
+        key = index & 127
+        _shared[key] = index
+        _shared_list[key] = index
+
+
+class _Read:
+    """What all tasks of the process read; a plain class, so that its attribute is looked up."""
+
+    def __init__(self) -> None:
+        self.number = 75
+
+
+_read = _Read()
+
+
+def _python_read(units: float) -> None:
+    """Reads an attribute of one object that all tasks of the process share, and changes nothing.
+
+    Without the interpreter lock, threads still meet in the reference counts of what they read.
+    """
+    number = 1
+    for _ in repeat(None, int(units)):
+        number = number * _read.number % 65537
+
+
 def _native_cpu(units: float) -> None:
     """Key derivation in OpenSSL: no memory traffic, and its time is linear in the units."""
     hashlib.pbkdf2_hmac("sha256", b"executor-bench", b"salt", max(1, int(units)))
@@ -230,6 +277,21 @@ for _kernel in (
         unit_s=1.0,
     ),
     Kernel("python-cpu", "Python code: holds the GIL", "Python code", _python_cpu, gil=1.0),
+    Kernel("python-loop", "Python bytecode only: holds the GIL", "Loops", _python_loop, gil=1.0),
+    Kernel(
+        "python-shared",
+        "Python code that updates objects which all tasks share: holds the GIL",
+        "Updates of shared objects",
+        _python_shared,
+        gil=1.0,
+    ),
+    Kernel(
+        "python-read",
+        "Python code that reads an object which all tasks share: holds the GIL",
+        "Reads of a shared object",
+        _python_read,
+        gil=1.0,
+    ),
     Kernel("native-cpu", "C code: releases the GIL", "C code", _native_cpu),
     Kernel("memory", "moves memory, releases the GIL", "Copies in memory", _memory),
     Kernel(

@@ -55,7 +55,10 @@ def test_an_action_takes_any_arguments_returns_none_and_pickles(name: str) -> No
     assert action(1, "two") is None
 
 
-@pytest.mark.parametrize("name", ["python-cpu", "native-cpu", "memory", "mixed"])
+@pytest.mark.parametrize(
+    "name",
+    ["python-cpu", "python-loop", "python-shared", "python-read", "native-cpu", "memory", "mixed"],
+)
 def test_calibrated_units_take_the_wanted_time(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     unit_s = 3e-7
     interrupted = chain([9.0, 1.0], repeat(1.0))  # another program ran in between
