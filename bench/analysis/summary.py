@@ -14,7 +14,7 @@ from bench.analysis.estimates import (
     ratio_of_medians,
 )
 from bench.analysis.losses.account import account_of
-from bench.analysis.losses.causes import Cause, cause_of
+from bench.analysis.losses.causes import Cause, causes_of
 from bench.analysis.rows import Row as Row
 from bench.analysis.rows import guess_of, is_decided, is_near, pick_of
 from bench.analysis.scaling import Fits, fit
@@ -250,44 +250,13 @@ def _group(
         rival=guess_of(rivals) if rivals else None,
         ceilings=ceilings,
         fits=_fits(rows),
-        causes=_causes(results, best, eligible) if is_usable else {},  # else others are the cause
+        causes=causes_of(results, best, eligible) if is_usable else {},  # else others are the cause
         stacks=tuple(
             stack_rows(
                 samples, sizes["tasks"], results.header["kernels"][kernel].get("length_s") or 0
             )
         ),
     )
-
-
-def _causes(results: Results, best: Row, rows: Sequence[Row]) -> dict[Case, Cause]:
-    """Why the best case of each backend is not faster; of all backends first."""
-    timelines = {timeline.case: timeline for timeline in results.timelines}
-    graphs = {tasks.shape: tasks for tasks in results.graphs}
-    has_lock = results.header["versions"].get("gil") != "off"
-    by_backend = {best.case.backend: [best]}
-    for row in rows:
-        if row.case.backend != best.case.backend:
-            by_backend.setdefault(row.case.backend, []).append(row)
-    choices = {backend: guess_of(of_backend) for backend, of_backend in by_backend.items()}
-    processes = choices.get("processes")
-    causes = {}
-    for choice in choices.values():
-        if choice.account is None or choice.case.is_baseline:
-            continue
-        cause = cause_of(
-            choice.case,
-            choice.account,
-            choice.median_s,
-            int(results.header["cpus"]),
-            has_lock,
-            graphs.get(choice.case.shape),
-            timelines.get(choice.case),
-            timelines.get(choice.case.baseline),
-            None if processes is None else processes.median_s < choice.median_s,
-        )
-        if cause is not None:
-            causes[choice.case] = cause
-    return causes
 
 
 def _cpu_share(run: Measurement) -> float:

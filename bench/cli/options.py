@@ -138,7 +138,7 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 
     from bench.commands.run import RunOutput
     from bench.commands.run import run as run_
-    from bench.measure.plan import RunOptions
+    from bench.measure.options import RunOptions
 
     settings = RunOutput(**{field.name: values.pop(field.name) for field in fields(RunOutput)})
     named = _named(ctx)
@@ -218,7 +218,7 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
 
     from bench.commands.recommend import RecommendRequest
     from bench.commands.recommend import recommend as recommend_
-    from bench.measure.plan import RunOptions
+    from bench.measure.options import RunOptions
 
     named = _named(ctx)
     if values.pop("as_json") and ("as_json" in named or "form" not in named):

@@ -13,7 +13,8 @@ from typing import Any
 from bench import BenchError
 from bench.measure.backend_options import option_names, with_environment
 from bench.measure.backend_options import parsed as parsed_options
-from bench.measure.plan import RunOptions, plan
+from bench.measure.options import RunOptions
+from bench.measure.plan import plan
 from bench.measure.prepared import check_memory, graph_of
 from bench.predict.profiler import Profiler
 from bench.predict.worker_counts import parsed_counts

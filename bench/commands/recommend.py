@@ -12,7 +12,8 @@ from typing import Any
 from bench import BenchError
 from bench.analysis.summary import finding_of, summarise
 from bench.machine.noise import Verdict
-from bench.measure.plan import Plan, RunOptions, plan
+from bench.measure.options import RunOptions
+from bench.measure.plan import Plan, plan
 from bench.measure.prepared import graph_of
 from bench.predict.prediction import TaskModel
 from bench.predict.profiler import Profiler

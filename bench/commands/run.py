@@ -21,7 +21,8 @@ from bench.commands.report import report
 from bench.machine.facts import SAME_MACHINE, describe_machine
 from bench.measure.forecast import Forecast
 from bench.measure.harness import BUDGET, COMPLETE, measure
-from bench.measure.plan import STOPPING, Plan, RunOptions, continued, plan
+from bench.measure.options import STOPPING, RunOptions, continued
+from bench.measure.plan import Plan, plan
 from bench.measure.prepared import PreparedPlan, prepare
 from bench.results.store import FILE_NAME, Results, ResultsWriter, check_folder, read_results
 from bench.terminal.dry_run import show_plan

@@ -178,7 +178,7 @@ _NUMBERS = tuple(index * 7919 % 128 for index in range(128))
 
 
 def _python_loop(units: float) -> None:
-    """Bytecode only: Park and Miller's generator (1988) with a small modulus, as in the ZX81.
+    """Bytecode only: a generator of random numbers (Lehmer 1951), modulo 65,537.
 
     Unlike `python-cpu`, it shows what the interpreter itself takes: a specialising interpreter, a
     JIT, or the reference counts of a free-threaded build.

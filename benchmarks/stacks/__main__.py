@@ -17,7 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-FOLDER = Path(os.environ.get("STACKS_FOLDER", "/var/tmp/executor-bench-stacks"))
+FOLDER = Path(os.environ.get("STACKS_FOLDER") or f"{tempfile.gettempdir()}/executor-bench-stacks")
 STORE = tempfile.TemporaryDirectory()
 os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
 os.environ["ZENML_CONFIG_PATH"] = STORE.name

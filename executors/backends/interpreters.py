@@ -39,10 +39,9 @@ class Interpreters(Workers):
         initializer: Callable[[], object] | None = None,
         preload: Sequence[str] = (),
     ) -> None:
-        super().__init__(workers)
         from executors.backends.workers.bodies.interpreter import InterpreterBody
 
-        self._takes("interpreter", InterpreterBody, None, preload, initializer)
+        super().__init__(workers, InterpreterBody, initializer, preload)
 
     @classmethod
     def unavailable(cls) -> str | None:

@@ -43,11 +43,10 @@ class Processes(Workers):
         preload: Sequence[str] = (),
         memory_limit_bytes: int | None = None,
     ) -> None:
-        super().__init__(workers)
         from executors.backends.workers.bodies.process import ProcessBody
 
         limit_bytes = _checked_limit(memory_limit_bytes)
-        self._takes("process", ProcessBody, limit_bytes, preload, initializer)
+        super().__init__(workers, ProcessBody, initializer, preload, limit_bytes)
 
     @property
     def pids(self) -> list[int]:

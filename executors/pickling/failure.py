@@ -26,7 +26,8 @@ class Failure(NamedTuple):
     Attributes:
         what: RAISED, ACTION, VALUE_OF, MEMORY, MODULE, or the position of an argument.
         pickled: the exception, if it was raised and can be unpickled whole.
-        type_name: the type of the exception, or of the value that cannot be pickled; or the module.
+        type_name: the type of the exception, or of the value that cannot be pickled.
+        text: what the exception says, or the module.
     """
 
     what: str | int
@@ -43,7 +44,7 @@ def failure_of(what: str | int, type_name: str, error: BaseException) -> Failure
     except BaseException as broken:
         printed = f"its traceback cannot be shown: {type(broken).__name__}"
     if (module := unloadable(error)) is not None:
-        return Failure(MODULE, None, module, "", printed)
+        return Failure(MODULE, None, type_name, module, printed)
     text = describe(error)
     pickled: bytes | None = None
     if what == RAISED:
@@ -92,10 +93,10 @@ def error_of(
             " return plain data, or use the threads backend"
         )
     elif what == MODULE:
-        package = failure.type_name.partition(".")[0]
+        package = failure.text.partition(".")[0]
         text = (
             f"task {name!r}: {package} cannot be loaded in an interpreter of this process, because"
-            f" its module {failure.type_name} does not support that; use the backend processes, or"
+            f" its module {failure.text} does not support that; use the backend processes, or"
             " threads"
         )
         return _noted(NotLoadable(text), failure, worker)

@@ -7,7 +7,6 @@ end of a step is an event of this process.
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from zenml.exceptions import RunStoppedException
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from zenml.config.step_configurations import Step
     from zenml.models import PipelineRunResponse, StepRunResponse
 
-POLL_S = 0.25  # between looks at a step that waits for its retry, or that another process runs
+POLL_S = 0.25  # between looks at a step whose end the store alone knows, such as a retried one
 
 
 class Runner(DynamicPipelineRunner):
@@ -59,5 +58,4 @@ class _Future(_IsolatedStepFuture):
             step_run = get_latest_step_run(self.pipeline_run_id, self.invocation_id)
             if step_run.status.is_finished:
                 return step_run
-            if not isolated.is_running(step_run.id, POLL_S):
-                time.sleep(POLL_S)
+            isolated.end_of(step_run.id).wait(POLL_S)

@@ -7,11 +7,14 @@ makespan that was measured.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench.analysis.losses.account import Account, Part
 from bench.analysis.losses.what_if import WhatIf
+from bench.analysis.rows import Row, guess_of
 from bench.results.case import Case
+from bench.results.store import Results
 from bench.results.timelines import GraphTasks, Timeline
 from bench.workloads.duration import shown
 from executors.backends import backend_class
@@ -58,6 +61,37 @@ class Cause:
             faster = f"{least} at best, instead of {now}: {self.gain:.2f} times as fast."
             most = f" {self.condition}, the run would take {faster}"
         return f"{100 * self.share:.0f} % of the workers' time: {self.loss}. {self.remedy}{most}"
+
+
+def causes_of(results: Results, best: Row, rows: Sequence[Row]) -> dict[Case, Cause]:
+    """Why the best case of each backend is not faster; of all backends first."""
+    timelines = {timeline.case: timeline for timeline in results.timelines}
+    graphs = {tasks.shape: tasks for tasks in results.graphs}
+    has_lock = results.header["versions"].get("gil") != "off"
+    by_backend = {best.case.backend: [best]}
+    for row in rows:
+        if row.case.backend != best.case.backend:
+            by_backend.setdefault(row.case.backend, []).append(row)
+    choices = {backend: guess_of(of_backend) for backend, of_backend in by_backend.items()}
+    processes = choices.get("processes")
+    causes = {}
+    for choice in choices.values():
+        if choice.account is None or choice.case.is_baseline:
+            continue
+        cause = cause_of(
+            choice.case,
+            choice.account,
+            choice.median_s,
+            int(results.header["cpus"]),
+            has_lock,
+            graphs.get(choice.case.shape),
+            timelines.get(choice.case),
+            timelines.get(choice.case.baseline),
+            None if processes is None else processes.median_s < choice.median_s,
+        )
+        if cause is not None:
+            causes[choice.case] = cause
+    return causes
 
 
 def cause_of(

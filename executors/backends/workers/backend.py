@@ -23,32 +23,33 @@ if TYPE_CHECKING:
 
 
 class Workers(Backend):
-    """A backend with a `Pool` of workers that get pickled calls."""
+    """A backend with a `Pool` of workers that get pickled calls.
 
-    def _takes(
+    Args:
+        workers: their number; None means `usable_cpus()`.
+        body: what a worker runs in.
+        initializer, preload, memory_limit_bytes: as `Processes` has them.
+
+    Raises:
+        BackendError: an argument is wrong, or the system has no room for that many workers.
+    """
+
+    def __init__(
         self,
-        kind: str,
+        workers: int | None,
         body: type[Body],
-        memory_limit_bytes: int | None,
-        preload: Sequence[str],
         initializer: Callable[[], object] | None,
+        preload: Sequence[str],
+        memory_limit_bytes: int | None = None,
     ) -> None:
-        """Says what its workers are; called once, when it is created.
-
-        Args:
-            kind: of worker, for names and messages.
-            body: what a worker runs in.
-
-        Raises:
-            BackendError: an option is wrong.
-        """
         from executors.backends.workers.pool import Pool
         from executors.backends.workers.wire import WorkerOptions
 
+        super().__init__(workers)
         options = WorkerOptions(
             memory_limit_bytes, _checked_preload(preload), _checked_initializer(initializer)
         )
-        self._new_pool = partial(Pool, self.workers, options, kind, body)
+        self._new_pool = partial(Pool, self.workers, options, body)
         self._pool = self._new_pool()
 
     @classmethod

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from executors.backends.workers.assigned import Assigned
-from executors.backends.workers.bodies.base import Descriptors, NewBody
+from executors.backends.workers.bodies.base import Body, Descriptors
 from executors.backends.workers.orders import Batch
 from executors.backends.workers.wire import (
     CHANGES,
@@ -44,8 +44,7 @@ class WorkerHandle:
 
     Args:
         number: for its name.
-        kind: of its body, for its name.
-        new_body: starts what it runs in.
+        body: the class of what it runs in.
         shared: the descriptors `wakeup` and `children` of `wire.py`.
         on_report: called with the handle, and kind, number of the call and content of each report
             that is not the outcome of a call.
@@ -65,13 +64,12 @@ class WorkerHandle:
     def __init__(
         self,
         number: int,
-        kind: str,
-        new_body: NewBody,
+        body: type[Body],
         shared: tuple[int, int],
         on_report: Callable[[WorkerHandle, int, int, Packed], object],
     ) -> None:
         self.number = number
-        self.name = f"{kind}-{number}"
+        self.name = f"{body.kind}-{number}"
         self.assigned = Assigned()
         self.batch = Batch()
         self.imports: dict[int, tuple[tuple[str, ...], float]] = {}
@@ -84,7 +82,7 @@ class WorkerHandle:
         self._queue, self._tickets = os.pipe()
         self._reports, reports = os.pipe()
         try:
-            self.body = new_body(Descriptors(self._queue, theirs.fileno(), reports, *shared))
+            self.body = body(Descriptors(self._queue, theirs.fileno(), reports, *shared))
         except BaseException:
             self._close()
             raise

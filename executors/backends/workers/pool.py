@@ -49,16 +49,15 @@ class Pool:
     Args:
         size: their number.
         options: for each worker.
-        kind: what a worker runs in, for names and messages, such as "process".
-        body: the class of that.
+        body: the class of what a worker runs in.
 
     Attributes:
         workers: those that were started and not removed, by number.
     """
 
-    def __init__(self, size: int, options: WorkerOptions, kind: str, body: type[Body]) -> None:
+    def __init__(self, size: int, options: WorkerOptions, body: type[Body]) -> None:
         self._size = size
-        self._kind, self._body = kind, body
+        self._body = body
         self.options = options
         self.workers: dict[int, WorkerHandle] = {}
         self._numbers = count()
@@ -162,11 +161,11 @@ class Pool:
     def _start(self) -> None:
         try:
             shared = self._wakeup_pipe, self._to_children.fileno()
-            worker = WorkerHandle(
-                next(self._numbers), self._kind, self._body, shared, self._on_report
-            )
+            worker = WorkerHandle(next(self._numbers), self._body, shared, self._on_report)
         except OSError as error:
-            raise BackendError(f"a worker {self._kind} could not be started: {error}") from error
+            raise BackendError(
+                f"a worker {self._body.kind} could not be started: {error}"
+            ) from error
         self.workers[worker.number] = worker
         self._starting += 1
         self._selector.register(worker.watched, selectors.EVENT_READ, worker)
@@ -223,7 +222,7 @@ class Pool:
         waited_s = monotonic() - started_s
         left_s = START_TIMEOUT_S * crowding() - waited_s
         if left_s <= 0:
-            raise BackendError(f"a worker {self._kind} was not ready after {waited_s:.0f} s")
+            raise BackendError(f"a worker {self._body.kind} was not ready after {waited_s:.0f} s")
         return left_s
 
     def _on_report(self, worker: WorkerHandle, kind: int, number: int, content: Packed) -> None:
@@ -233,7 +232,7 @@ class Pool:
             self._starting -= 1
             self._failed_starts = 0
         elif kind == NOT_READY:
-            raise BackendError(f"a worker {self._kind} cannot be set up:\n{load(content)}")
+            raise BackendError(f"a worker {self._body.kind} cannot be set up:\n{load(content)}")
         elif kind == IMPORTED:
             worker.imports[number] = load(content)
         else:
@@ -278,7 +277,7 @@ class Pool:
             self._failed_starts += 1
             if self._failed_starts >= START_TRIES:
                 raise BackendError(
-                    f"{START_TRIES} workers in a row died at start-up; the last {self._kind}"
+                    f"{START_TRIES} workers in a row died at start-up; the last {self._body.kind}"
                     f" {worker.body.how_it_ended(status)}; see its output above"
                 )
         self._start()

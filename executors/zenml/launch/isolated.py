@@ -166,13 +166,12 @@ def status(step_run_id: UUID) -> ExecutionStatus:
     return Client().get_run_step(step_run_id, hydrate=False).status
 
 
-def is_running(step_run_id: UUID, timeout_s: float) -> bool:
-    """Whether this process runs a step; waits for its end until the timeout, if it does."""
+def end_of(step_run_id: UUID) -> threading.Event:
+    """Set when a step ends that this process runs; never set for another one."""
     step = _steps.get(step_run_id)
     if step is None or step.has_ended.is_set():
-        return False
-    step.has_ended.wait(timeout_s)
-    return True
+        return threading.Event()
+    return step.has_ended
 
 
 def wait(step_run_id: UUID) -> ExecutionStatus:

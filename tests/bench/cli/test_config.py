@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
-from bench.measure.plan import RunOptions
+from bench.measure.options import RunOptions
 
 DRY = ["run", "--dry-run", "--kernel", "noop"]
 
@@ -164,7 +164,7 @@ def test_a_range_of_workers_is_understood() -> None:
         ("run", "shapes", "fan-in,fan", ["fan-in,fan-out"]),  # what is in the list already
         ("run", "shapes", "stencil:", ["stencil:steps=", "stencil:width="]),
         ("run", "shapes", "chain,stencil:steps=3:", ["chain,stencil:steps=3:width="]),
-        ("run", "kernel", "py", ["python-cpu"]),
+        ("run", "kernel", "python-r", ["python-read"]),
         ("run", "kernel", "noop,sleep:1", ["noop,sleep:1ms", "noop,sleep:100ms", "noop,sleep:1s"]),
         ("run", "backends", "threads,pro", ["threads,processes"]),
         ("compare", "fail_on", "reg", ["regression"]),

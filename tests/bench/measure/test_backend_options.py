@@ -11,7 +11,8 @@ from click.testing import CliRunner
 from bench import BenchError
 from bench.cli import main
 from bench.measure.backend_options import option_names, parsed
-from bench.measure.plan import RunOptions, plan
+from bench.measure.options import RunOptions
+from bench.measure.plan import plan
 from bench.results.store import read_results
 
 NAMES = ["sequential", "threads", "processes", "futures"]

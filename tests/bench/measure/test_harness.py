@@ -11,7 +11,8 @@ import pytest
 from bench.analysis.summary import summarise
 from bench.machine.sampler import Sampler
 from bench.measure.harness import measure, timed
-from bench.measure.plan import Plan, RunOptions, plan
+from bench.measure.options import RunOptions
+from bench.measure.plan import Plan, plan
 from bench.measure.prepared import prepare
 from bench.results.store import ResultsWriter, read_results
 from executors import Graph, Observer, RunFailed, Task, load_backend

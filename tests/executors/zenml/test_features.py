@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -215,28 +216,23 @@ def test_each_run_makes_one_version_which_knows_the_run_and_its_artifacts(
         assert [link.pipeline_run.id for link in known.items] == [run.id]
 
 
+def doubles(features: Any, artifact: str) -> None:
+    """Composes a pipeline that doubles an artifact of its model."""
+    model = get_pipeline_context().model
+    assert model is not None
+    features.doubles(model.get_artifact(artifact))
+
+
 def test_an_artifact_of_a_promoted_model_is_an_input(features: Any, name: str) -> None:
     of(lambda: features.promotes("production"), model=Model(name=name))
-
-    def body() -> None:
-        model = get_pipeline_context().model
-        assert model is not None
-        features.doubles(model.get_artifact("promoted"))
-
-    run = of(body, model=Model(name=name, version="production"))
+    run = of(partial(doubles, features, "promoted"), model=Model(name=name, version="production"))
     assert value(run, "doubles") == 14
 
 
 def test_an_artifact_that_a_model_does_not_have_fails_the_run(features: Any, name: str) -> None:
     of(lambda: features.promotes("staging"), model=Model(name=name))
-
-    def body() -> None:
-        model = get_pipeline_context().model
-        assert model is not None
-        features.doubles(model.get_artifact("nowhere"))
-
     with pytest.raises(Exception, match=r"doubles|nowhere"):
-        of(body, model=Model(name=name, version="staging"))
+        of(partial(doubles, features, "nowhere"), model=Model(name=name, version="staging"))
     assert last_run().status != "completed"
 
 

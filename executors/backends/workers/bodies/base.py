@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, NamedTuple
 
 ReturnCode = int | None  # as in subprocess; None if it cannot be known
@@ -26,6 +26,7 @@ class Body(ABC):
         descriptors: those of the worker; they stay open in the parent, who closes them.
 
     Attributes:
+        kind: of worker, for names and messages.
         pid: of the process that it is in.
         ended: a descriptor that becomes readable when it has ended; -1 if there is none, and the
             end of its reports has to show it.
@@ -36,10 +37,14 @@ class Body(ABC):
         OSError: it cannot be started.
     """
 
+    kind: ClassVar[str]
     pid: int
     ended: int = -1
     given_up: ClassVar[str] = "its worker was killed"
     is_inside: ClassVar[bool] = False
+
+    @abstractmethod
+    def __init__(self, descriptors: Descriptors) -> None: ...
 
     @abstractmethod
     def kill(self) -> None:
@@ -65,6 +70,3 @@ class Body(ABC):
     def extra_environment() -> Mapping[str, str]:
         """What it is started with beyond the program's environment."""
         return {}
-
-
-NewBody = Callable[[Descriptors], Body]

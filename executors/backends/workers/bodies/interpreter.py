@@ -27,7 +27,7 @@ serve_in_interpreter(*descriptors)
 _REMAINING = "remaining subinterpreters"
 END_S = 1.0  # that given-up interpreters have at the end of the program
 
-_given_up: set[InterpreterBody] = set()
+_given_up: list[threading.Thread] = []
 
 
 class InterpreterBody(Body):
@@ -36,6 +36,7 @@ class InterpreterBody(Body):
     It cannot be killed: one that is given up goes on until its action returns, and reports nothing.
     """
 
+    kind = "interpreter"
     is_inside = True
     given_up = "an interpreter cannot be stopped, so it may still be running"
 
@@ -70,14 +71,12 @@ class InterpreterBody(Body):
                 if interpreter is not None:
                     interpreter.close()
             finally:
-                _given_up.discard(self)
                 os.close(self._ending)
 
     def kill(self) -> None:
         if self._thread.is_alive():
-            if not _given_up:
-                _Exit.record()
-            _given_up.add(self)
+            _ExitCode.record()
+            _given_up.append(self._thread)
 
     def wait(self) -> ReturnCode:
         return 0
@@ -95,11 +94,11 @@ class InterpreterBody(Body):
         return "an interpreter of this process"
 
 
-class _Exit:
+class _ExitCode:
     """The exit code of this program, as far as it can be known before its end."""
 
-    code: Any = None
     _exit: Callable[[Any], Any] | None = None
+    _statuses: list[Any] = []  # with which `sys.exit` was called
 
     @classmethod
     def record(cls) -> None:
@@ -109,18 +108,17 @@ class _Exit:
         cls._exit = leave = sys.exit
 
         def exit(status: Any = None, /) -> Any:
-            cls.code = status
+            cls._statuses.append(status)
             return leave(status)
 
         sys.exit = exit
 
     @classmethod
     def number(cls) -> int:
-        if getattr(sys, "last_exc", None) is not None:
-            return 1
-        if cls.code is None or isinstance(cls.code, int):
-            return int(cls.code or 0)
-        return 1
+        if not cls._statuses:
+            return int(getattr(sys, "last_exc", None) is not None)
+        status = cls._statuses[-1]
+        return status if isinstance(status, int) else int(status is not None)
 
 
 @atexit.register
@@ -131,9 +129,9 @@ def _end_given_up() -> None:
     and after all other exit handlers, it warns of remaining interpreters.
     """
     give_up_s = monotonic() + END_S
-    for body in list(_given_up):
-        body.wait_for_exit(max(0.0, give_up_s - monotonic()))
-    if _given_up:
+    for thread in _given_up:
+        thread.join(max(0.0, give_up_s - monotonic()))
+    if any(thread.is_alive() for thread in _given_up):
         warnings.filterwarnings("always", _REMAINING, RuntimeWarning)
         warnings.showwarning = partial(_leave, warnings.showwarning)
 
@@ -147,4 +145,4 @@ def _leave(show: Callable[..., object], message: Warning | str, *rest: Any) -> N
             stream.flush()
         except Exception:
             pass  # closed, or gone
-    os._exit(_Exit.number())
+    os._exit(_ExitCode.number())

@@ -16,6 +16,8 @@ HASH_SEED = str(int.from_bytes(os.urandom(4)))
 class ProcessBody(Body):
     """A fresh interpreter in a process group of its own, which ends with this process."""
 
+    kind = "process"
+
     def __init__(self, descriptors: Descriptors) -> None:
         lifeline, self._lifeline = os.pipe()
         inherited = (*descriptors, lifeline)

@@ -14,7 +14,8 @@ from zenml.client import Client
 from zenml.config import DockerSettings
 from zenml.enums import StackComponentType
 
-from bench.measure.plan import FAR_BLOCKS, RunOptions, plan
+from bench.measure.options import RunOptions
+from bench.measure.plan import FAR_BLOCKS, plan
 from bench.workloads.kernels import Work
 from executors import BackendError, Graph, Status, Task, load_backend, run
 from executors.zenml.stacks import backend
