@@ -68,8 +68,8 @@ def _pair(
 
 
 def _with(graph: Graph, pool: Backend, sampler: Sampler, log: Observer) -> float:
-    start_s, report, _ = timed(graph, pool, sampler, [log])
-    return report.ended_s - start_s
+    timed_run = timed(graph, pool, sampler, [log])
+    return timed_run.report.ended_s - timed_run.start_s
 
 
 def _without(graph: Graph, pool: Backend) -> float:

@@ -24,7 +24,7 @@ from bench.predict.prediction import ProfileRound, measure_round
 from bench.predict.profiler import Profiler
 from bench.predict.worker_counts import predicted_counts
 from bench.recommend.advisor import Advisor, blank_for
-from bench.results.case import BASELINE, PoolKey
+from bench.results.case import BASELINE
 from bench.workloads.kernels import SizedKernel, calibrate
 from bench.workloads.kernels import sized as sized_kernel
 from bench.workloads.shapes import SizedShape
@@ -33,6 +33,7 @@ from bench.workloads.workflows import read_workflows
 from benchmarks.table import Row, at_least, at_most, show
 from executors import Graph, load_backend
 
+Candidate = tuple[str, int]  # backend and workers
 SHAPES = ("fan-in:width=48", "stencil", "diamond-chain:count=8:width=4")
 KERNELS = os.environ.get("KERNELS", "sleep:20ms,python-cpu:20ms,native-cpu:20ms").split(",")
 ROUNDS = 15
@@ -77,7 +78,7 @@ def predictions() -> Iterator[Row]:
             for pool in (separate, shared):
                 if pool is not None:
                     warm_up(pool, [work])
-            walls: dict[PoolKey, list[float]] = {key: [] for key in wanted}
+            walls: dict[Candidate, list[float]] = {key: [] for key in wanted}
             loops: list[ProfileRound] = []
             for number in range(ROUNDS + 1):
                 random.shuffle(wanted)
@@ -99,12 +100,12 @@ def predictions() -> Iterator[Row]:
             yield Row(what, f"{ratio:.3f}", limit, holds)
 
 
-def swept(graph: Graph, cpus: int, waits: bool) -> dict[PoolKey, float]:
+def swept(graph: Graph, cpus: int, waits: bool) -> dict[Candidate, float]:
     """The median time of every backend with every number of workers, in randomised blocks."""
     counts = predicted_counts(cpus, graph.width, waits)
-    pools: list[PoolKey] = [(BASELINE, 1)]
+    pools: list[Candidate] = [(BASELINE, 1)]
     pools += [(backend, workers) for backend in LIMITS for workers in counts]
-    walls: dict[PoolKey, list[float]] = {pool: [] for pool in pools}
+    walls: dict[Candidate, list[float]] = {pool: [] for pool in pools}
     for _ in range(BLOCKS):
         random.shuffle(pools)
         for backend, workers in pools:
@@ -115,8 +116,8 @@ def swept(graph: Graph, cpus: int, waits: bool) -> dict[PoolKey, float]:
 
 
 def compared(
-    graph: Graph, profiler: Profiler, times_s: dict[PoolKey, float], pick: PoolKey
-) -> tuple[PoolKey, float]:
+    graph: Graph, profiler: Profiler, times_s: dict[Candidate, float], pick: Candidate
+) -> tuple[Candidate, float]:
     """The best of the cases near the best of the sweep, and the pick's time over that of the best.
 
     From many more blocks. With noise, the best of several equal cases is the luckiest one. So one
@@ -125,7 +126,7 @@ def compared(
     """
     best_s = min(times_s.values())
     near = [pool for pool in times_s if pool == pick or times_s[pool] <= NEAR_AT_FIRST * best_s]
-    walls: dict[PoolKey, list[float]] = {pool: [] for pool in near}
+    walls: dict[Candidate, list[float]] = {pool: [] for pool in near}
     for number in range(MORE_BLOCKS + 1):
         random.shuffle(near)
         for pool in near:

@@ -50,7 +50,7 @@ STACK_NOTE = (
 def account_section(group: Group) -> Iterator[str]:
     """The parts of the page; none if the results do not have them."""
     rows = [
-        [row.case.name, str(row.case.workers), *_cells(row.account)]
+        [row.case.line, str(row.case.workers), *_cells(row.account)]
         for row in group.rows
         if row.account is not None and not row.case.is_baseline
     ]

@@ -58,7 +58,7 @@ def markdown(comparison: Comparison) -> str:
         [
             change.case.shape,
             change.case.kernel,
-            change.case.name,
+            change.case.line,
             str(change.case.workers),
             interval(change.ratio),
             change.verdict,

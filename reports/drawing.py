@@ -78,6 +78,7 @@ STYLES = {
     "threads": Style(BLUE, "o", "-", True),
     "processes": Style(RED, "s", "--", True),
     BASELINE: Style(INK, "D", "-", True),
+    "interpreters": Style(PINK, "^", "-.", True),
     "simulated": Style(GREEN, "", ":", True),
     "futures": Style(SKY, "D", "-."),
     "futures-threads": Style(SKY, "o", "-"),
@@ -91,26 +92,34 @@ STYLES = {
     "dask-threads": Style(GREEN, "o", "-"),
     "dask-processes": Style(GREEN, "s", "--"),
 }
-OTHERS = (
-    Style(GREEN, "^", "-."),
-    Style(PINK, "v", ":"),
-    Style(SKY, "P", "-"),
-    Style(YELLOW, "X", "--"),
+OTHERS = tuple(
+    Style(colour, marker, dashes)
+    for marker, dashes in (("^", "-."), ("v", ":"), ("P", "-"), ("X", "--"))
+    for colour in (GREEN, PINK, SKY, YELLOW)
 )
 
+
+DASHES = ("-", "--", ":", "-.")  # of Pythons, in their order
 
 # Stacks that `bench zenml install` registers look like the backends that run their steps.
 STACKS = {
     STACK_BASELINE: BASELINE,
     f"{STACK}threaded": "threads",
     f"{STACK}process": "processes",
+    f"{STACK}docker": "dask",  # they look like any that are not in the same report
+    f"{STACK}airflow": "pebble",
 }
 
 
-def style_of(backend: str) -> Style:
-    """The style of a backend; one that is not known has one of its own, but maybe not alone."""
+def style_of(backend: str, python: int | None = None) -> Style:
+    """The style of a backend; one that is not known has one of its own, but maybe not alone.
+
+    Args:
+        python: the place of its Python, if several are compared: each has dashes of its own.
+    """
     known = STACKS.get(backend, backend)
-    return STYLES.get(known) or OTHERS[sum(backend.encode()) % len(OTHERS)]
+    style = STYLES.get(known) or OTHERS[sum(backend.encode()) % len(OTHERS)]
+    return style if python is None else style._replace(dashes=DASHES[python % len(DASHES)])
 
 
 def is_ours(backend: str) -> bool:

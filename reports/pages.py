@@ -10,7 +10,9 @@ from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
+from bench.analysis.pythons import remarks
 from bench.analysis.summary import Group, Row, Summary, summarise
+from bench.results.case import BASELINE
 from bench.results.store import FILE_NAME, Results
 from bench.workloads.duration import shown
 from reports.account import account_section, stack_section
@@ -25,6 +27,7 @@ from reports.plots import (
     draw_speedup,
     rows_over_time,
 )
+from reports.pythons import PYTHON_TITLES, python_cells
 
 PAGE_NAME = "report.md"
 STAR, GUESS = "★", "?"
@@ -61,7 +64,8 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
             parts += _group(group, same, results, folder, slugs[group.name])
         for sweep in sweeps(same, cpus):
             parts += payload_section(sweep, folder)
-    parts += [_method(results, cpus), _machine(results), _reproduction(results)]
+    parts += [_method(results, cpus), _machine(results), *_pythons(results)]
+    parts.append(_reproduction(results))
     parts.append(_glossary())
     page = folder / PAGE_NAME
     page.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
@@ -70,7 +74,10 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
         folder,
         slugs,
         bounds={group.name: _bound(group) for group in groups},
-        machine=_facts(results),
+        machine=[
+            *_facts(results),
+            *([f"Python {label}", ", ".join(cells)] for label, *cells in python_cells(results)),
+        ],
         blocks=f"{_blocks(results)}.",
         baseline=_baseline(results),
         glossary=GLOSSARY,
@@ -166,18 +173,23 @@ def _group(
         yield _ceilings(group)
     yield f"![{_speedup_text(group)}](speedup-{slug}.svg)"
     what = "stack" if group.stacks else "backend"
-    titles = [what, "workers", "median time", "speedup (95 % interval)", "cores busy"]
-    yield table(titles, [_cells(row, group) for row in group.rows], right_from=1)
+    own = [f"over its own {BASELINE}"] if group.pythons else []
+    titles = [what, *_python(group, "Python"), "workers", "median time"]
+    titles += ["speedup (95 % interval)", *own, "cores busy"]
+    numbers_from = len(titles) - 4 - len(own)
+    yield table(titles, [_cells(row, group) for row in group.rows], right_from=numbers_from)
+    if group.sharing:
+        yield " ".join(group.sharing)
     if any(row.case.is_simulated for row in group.rows):
         yield SIMULATED_NOTE
     has_ceiling = any(row.of_ceiling is not None for row in group.rows)
     if group.stacks:
         yield from stack_section(group.stacks)
-    titles = [what, "workers", "cold speedup", "efficiency"]
+    titles = [what, *_python(group, "Python"), "workers", "cold speedup", "efficiency"]
     titles += ["of the ceiling"] if has_ceiling else []
     titles += ["utilisation"]
-    rows = [_details(row, has_ceiling) for row in group.rows if not row.case.is_simulated]
-    yield table(titles, rows, right_from=1)
+    rows = [_details(row, group, has_ceiling) for row in group.rows if not row.case.is_simulated]
+    yield table(titles, rows, right_from=titles.index("workers"))
     yield from account_section(group)
     yield from _fits(group)
     over_time = rows_over_time(group, cpus)
@@ -199,28 +211,38 @@ def _bound(group: Group) -> str:
     else:
         longest = f"The longest chain has {group.depth} of the {group.tasks} tasks"
         text = f"{longest}, so with equal tasks the speedup is {most}"
+    if group.pythons:
+        text += ", over the same Python"
     workers = (group.guess or group.pick).case.workers
     bound = group.bound(workers)
     return f"{text}, and {bound:.2f} with {workers}." if 1 < bound < group.bound() else f"{text}."
+
+
+def _python(group: Group, text: str) -> list[str]:
+    """A cell of a column that there is only if several Pythons are compared."""
+    return [text] if group.pythons else []
 
 
 def _cells(row: Row, group: Group) -> list[str]:
     name = f"*{row.case.name}, not measured*" if row.case.is_simulated else row.case.name
     return [
         f"{_mark(row, group)} {name}".strip(),
+        *_python(group, row.case.python),
         str(row.case.workers),
         shown(row.median_s),
-        "1.00" if row.case.is_baseline else interval(row.speedup),
+        "1.00" if row is group.reference else interval(row.speedup),
+        *_python(group, "1.00" if row.case.is_baseline else interval(row.own)),
         _unless_short(row, f"{row.cores_busy:.2f}"),
     ]
 
 
-def _details(row: Row, has_ceiling: bool) -> list[str]:
+def _details(row: Row, group: Group, has_ceiling: bool) -> list[str]:
     of_ceiling = "" if row.of_ceiling is None else f"{100 * row.of_ceiling:.0f} %"
     return [
         row.case.name,
+        *_python(group, row.case.python),
         str(row.case.workers),
-        "1.00" if row.case.is_baseline else interval(row.cold),
+        "1.00" if row is group.reference else interval(row.cold),
         f"{100 * row.efficiency:.0f} %",
         *([of_ceiling] if has_ceiling else []),
         _unless_short(row, f"{100 * row.utilisation:.0f} %"),
@@ -270,7 +292,14 @@ def _busy_text(group: Group, rows: Sequence[Row]) -> str:
 
 def _method(results: Results, cpus: int) -> str:
     config = results.header["config"]
-    base = next((run.case.name for run in results.measurements if run.case.is_baseline), "none")
+    base = next(
+        (
+            run.case.line
+            for run in results.measurements
+            if run.case.is_baseline and run.python == results.reference
+        ),
+        "none",
+    )
     return f"""## How it was measured
 
 - The speedup is the median wall time of {_baseline(results)} divided by that of the case, with
@@ -290,7 +319,8 @@ def _baseline(results: Results) -> str:
     """What the speedups are measured against, in words."""
     if any(run.case.is_stack for run in results.measurements):
         return "the stack default"
-    return "the sequential backend"
+    on = f" on Python {results.reference}" if results.reference else ""
+    return f"the sequential backend{on}"
 
 
 def _blocks(results: Results) -> str:
@@ -307,6 +337,13 @@ def _blocks(results: Results) -> str:
 
 def _machine(results: Results) -> str:
     return "## Machine\n\n" + table(["what", "value"], _facts(results))
+
+
+def _pythons(results: Results) -> Iterator[str]:
+    """The Pythons that are compared, and what to know of them."""
+    if rows := python_cells(results):
+        yield "## Pythons\n\n" + table(PYTHON_TITLES, rows)
+    yield from remarks(results)
 
 
 def _facts(results: Results) -> list[list[str]]:

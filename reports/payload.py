@@ -24,7 +24,10 @@ class Sweep(NamedTuple):
 
     Attributes:
         values: what they hand on: values (bytes), or arrays.
-        lines: by backend but sequential, a row per size: with as many workers as CPUs, or nearly.
+        lines: by backend (and Python) but the baseline, a row per size: with as many workers as
+            CPUs, or nearly.
+        pythons: those that are compared, if there are several; the first one's sequential runs are
+            the baseline.
     """
 
     shape: str
@@ -32,6 +35,11 @@ class Sweep(NamedTuple):
     values: str
     sizes: list[str]
     lines: dict[str, list[Row]]
+    pythons: list[str]
+
+    @property
+    def baseline(self) -> str:
+        return f"{BASELINE} on {self.pythons[0]}" if self.pythons else BASELINE
 
     @property
     def name(self) -> str:
@@ -68,17 +76,18 @@ def sweeps(groups: Sequence[Group], cpus: int) -> Iterator[Sweep]:
             some = [pair for pair in pairs if not pair[0].size or pair[0].is_array == is_array]
             lines = _lines([group for _, group in some], cpus)
             if len(some) > 1 and lines:
-                yield Sweep(shape, kernel, values, [payload.text for payload, _ in some], lines)
+                sizes = [payload.text for payload, _ in some]
+                yield Sweep(shape, kernel, values, sizes, lines, some[0][1].pythons)
 
 
 def _lines(groups: Sequence[Group], cpus: int) -> dict[str, list[Row]]:
     found: dict[str, list[Row]] = {}
     for group in groups:
-        by_backend: dict[str, Row] = {}
+        by_line: dict[str, Row] = {}
         for row in sorted(group.measured, key=lambda row: abs(row.case.workers - cpus)):
-            by_backend.setdefault(row.case.backend, row)
-        for name, row in by_backend.items():
-            if name != BASELINE:
+            by_line.setdefault(row.case.line, row)
+        for name, row in by_line.items():
+            if row is not group.reference:
                 found.setdefault(name, []).append(row)
     return {name: rows for name, rows in found.items() if len(rows) == len(groups)}
 
@@ -103,10 +112,10 @@ def draw_payload(sweep: Sweep, path: Path) -> None:
     """
     with drawing():
         figure, (axes,) = panels_of(1)
-        axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (6, 3)), label=BASELINE)
+        axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (6, 3)), label=sweep.baseline)
         lines = sweep.lines
-        for number, (name, rows) in enumerate(lines.items()):
-            _line(axes, name, rows, APART * (number - (len(lines) - 1) / 2))
+        for number, rows in enumerate(lines.values()):
+            _line(axes, sweep, rows, APART * (number - (len(lines) - 1) / 2))
         axes.set_xticks(range(len(sweep.sizes)), sweep.sizes)
         axes.set_xlim(-0.3, len(sweep.sizes) - 0.7)
         speedups = [row.speedup for rows in lines.values() for row in rows]
@@ -114,17 +123,18 @@ def draw_payload(sweep: Sweep, path: Path) -> None:
         high = max(1.1, *(one.high or one.value for one in speedups)) * 1.1
         scale_speedup(axes, low, high)
         axes.set_xlabel(f"size of the {sweep.values}")
-        axes.set_ylabel("speedup over sequential (log scale)")
+        axes.set_ylabel(f"speedup over {sweep.baseline} (log scale)")
         set_title(axes, f"Speedup of {sweep.name}")
         save(figure, [axes], path)
 
 
-def _line(axes: Axes, name: str, rows: Sequence[Row], shift: float) -> None:
-    style = style_of(name)
+def _line(axes: Axes, sweep: Sweep, rows: Sequence[Row], shift: float) -> None:
+    case = rows[0].case
+    style = style_of(case.backend, sweep.pythons.index(case.python) if sweep.pythons else None)
     places = [place + shift for place in range(len(rows))]
     look: dict[str, Any] = {"color": style.colour, "markersize": 5, "linewidth": 1.2}
     look |= {"marker": style.marker, "markerfacecolor": style.fill, "linestyle": style.dashes}
-    label = f"{name} with {rows[0].case.workers}"
+    label = case.where
     axes.plot(places, [row.speedup.value for row in rows], label=label, **look)
     for place, row in zip(places, rows, strict=True):
         if row.speedup.low is not None and row.speedup.high is not None:

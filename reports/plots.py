@@ -21,14 +21,14 @@ from matplotlib.transforms import offset_copy
 
 from bench.analysis.estimates import Floats
 from bench.analysis.summary import Group, Row
-from bench.results.case import BASELINES
 from bench.results.store import Measurement, Results
-from reports.drawing import FAINT, INK, drawing, is_ours, style_of
+from reports.drawing import FAINT, INK, Style, drawing, is_ours, style_of
 
 MOST_LINES = 6  # in a panel; with more, other packages have one of their own
 BINS = 20  # in a curve over time
 MIN_BIN_S = 0.01
 SHORTEST_FOR_CPU_S = 0.02  # the system accounts CPU time in steps of a few milliseconds
+LONGEST_RUN = 10  # times the shortest one; beside a longer one, nobody could see that
 LEAST_BUSY = 0.1  # cores; tasks that keep fewer busy wait
 WIDTH_INCHES = 4.4
 PANEL_INCHES = 2.8  # height
@@ -38,6 +38,7 @@ DODGE = 1.04  # factor between the positions of two backends, so that their bars
 TITLE_CHARACTERS = 48  # in a line
 STAR: dict[str, Any] = {"markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
 QUESTION: dict[str, Any] = {"marker": "$?$", "markersize": 12, "markeredgewidth": 0.5}
+QUESTION |= {"clip_on": False}  # it may be above the axes
 
 
 def draw_speedup(group: Group, like: Sequence[Group], cpus: int, path: Path) -> None:
@@ -62,9 +63,10 @@ def draw_speedup(group: Group, like: Sequence[Group], cpus: int, path: Path) -> 
 
 
 def _parts(group: Group) -> list[list[str]]:
-    """The backends of each panel: with many lines, those of other packages have their own."""
-    names = [name for name in _by_backend(group.rows) if name not in BASELINES]
-    ours = [name for name in names if is_ours(name)]
+    """The lines of each panel: if there are many, those of other packages have their own."""
+    by_line = _by_line(group)
+    names = list(by_line)
+    ours = [name for name, rows in by_line.items() if is_ours(rows[0].case.backend)]
     if len(names) <= MOST_LINES or not ours:
         return [names]
     return [ours, [name for name in names if name not in ours]]
@@ -78,13 +80,13 @@ def _speedup_panel(axes: Axes, group: Group, names: Sequence[str], cpus: int) ->
     axes.plot(finely, bound, color=FAINT, linewidth=1, label="bound of the graph")
     axes.axvline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
     axes.axhline(1, color=INK, linewidth=1, linestyle=(0, (6, 3)), label=group.baseline)
-    by_backend = _by_backend(group.rows)
+    by_line = _by_line(group)
     shifts = apart(names)
     for name in names:
-        _curve(axes, group, by_backend[name], shifts[name])
+        _curve(axes, group, by_line[name], shifts[name])
     row = group.guess or group.pick
-    if len(group.measured) > 1 and row.case.backend in (*names, *BASELINES):
-        place = row.case.workers * shifts.get(row.case.backend, 1.0)
+    if len(group.measured) > 1 and row.case.line in (*names, group.baseline):
+        place = row.case.workers * shifts.get(row.case.line, 1.0)
         mark_answer(axes, place, row.speedup.value, is_sure=group.guess is None)
     axes.set_xlabel("max_workers (log scale)")
     axes.set_ylabel(f"speedup over {group.baseline} (log scale)")
@@ -93,10 +95,10 @@ def _speedup_panel(axes: Axes, group: Group, names: Sequence[str], cpus: int) ->
     axes.xaxis.set_minor_locator(NullLocator())
 
 
-def apart(backends: Collection[str]) -> dict[str, float]:
-    """By backend, the factor of its horizontal positions, so that they do not hide one another."""
-    middle = (len(backends) - 1) / 2
-    return {name: DODGE ** (number - middle) for number, name in enumerate(backends)}
+def apart(lines: Collection[str]) -> dict[str, float]:
+    """By line, the factor of its horizontal positions, so that they do not hide one another."""
+    middle = (len(lines) - 1) / 2
+    return {name: DODGE ** (number - middle) for number, name in enumerate(lines)}
 
 
 def mark_answer(axes: Axes, place: float, value: float, is_sure: bool, zorder: float = 1.5) -> None:
@@ -156,17 +158,17 @@ def _curve(axes: Axes, group: Group, rows: Sequence[Row], shift: float) -> None:
     Args:
         shift: factor of the horizontal position, so that backends do not hide one another.
     """
-    of_backend = style_of(rows[0].case.backend)
+    of_backend = _style_of(rows[0], group)
     colour = of_backend.colour
     workers = [row.case.workers * shift for row in rows]
-    label = rows[0].case.name
+    label = rows[0].case.line
     if rows[0].case.is_simulated:
         label += ", not measured"
     values = [row.speedup.value for row in rows]
     style: dict[str, Any] = {"color": colour, "markersize": 5, "linewidth": 1.2}
     style |= {"marker": of_backend.marker, "markerfacecolor": of_backend.fill}
     axes.plot(workers, values, linestyle=of_backend.dashes, label=label, **style)
-    baseline_s = next(row.median_s for row in group.rows if row.case.is_baseline)
+    baseline_s = group.reference.median_s
     for place, row in zip(workers, rows, strict=True):
         if row.speedup.low is not None and row.speedup.high is not None:
             axes.vlines(place, row.speedup.low, row.speedup.high, color=colour, linewidth=2)
@@ -186,7 +188,8 @@ def draw_cores_busy(group: Group, results: Results, path: Path) -> None:
         figure, (axes,) = panels_of(1)
         axes.axhline(cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
         for row in rows_over_time(group, cpus):
-            _busy_curve(axes, row, [run for run in results.measurements if run.case == row.case])
+            runs = [run for run in results.measurements if run.case == row.case]
+            _busy_curve(axes, row, runs, _style_of(row, group))
         set_title(axes, f"Cores busy in {group.name}")
         axes.set_xlabel("ms since the start")
         axes.set_ylabel("cores busy")
@@ -196,25 +199,30 @@ def draw_cores_busy(group: Group, results: Results, path: Path) -> None:
 
 
 def rows_over_time(group: Group, cpus: int) -> list[Row]:
-    """For each backend, the case that is drawn over time, if it lasts long enough and computes."""
+    """For each backend, the case that is drawn over time, if it computes.
+
+    It has to last long enough, but not so long that the others would be a line at the left.
+    """
     rows = [
         min(own, key=lambda row: (abs(row.case.workers - cpus), row.case.workers))
-        for own in _by_backend(group.rows).values()
+        for own in _lines(group.rows).values()
     ]
     if max(row.cores_busy for row in rows) < LEAST_BUSY:
         return []
-    return [row for row in rows if row.median_s >= SHORTEST_FOR_CPU_S]
+    rows = [row for row in rows if row.median_s >= SHORTEST_FOR_CPU_S]
+    longest_s = LONGEST_RUN * min((row.median_s for row in rows), default=0.0)
+    return [row for row in rows if row.median_s <= longest_s]
 
 
-def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement]) -> None:
+def _busy_curve(axes: Axes, row: Row, measurements: Sequence[Measurement], style: Style) -> None:
     bins = int(min(BINS, max(1, row.median_s / MIN_BIN_S)))
     edges = np.linspace(0, 1, bins + 1)
     used_s = [_cpu_until(run, edges * run.wall_s) / run.wall_s for run in measurements]
     cores = np.diff(np.mean(used_s, axis=0)) * bins
-    colour, dashes = style_of(row.case.backend).colour, style_of(row.case.backend).dashes
     label = f"{row.case.where}, not measured" if row.case.is_simulated else row.case.where
     times_ms = 1e3 * row.median_s * edges
-    axes.stairs(cores, times_ms, color=colour, linestyle=dashes, baseline=None, label=label)
+    line: dict[str, Any] = {"color": style.colour, "linestyle": style.dashes, "label": label}
+    axes.stairs(cores, times_ms, baseline=None, **line)
 
 
 def _cpu_until(run: Measurement, times_s: Floats) -> Floats:
@@ -226,11 +234,23 @@ def _cpu_until(run: Measurement, times_s: Floats) -> Floats:
     return until_s
 
 
-def _by_backend(rows: Sequence[Row]) -> dict[str, list[Row]]:
-    by_backend: dict[str, list[Row]] = {}
+def _lines(rows: Sequence[Row]) -> dict[str, list[Row]]:
+    """The rows of each backend on each Python."""
+    lines: dict[str, list[Row]] = {}
     for row in rows:
-        by_backend.setdefault(row.case.backend, []).append(row)
-    return by_backend
+        lines.setdefault(row.case.line, []).append(row)
+    return lines
+
+
+def _by_line(group: Group) -> dict[str, list[Row]]:
+    """The same without what the speedups are measured against."""
+    return _lines([row for row in group.rows if row is not group.reference])
+
+
+def _style_of(row: Row, group: Group) -> Style:
+    """One of its own for each backend on each Python."""
+    pythons = group.pythons
+    return style_of(row.case.backend, pythons.index(row.case.python) if pythons else None)
 
 
 def set_title(axes: Axes, title: str) -> None:
@@ -253,8 +273,8 @@ def panels_of(count: int, inches: float = PANEL_INCHES) -> tuple[Figure, list[Ax
 def _columns(labels: Sequence[str], inches: float) -> int:
     """The most columns in which a legend fits; it fills one after the other."""
     for columns in range(min(4, len(labels)), 1, -1):
-        rows = math.ceil(len(labels) / columns)
-        longest = [max(map(len, labels[at : at + rows])) for at in range(0, len(labels), rows)]
+        parts = np.array_split(np.array([len(label) for label in labels]), columns)  # as matplotlib
+        longest = [max(part) for part in parts]
         if sum(LINE_INCHES + LETTER_INCHES * length for length in longest) <= inches:
             return columns
     return 1

@@ -10,7 +10,7 @@ from bench.results.case import BASELINES
 from executors.backends import STACK
 
 MOST_DIFFERENT = 3  # picks in a clause of the sentence
-PLURALS = ("threads", "processes")
+PLURALS = ("threads", "processes", "interpreters")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,7 @@ class Answer:
         speedup: of these over sequential; None if sequential is not among what is known.
         is_sure: whether the runs decide it; else it is a guess.
         at_least: a lower bound of the speedup, or None.
+        python: that of the pick, if there are several; else empty.
     """
 
     graph: str
@@ -35,17 +36,25 @@ class Answer:
     speedup: Estimate | None
     is_sure: bool
     at_least: float | None = None
+    python: str = ""
 
     @property
     def where(self) -> str:
         """For a table: threads with 16, or sequential."""
         name = self.backend.removeprefix(STACK)
-        return name if self.backend in BASELINES else f"{name} with {self.workers}"
+        workers = "" if self.backend in BASELINES else f" with {self.workers}"
+        return f"{name}{workers}{self._on_python}"
+
+    @property
+    def _on_python(self) -> str:
+        return f" on {self.python}" if self.python else ""
 
     @property
     def clause(self) -> str:
         """For a sentence: 16 threads, or probably 16 threads."""
-        text = f"{self.workers} {self.backend}" if self.backend in PLURALS else self.where
+        text = self.where
+        if self.backend in PLURALS:
+            text = f"{self.workers} {self.backend}{self._on_python}"
         return text if self.is_sure else f"probably {text}"
 
     @property

@@ -183,9 +183,10 @@ def compare(
     )
 
 
-def _place(case: Case) -> tuple[str, str, bool, str, int]:
+def _place(case: Case) -> tuple[str, str, str, bool, str, int]:
     """The place of a case in a list."""
-    return case.shape, case.kernel, not case.is_baseline, case.backend, case.workers
+    where = not case.is_baseline, case.backend, case.workers
+    return case.shape, case.kernel, case.python, *where
 
 
 def verdict_on(ratio: Estimate, threshold: float) -> str:
@@ -208,11 +209,7 @@ def _ratio(case: Case, before: Walls, after: Walls, against: str, units: float) 
     if against == CLOCK or case.is_baseline:
         return ratio([after[case]], [before[case]], units)
     baseline = next(
-        (
-            other
-            for other in before
-            if other.is_baseline and (other.shape, other.kernel) == (case.shape, case.kernel)
-        ),
+        (other for other in before if other == case.baseline),
         None,
     )
     if baseline is None or baseline not in after:

@@ -21,16 +21,19 @@ class Row:
     """The summary of one case.
 
     Attributes:
-        speedup: against the baseline of the same shape and kernel, both warm.
-        cold: the same, including the start of the pool.
-        efficiency: speedup over the cores that it could use or, if tasks wait, over its workers.
-        of_ceiling: speedup over that of as many independent processes as cores, or None.
+        speedup: against the baseline of the same shape and kernel, both warm. If there are several
+            Pythons, against that of the first.
+        own: against the baseline of its own Python.
+        cold: like `speedup`, including the start of the pool.
+        efficiency: `own` over the cores that it could use or, if tasks wait, over its workers.
+        of_ceiling: `own` over that of as many independent processes as cores, or None.
         wall_s: all samples, in the order in which they were measured.
         account: where the time of its workers went, or None.
     """
 
     case: Case
     speedup: Estimate
+    own: Estimate
     cold: Estimate
     efficiency: float
     of_ceiling: float | None

@@ -15,6 +15,7 @@ from bench.analysis.estimates import (
 )
 from bench.analysis.losses.account import account_of
 from bench.analysis.losses.causes import Cause, causes_of
+from bench.analysis.pythons import sharing
 from bench.analysis.rows import Row as Row
 from bench.analysis.rows import guess_of, is_decided, is_near, pick_of
 from bench.analysis.scaling import Fits, fit
@@ -42,8 +43,10 @@ class Group:
             their medians; else None.
         rival: of the other backends' cases that may be picked, the fewest workers within 5 % of the
             fastest, by their medians; or None.
-        ceilings: joint speed of independent processes over that of one, by their number.
+        ceilings: joint speed of independent processes over that of one, by their number; of the
+            first Python.
         fits: curves through the times of each backend, for captions.
+        sharing: what it costs threads to share what the kernel's tasks share, in sentences.
         causes: why the best case of each backend is not faster, by case.
         stacks: what each stack costs, if these are ZenML stacks.
     """
@@ -62,11 +65,22 @@ class Group:
     fits: dict[str, Fits]
     causes: dict[Case, Cause]
     stacks: tuple[StackRow, ...] = ()
+    sharing: tuple[str, ...] = ()
+
+    @property
+    def reference(self) -> Row:
+        """What the speedups are measured against: it comes first."""
+        return self.rows[0]
 
     @property
     def baseline(self) -> str:
-        """The name of what the speedups are measured against."""
-        return next(row.case.name for row in self.rows if row.case.is_baseline)
+        """Its name."""
+        return self.reference.case.line
+
+    @property
+    def pythons(self) -> list[str]:
+        """Those that are compared; none if there is only one."""
+        return list(dict.fromkeys(row.case.python for row in self.rows if row.case.python))
 
     @property
     def name(self) -> str:
@@ -82,7 +96,6 @@ class Group:
     def answer(self) -> Answer:
         """What to run it on, and how sure that is."""
         row = self.guess or self.pick
-        baseline = next(row for row in self.rows if row.case.is_baseline)
         return Answer(
             self.shape,
             "" if self.is_own else self.kernel,
@@ -91,7 +104,8 @@ class Group:
             row.case.workers,
             row.speedup,
             is_sure=self.guess is None,
-            at_least=lower_bound(baseline.wall_s, row.wall_s),
+            at_least=lower_bound(self.reference.wall_s, row.wall_s),
+            python=row.case.python,
         )
 
     @property
@@ -153,10 +167,18 @@ def summarise(results: Results) -> Summary:
     )
 
 
-def is_precise(measurements: Iterable[Measurement], wanted: float) -> bool:
-    """Whether all speedups have at most this precision (see `Estimate.precision`)."""
+def is_precise(measurements: Iterable[Measurement], wanted: float, reference: str = "") -> bool:
+    """Whether all speedups have at most this precision (see `Estimate.precision`).
+
+    Args:
+        reference: the Python whose baseline they are measured against.
+    """
     walls = walls_of(measurements)
-    baselines = {(case.shape, case.kernel): walls[case] for case in walls if case.is_baseline}
+    baselines = {
+        (case.shape, case.kernel): walls[case]
+        for case in walls
+        if case.is_baseline and case.python == reference
+    }
     return all(
         ratio_of_medians(baselines[case.shape, case.kernel], wall_s).precision <= wanted
         for case, wall_s in walls.items()
@@ -192,12 +214,20 @@ def _groups(results: Results, is_usable: bool) -> tuple[Group, ...]:
     by_case: dict[Case, list[Measurement]] = {}
     for measurement in results.measurements:
         by_case.setdefault(measurement.case, []).append(measurement)
+    pythons = list(results.header.get("pythons", {})) or [""]
     groups = []
     for shape in results.header["config"]["shapes"]:
         for kernel in results.header["config"]["kernels"]:
             cases = [case for case in by_case if (case.shape, case.kernel) == (shape, kernel)]
-            if any(case.is_baseline for case in cases):
-                cases.sort(key=lambda case: (not case.is_baseline, case.backend, case.workers))
+            cases.sort(
+                key=lambda case: (
+                    pythons.index(case.python),
+                    not case.is_baseline,
+                    case.backend,
+                    case.workers,
+                )
+            )
+            if cases and cases[0].is_baseline and cases[0].python == pythons[0]:
                 samples = {case: by_case[case] for case in cases}
                 groups.append(_group(results, shape, kernel, samples, is_usable))
     return tuple(groups)
@@ -218,23 +248,23 @@ def _group(
     is_usable: bool,
 ) -> Group:
     kind = KERNELS.get(results.header["kernels"][kernel].get("kernel"))
-    ceilings = _ceilings(results, kernel)
-    baseline = next(runs for case, runs in samples.items() if case.is_baseline)
+    cpus = int(results.header["cpus"])
+    ceilings = {python: _ceilings(results, kernel, python) for python in _pythons(samples)}
+    baseline = next(iter(samples.values()))
     waits = kind.waits if kind is not None else median(map(_cpu_share, baseline)) < COMPUTES
     rows = []
     for case, runs in samples.items():
         needs_no_cpus = waits or case.is_simulated
-        cores = case.workers if needs_no_cpus else min(case.workers, int(results.header["cpus"]))
-        rows.append(_row(case, runs, baseline, cores, ceilings.get(cores)))
+        cores = case.workers if needs_no_cpus else min(case.workers, cpus)
+        own = samples.get(case.baseline) or baseline
+        rows.append(_row(case, runs, (baseline, own), cores, ceilings[case.python].get(cores)))
     pick = pick_of(rows)
     eligible = [row for row in rows if row.can_be_picked]
     is_sure = is_usable and is_decided(pick, eligible)
     guess = None if is_sure else guess_of(eligible)
     best = guess or pick
     rivals = [
-        row
-        for row in eligible
-        if row.case.backend != best.case.backend and not row.case.is_baseline
+        row for row in eligible if row.case.line != best.case.line and not row.case.is_baseline
     ]
     sizes = results.header["shapes"][shape]
     return Group(
@@ -248,7 +278,8 @@ def _group(
         pick=pick,
         guess=guess,
         rival=guess_of(rivals) if rivals else None,
-        ceilings=ceilings,
+        ceilings=ceilings[results.reference],
+        sharing=tuple(sharing(rows, kind, cpus)),
         fits=_fits(rows),
         causes=causes_of(results, best, eligible) if is_usable else {},  # else others are the cause
         stacks=tuple(
@@ -259,6 +290,10 @@ def _group(
     )
 
 
+def _pythons(cases: Iterable[Case]) -> set[str]:
+    return {case.python for case in cases}
+
+
 def _cpu_share(run: Measurement) -> float:
     return run.cpu_s / run.wall_s
 
@@ -266,33 +301,41 @@ def _cpu_share(run: Measurement) -> float:
 def _row(
     case: Case,
     runs: Sequence[Measurement],
-    baseline: Sequence[Measurement],
+    baselines: tuple[Sequence[Measurement], Sequence[Measurement]],
     cores: int,
     ceiling: Estimate | None,
 ) -> Row:
+    """The summary of the runs of a case.
+
+    Args:
+        baselines: sequential runs of the first Python, and of the same one.
+    """
     walls = [run.wall_s for run in runs]
-    before = walls if runs is baseline else [run.wall_s for run in baseline]
-    speedup = ratio_of_medians(before, walls)
+    over_first, own = (
+        ratio_of_medians(walls if runs is before else [run.wall_s for run in before], walls)
+        for before in baselines
+    )
     colds = [run.cold_s for run in runs]
-    before = colds if runs is baseline else [run.cold_s for run in baseline]
+    before = colds if runs is baselines[0] else [run.cold_s for run in baselines[0]]
     return Row(
         case=case,
-        speedup=speedup,
+        speedup=over_first,
+        own=own,
         cold=ratio_of_medians(before, colds),
-        efficiency=speedup.value / cores,
-        of_ceiling=speedup.value / ceiling.value if ceiling else None,
+        efficiency=own.value / cores,
+        of_ceiling=own.value / ceiling.value if ceiling else None,
         wall_s=tuple(walls),
         median_s=median(walls),
         cores_busy=median(run.cpu_s / run.wall_s for run in runs),
-        account=None if case.is_simulated else account_of(runs, baseline),
+        account=None if case.is_simulated else account_of(runs, baselines[1]),
     )
 
 
-def _ceilings(results: Results, kernel: str) -> dict[int, Estimate]:
+def _ceilings(results: Results, kernel: str, python: str) -> dict[int, Estimate]:
     """By number of processes; one is its own ceiling."""
     by_count: dict[int, list[CeilingSample]] = {}
     for sample in results.ceilings:
-        if sample.kernel == kernel:
+        if (sample.kernel, sample.python) == (kernel, python):
             by_count.setdefault(sample.workers, []).append(sample)
     if not by_count:
         return {}
@@ -306,25 +349,24 @@ def _ceilings(results: Results, kernel: str) -> dict[int, Estimate]:
 
 def _fits(rows: Sequence[Row]) -> dict[str, Fits]:
     fits = {}
-    for backend in dict.fromkeys(row.case.backend for row in rows if not row.case.is_simulated):
-        walls = {row.case.workers: row.wall_s for row in rows if row.case.backend == backend}
+    for line in dict.fromkeys(row.case.line for row in rows if not row.case.is_simulated):
+        walls = {row.case.workers: row.wall_s for row in rows if row.case.line == line}
         if (curves := fit(walls)) is not None:
-            fits[backend] = curves
+            fits[line] = curves
     return fits
 
 
 def finding_of(group: Group) -> str:
     """The pick of a shape and kernel, and its speedup, in words."""
     pick, rival = group.pick, group.rival
-    if pick.case.is_baseline:
+    if pick is group.reference:
         return f"no other case is reliably faster than {group.baseline}"
     interval = ""
     if pick.speedup.low is not None and pick.speedup.high is not None:
         interval = f" ({pick.speedup.low:.2f} to {pick.speedup.high:.2f})"
+    workers = "" if pick.case.is_baseline else f" with {pick.case.workers} workers"
+    where = f"{pick.case.name}{workers}" + (f" on {pick.case.python}" if pick.case.python else "")
     tie = ""
     if rival is not None and pick.speedup.has_interval and is_near(rival, pick):
         tie = f", and {rival.case.where} takes at most 5 % longer"
-    return (
-        f"{pick.case.where} workers: {pick.speedup.value:.2f} times as fast as"
-        f" {group.baseline}{interval}{tie}"
-    )
+    return f"{where}: {pick.speedup.value:.2f} times as fast as {group.baseline}{interval}{tie}"

@@ -74,6 +74,8 @@ def _named(ctx: click.Context) -> set[str]:
     help="how many times each case is measured; intervals need at least 5; default: 7, or at most"
     " 50 with --budget or --precision",
 )
+@shared.python
+@shared.site
 @shared.seed
 @click.option(
     "--budget", metavar="TIME", help="measure as many blocks as fit into this time, e.g. 90s"

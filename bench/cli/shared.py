@@ -72,3 +72,15 @@ scale = click.option(
     metavar="FACTOR",
     help="multiply recorded task times; default: 1 s of total work per workflow",
 )
+python = click.option(
+    "--python",
+    metavar="PYTHONS",
+    help="Pythons to measure on, for example 3.11,3.14,/opt/bin/python3.13t; the first is what the"
+    " others are compared with; nothing has to be installed there; default: this one",
+)
+site = click.option(
+    "--site",
+    multiple=True,
+    metavar="PYTHON=FOLDER",
+    help="folder of packages, or virtual environment, for one of --python; repeatable",
+)

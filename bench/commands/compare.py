@@ -101,14 +101,14 @@ def _show(comparison: Comparison) -> None:
     for difference in comparison.differences:
         wrapped(f"Warning: {difference}")
     wrapped(f"Ratio new / old of the {comparison.what}, with its 95 % interval; above 1 is slower")
-    pad = first_column((change.case.backend for change in comparison.changes), 11)
+    pad = first_column((change.case.line for change in comparison.changes), 11)
     echo(f"  {pad('backend')}workers  ratio  95 % interval  verdict")
     group = None
     for change in comparison.changes:
         if change.case.subject != group:
             group = change.case.subject
             echo(f"\n{group}")
-        echo(_line(change, pad(change.case.backend)))
+        echo(_line(change, pad(change.case.line)))
     moved = [change for change in comparison.of(YARDSTICK) if _has_moved(change, comparison)]
     if moved:
         most = max(moved, key=lambda change: abs(change.ratio.value - 1))
@@ -168,6 +168,7 @@ def _json(comparison: Comparison) -> str:
                 "shape": change.case.shape,
                 "kernel": change.case.kernel,
                 "backend": change.case.backend,
+                **({"python": change.case.python} if change.case.python else {}),
                 "workers": change.case.workers,
                 "against": change.against,
                 "old": {"runs": len(change.old_s), "median_s": median(change.old_s)},

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.analysis.losses.account import Account
+from bench.analysis.pythons import remarks
 from bench.analysis.summary import Group, Row, Summary, summarise
 from bench.machine.noise import Verdict
 from bench.results.store import read_results
@@ -77,7 +78,8 @@ def _content(summary: Summary, page: Path) -> dict[str, Any]:
 
 
 def _name(row: Row) -> dict[str, Any]:
-    return {"backend": row.case.backend, "workers": row.case.workers}
+    python = {"python": row.case.python} if row.case.python else {}
+    return {"backend": row.case.backend, "workers": row.case.workers, **python}
 
 
 def _case(row: Row, group: Group) -> dict[str, Any]:
@@ -86,6 +88,7 @@ def _case(row: Row, group: Group) -> dict[str, Any]:
         "runs": len(row.wall_s),
         "median_s": row.median_s,
         "speedup": asdict(row.speedup),
+        **({"own_speedup": asdict(row.own)} if row.case.python else {}),
         "speedup_with_start": asdict(row.cold),
         "efficiency": row.efficiency,
         "of_ceiling": row.of_ceiling,
@@ -119,6 +122,9 @@ def _show(summary: Summary) -> None:
         echo()
     show_answers(summary.answers, summary.verdict, summary.finding)
     echo()
+    for remark in remarks(summary.results):
+        wrapped(remark)
+        echo()
     if summary.shortfall is not None:
         wrapped(summary.shortfall)
         echo()
@@ -128,19 +134,29 @@ def _group_lines(group: Group) -> list[str]:
     """One shape and kernel, in less than 60 columns."""
     pad = first_column((row.case.name for row in group.rows), 11)
     what = "stack" if group.stacks else "backend"
+    alike = " on the same Python" if group.pythons else ""
+    own = "   own" if group.pythons else ""
     lines = [
-        f"{group.name}: speedup at most {group.bound():.2f}",
-        f"  {pad(what)}workers       time  speedup  95 % interval",
+        f"{group.name}: speedup at most {group.bound():.2f}{alike}",
+        f"  {pad(what)}workers       time  speedup{own}  95 % interval",
     ]
+    python = ""
     for row in group.rows:
+        if row.case.python != python:
+            python = row.case.python
+            lines.append(f" {python}")
         low, high = row.speedup.low, row.speedup.high
-        interval = "" if low is None or row.case.is_baseline else f"{low:.2f} to {high:.2f}"
+        interval = "" if low is None or row is group.reference else f"{low:.2f} to {high:.2f}"
+        own = f" {row.own.value:>5.2f}" if python else ""
         mark = _mark(row, group)
         line = (
             f"{mark} {pad(row.case.name)}{row.case.workers:>7} {shown(row.median_s):>10}"
-            f" {row.speedup.value:>8.2f}  {interval}".rstrip()
+            f" {row.speedup.value:>8.2f}{own}  {interval}".rstrip()
         )
         lines.append(emphasised(line) if mark == STAR else line)
+    lines += [f"  {sentence}" for sentence in group.sharing]
+    if python:
+        lines.append(f"  speedup: over {group.baseline}; own: over the same Python's")
     return lines
 
 

@@ -18,9 +18,10 @@ import click
 from bench import BenchError
 from bench.analysis.estimates import MIN_SAMPLES
 from bench.commands.report import report
-from bench.machine.facts import SAME_MACHINE, describe_machine
+from bench.machine.facts import SAME_MACHINE, describe_machine, differing_builds
 from bench.measure.forecast import Forecast
 from bench.measure.harness import BUDGET, COMPLETE, measure
+from bench.measure.hosts.pythons import Pythons, opened
 from bench.measure.options import STOPPING, RunOptions, continued
 from bench.measure.plan import Plan, plan
 from bench.measure.prepared import PreparedPlan, prepare
@@ -69,6 +70,8 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     Args:
         given: the options on the command line, which a resumed run must have had as well.
     """
+    if options.python is not None and settings.log_file is not None:
+        raise BenchError("no effect with --python: --log-file; the tasks run in other processes")
     is_own = options.graph or options.pipeline
     if "kernel" in given and is_own and not (options.shapes or options.workflow):
         raise BenchError(
@@ -78,9 +81,10 @@ def run(options: RunOptions, given: Mapping[str, Any], settings: RunOutput) -> i
     if settings.dry_run and settings.resume is not None:
         raise BenchError("--dry-run is for new runs; leave out --resume")
     if settings.dry_run:
-        with answer_alone(settings.form == "json"):
-            prepared = prepare(plan(options, usable_cpus()), try_graphs=False)
-        _tell_of_stacks(prepared.plan)
+        with answer_alone(settings.form == "json"), opened(options) as pythons:
+            planned = plan(options, usable_cpus(), pythons=pythons)
+            prepared = prepare(planned, try_graphs=False)
+        _tell_of_the_left_out(prepared.plan)
         return show_plan(prepared, settings.form)
     with answer_alone(settings.form == "json"), _terminable():
         folder, status = _run(options, given, settings)
@@ -126,19 +130,20 @@ def _run(
         _check_log(settings.resume, settings)
         return settings.resume, _resume(settings.resume, given, settings)
     folder = settings.output or _new_folder()
-    with _current_folder_kept():
-        planned = plan(options, usable_cpus())
-    _check_log(folder, settings)
-    _tell_of_stacks(planned)
-    with _created(folder):
-        with _current_folder_kept(), Progress(settings.quiet) as progress:
-            prepared = prepare(planned, progress=progress)
-        _tell_of_trials(prepared)
-        if not _is_wanted(prepared, prepared.forecast(), 0, 0.0, settings):
-            return None, 0
-        writer = ResultsWriter.create(folder, prepared.header)
-    with writer:
-        return folder, _measure(prepared, writer, None, settings)
+    with opened(options) as pythons:
+        with _current_folder_kept():
+            planned = plan(options, usable_cpus(), pythons=pythons)
+        _check_log(folder, settings)
+        _tell_of_the_left_out(planned)
+        with _created(folder):
+            with _current_folder_kept(), Progress(settings.quiet) as progress:
+                prepared = prepare(planned, progress=progress)
+            _tell_of_trials(prepared)
+            if not _is_wanted(prepared, prepared.forecast(), 0, 0.0, settings):
+                return None, 0
+            writer = ResultsWriter.create(folder, prepared.header)
+        with writer:
+            return folder, _measure(prepared, writer, None, settings)
 
 
 @contextmanager
@@ -174,15 +179,17 @@ def _check_log(folder: Path, settings: RunOutput) -> None:
 
 def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
     writer, before = ResultsWriter.resume(folder)
-    with writer:
+    with writer, ExitStack() as stack:
         for text in before.warnings:
             warn(text)
         had = RunOptions.of(before.header["config"]["options"])
         options = continued(had, given)
         _same_machine(before)
         names = before.header["config"]["shapes"]
+        pythons = stack.enter_context(opened(options))
+        _same_pythons(before, pythons)
         with _current_folder_kept():
-            planned = plan(options, int(before.header["cpus"]), names)
+            planned = plan(options, int(before.header["cpus"]), names, pythons)
             prepared = prepare(planned, before)
         measured = {(run.case, run.block) for run in before.measurements}
         missing = planned.runs - len(measured)
@@ -213,16 +220,19 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
 
 
 def _tell_of_trials(prepared: PreparedPlan) -> None:
-    for name, trial in prepared.trials.items():
+    for (name, python), trial in prepared.trials.items():
+        on = f" of Python {python}" if python else ""
         for remark in trial.remarks.values():
-            note(f"{name}: {remark}")
+            note(f"{name}{on}: {remark}")
         for backend, reason in trial.left_out.items():
-            warn(f"{name} does not run on {backend}, which is left out: {reason}")
+            warn(f"{name} does not run on {backend}{on}, which is left out: {reason}")
 
 
-def _tell_of_stacks(planned: Plan) -> None:
-    for stack, reason in planned.left_out.items():
-        warn(f"stack {stack} is left out: {reason}")
+def _tell_of_the_left_out(planned: Plan) -> None:
+    for what, reason in planned.left_out.items():
+        warn(f"{what} is left out: {reason}")
+    if (text := differing_builds(planned.pythons.header())) is not None:
+        note(text)
 
 
 def _is_wanted(
@@ -280,6 +290,22 @@ def _same_machine(before: Results) -> None:
                 f"the run was started on another machine, or with other limits ({name}: {then},"
                 f" here {now[name]}); start a new run"
             )
+
+
+def _same_pythons(before: Results, pythons: Pythons) -> None:
+    """Refuses to continue a run of other Pythons."""
+    then = before.header.get("pythons", {})
+    for label, facts in pythons.header().items():
+        for name, value in facts.items():
+            if (was := then.get(label, {}).get(name)) != value:
+                raise BenchError(
+                    f"Python {label} is not what it was ({name}: {was or 'left out'}, now {value});"
+                    " start a new run"
+                )
+    for label in then:
+        if label not in pythons.hosts:
+            reason = "; ".join(pythons.left_out.values()) or "its name has changed"
+            raise BenchError(f"Python {label} of this run is missing ({reason}); start a new run")
 
 
 def _measure(

@@ -14,8 +14,7 @@ from time import monotonic
 
 from bench import BenchError
 from bench.granularity.crossings import LENGTHS_S, Point
-from bench.machine.ceiling import side_by_side_s
-from bench.machine.timing import wall_s, warm_up
+from bench.machine.timing import side_by_side_s, wall_s, warm_up
 from bench.results.case import BASELINE
 from bench.workloads.duration import nominal, with_time_left
 from bench.workloads.kernels import Kernel, Work, calibrate, sized

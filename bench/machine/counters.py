@@ -22,7 +22,7 @@ class Interference:
     """What other processes did while one pool was measured; None if the system does not say.
 
     Attributes:
-        backend, workers, block: those of the pool.
+        backend, workers, block, python: those of the pool.
         wall_s: from before its start to after its end.
         foreign_s: CPU time of other processes, on the CPUs that this process may use.
         steal_s: CPU time that the hypervisor took away.
@@ -38,6 +38,7 @@ class Interference:
     steal_s: float | None
     throttled_s: float | None
     stalled_s: float | None
+    python: str = ""
 
 
 class SystemCounters:
@@ -60,7 +61,9 @@ class SystemCounters:
         self.throttled_s = _throttled_s(root)
         self.stalled_s = _stalled_s(root)
 
-    def since(self, before: SystemCounters, backend: str, workers: int, block: int) -> Interference:
+    def since(
+        self, before: SystemCounters, backend: str, workers: int, block: int, python: str = ""
+    ) -> Interference:
         """The difference to earlier counters, for one pool."""
         own_s = self.own_s - before.own_s
         return Interference(
@@ -78,6 +81,7 @@ class SystemCounters:
                 default=None,
             ),
             _rise(self.stalled_s, before.stalled_s),
+            python,
         )
 
 

@@ -17,10 +17,10 @@ import click
 import psutil
 
 from bench.machine.blas import BLAS_VARIABLES
-from bench.machine.ceiling import side_by_side_s
 from bench.machine.counters import SystemCounters, others_running
 from bench.machine.facts import PACKAGES, describe_machine, describe_versions
 from bench.machine.noise import judge_machine
+from bench.machine.timing import side_by_side_s
 from bench.workloads.kernels import calibrate, sized
 from executors import load_backend
 from executors.cpus import OVERRIDE, CpuBudget, cpu_budget, quotas

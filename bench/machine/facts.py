@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import platform
-import sys
 import sysconfig
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from bench.machine.blas import BLAS_VARIABLES
+from bench.machine.build import build_facts
 from bench.machine.counters import others_running
 from executors.cpus import cpu_budget
 
@@ -51,10 +51,12 @@ def describe_versions(more: Iterable[str] = ()) -> dict[str, str]:
     Args:
         more: names of packages that the backends use.
     """
-    gil = getattr(sys, "_is_gil_enabled", lambda: True)()
+    build = build_facts()
     versions = {
-        "python": f"{platform.python_implementation()} {platform.python_version()}",
-        "gil": "on" if gil else "off",
+        "python": build["version"],
+        "gil": build["gil"],
+        "compiler": build["compiler"],
+        "optimisation": build["optimisation"],
         "abi": str(sysconfig.get_config_var("SOABI")),
     }
     for package in (*PACKAGES, *more):
@@ -63,6 +65,24 @@ def describe_versions(more: Iterable[str] = ()) -> dict[str, str]:
         except PackageNotFoundError:
             versions[package] = "not installed"
     return versions
+
+
+def differing_builds(pythons: Mapping[str, Mapping[str, str]]) -> str | None:
+    """A sentence if Pythons are not built alike, so that not all differences are their versions'.
+
+    Args:
+        pythons: facts of each (see `build.py`), by name.
+    """
+    builds = {
+        python: f"{facts['compiler']} {facts['optimisation']}" for python, facts in pythons.items()
+    }
+    if len(set(builds.values())) < 2:
+        return None
+    words = ", ".join(f"{python} with {build}" for python, build in builds.items())
+    return (
+        f"The Pythons are built differently: {words}. A part of what they differ in may come from"
+        " that and not from their versions."
+    )
 
 
 def _cpu_model() -> str:

@@ -74,3 +74,16 @@ def loops(pool: Backend, work: Work, count: int, number: int) -> list[Attempt]:
     report = run(graph, pool, keep="none")
     report.raise_for_failures()
     return [record.attempts[-1] for record in report.tasks.values()]
+
+
+def side_by_side_s(pool: Backend, work: Work, count: int, processes: int) -> float:
+    """Seconds from the first start to the last end of loops of `count` times `work`.
+
+    Args:
+        pool: at least `processes` worker processes, entered and idle. Each gets one task, a loop,
+            so the pool's own time is left out.
+        processes: number of loops.
+    """
+    attempts = loops(pool, work, count, processes)
+    first_s = min(attempt.started_s for attempt in attempts)
+    return max(attempt.ended_s for attempt in attempts) - first_s

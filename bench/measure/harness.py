@@ -2,7 +2,7 @@
 
 In each block, everything happens once::
 
-    ceilings   independent processes, for each kernel that needs CPUs
+    ceilings   independent processes, for each kernel that needs CPUs and each Python
     pools      in random order: start, warm up, its cases in random order, end,
                and what other processes did meanwhile (`counters.py`)
 
@@ -11,20 +11,19 @@ Cases that the results of an interrupted run already have are not measured again
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Callable, Hashable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from dataclasses import asdict, replace
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from statistics import fmean
 from time import monotonic
 from typing import Any
 
 from bench import BenchError
 from bench.analysis.summary import is_precise
-from bench.machine.ceiling import side_by_side_s
 from bench.machine.counters import SystemCounters
-from bench.machine.sampler import Sample, Sampler
-from bench.machine.timing import wall_s, warm_up
+from bench.machine.sampler import Sampler
+from bench.measure.hosts.here import TimedRun
+from bench.measure.hosts.here import timed as timed
 from bench.measure.losses import losses_of
 from bench.measure.prepared import CEILING_S, CEILINGS, PreparedPlan
 from bench.measure.timelines import Timelines
@@ -33,8 +32,8 @@ from bench.results.case import Case, PoolKey
 from bench.results.store import CeilingSample, Measurement, Results, ResultsWriter
 from bench.workloads.duration import with_time_left
 from bench.workloads.kernels import SizedKernel
-from bench.workloads.own_graphs import OWN_TASKS, named
-from executors import Backend, Graph, Observer, RunReport, load_backend, run
+from bench.workloads.own_graphs import OWN_TASKS
+from executors import Graph, Observer, RunReport
 from executors.backends import backend_class
 
 COMPLETE, BUDGET, PRECISION = "complete", "budget", "precision"
@@ -69,6 +68,7 @@ def measure(
         finally:  # also of an interrupted run
             for line in measuring.timelines.lines():
                 writer.append(line)
+            measuring.note_locks()
     writer.end(reason)
     return reason
 
@@ -96,7 +96,9 @@ class _Measuring:
         self._spent_s = sum(pool.wall_s for pool in before.interference) if before else 0.0
         ceilings = before.ceilings if before else ()
         self._spent_s += sum(sample.one_s + sample.all_s for sample in ceilings)
-        self._ceilings_measured = {(loop.kernel, loop.workers, loop.block) for loop in ceilings}
+        self._ceilings_measured = {
+            (loop.python, loop.kernel, loop.workers, loop.block) for loop in ceilings
+        }
         self._forecast = prepared.forecast(before)
         self._began_s = monotonic() - self._spent_s
         self._block = 0
@@ -114,9 +116,10 @@ class _Measuring:
             if plan.budget_s and start_s - self._began_s + longest_s > plan.budget_s:
                 return BUDGET
             self._done = set()
-            if loops := self._missing_ceilings(block):
-                with self._timed(CEILINGS):
-                    self._ceilings(block, loops)
+            with self._timed(CEILINGS):
+                for python in plan.pythons.hosts:
+                    if loops := self._missing_ceilings(block, python):
+                        self._ceilings(block, python, loops)
             for pool, cases in plan.block(block):
                 if missing := [case for case in cases if (case, block) not in self._measured]:
                     with self._timed(pool):
@@ -125,9 +128,14 @@ class _Measuring:
             longest_s = max(longest_s, monotonic() - start_s)
         return PRECISION if self._is_precise() else COMPLETE
 
+    @property
+    def _reference(self) -> str:
+        """The Python whose sequential runs are what others are compared with."""
+        return next(iter(self._prepared.plan.pythons.hosts))
+
     def _is_precise(self) -> bool:
         wanted = self._prepared.plan.options.precision
-        return wanted is not None and is_precise(self._measurements, wanted)
+        return wanted is not None and is_precise(self._measurements, wanted, self._reference)
 
     @contextmanager
     def _timed(self, part: Hashable) -> Iterator[None]:
@@ -147,28 +155,38 @@ class _Measuring:
         run = f"run {self._block + 1} of {self._forecast.blocks}"
         self._progress(with_time_left(f"{step}, {run}", left_s))
 
-    def _missing_ceilings(self, block: int) -> list[tuple[SizedKernel, int]]:
+    def note_locks(self) -> None:
+        """Writes whether the interpreter locks of free-threaded builds are on."""
+        with suppress(BenchError):  # an interrupted run, of a Python that has ended
+            for state in self._prepared.plan.pythons.lock_states():
+                self._writer.append(state)
+
+    def _missing_ceilings(self, block: int, python: str) -> list[tuple[SizedKernel, int]]:
         return [
             (kernel, count)
             for kernel, counts in self._prepared.plan.ceilings
             for count in counts
-            if (kernel.text, count, block) not in self._ceilings_measured
+            if (python, kernel.text, count, block) not in self._ceilings_measured
         ]
 
-    def _ceilings(self, block: int, missing: list[tuple[SizedKernel, int]]) -> None:
+    def _ceilings(
+        self, block: int, python: str, missing: Sequence[tuple[SizedKernel, int]]
+    ) -> None:
         works = {kernel.text: self._prepared.actions[kernel.text] for kernel, _ in missing}
-        with load_backend("processes", max(count for _, count in missing)) as pool:
-            warm_up(pool, set(works.values()))
+        host = self._prepared.plan.pythons.hosts[python]
+        with host.pool("processes", max(count for _, count in missing), {}) as pool:
+            pool.warm_up(set(works.values()))
             for kernel, count in missing:
-                self._tell(f"{kernel.text}: {count} independent processes")
+                on = f" on {python}" if python else ""
+                self._tell(f"{kernel.text}: {count} independent processes{on}")
                 work = works[kernel.text]
                 times = max(1, round(CEILING_S / kernel.length_s))
-                one_s, all_s = (side_by_side_s(pool, work, times, side) for side in (1, count))
-                self._writer.append(CeilingSample(kernel.text, count, block, one_s, all_s))
+                one_s, all_s = (pool.side_by_side_s(work, times, side) for side in (1, count))
+                self._writer.append(CeilingSample(kernel.text, count, block, one_s, all_s, python))
 
     def _pool(self, key: PoolKey, block: int, missing: list[Case]) -> None:
         """Measures the missing cases of one pool."""
-        backend, workers = key
+        backend, _, _ = key
         if not backend_class(backend).runs_tasks:
             for case in missing:
                 graph = self._prepared.graphs[case.shape, case.kernel]
@@ -176,20 +194,20 @@ class _Measuring:
             return
         actions = self._prepared.actions
         with (
-            self._watched(backend, workers, block),
-            self._prepared.plan.pool(backend, workers) as pool,
+            self._watched(key, block),
+            self._prepared.plan.pool(key) as pool,
         ):
-            warm_up(pool, {actions[case.kernel] for case in missing if case.kernel in actions})
+            pool.warm_up({actions[case.kernel] for case in missing if case.kernel in actions})
             for case in missing:
                 self._tell(str(case))
-                graph = self._prepared.graphs[case.shape, case.kernel]
-                with named(case.shape) if case.kernel == OWN_TASKS else nullcontext():
-                    is_cold = case.kernel == OWN_TASKS and not case.is_stack
-                    first_s = wall_s(graph, pool) if is_cold else None
-                    timed_run = timed(graph, pool, self._sampler, self._observers)
-                measurement = _measurement(case, block, pool.start_s, first_s, graph, *timed_run)
+                subject = case.shape, case.kernel
+                graph = self._prepared.graphs[subject]
+                is_cold = case.kernel == OWN_TASKS and not case.is_stack
+                first_s = pool.first_s(subject) if is_cold else None
+                timed_run = pool.timed(subject, self._sampler, self._observers)
+                measurement = _measurement(case, block, pool.start_s, first_s, graph, timed_run)
                 self._keep(measurement)
-                self.timelines.add(measurement, graph, timed_run[1])
+                self.timelines.add(measurement, graph, timed_run.report)
 
     def _alone(self, case: Case, block: int) -> Measurement:
         """The sequential run of the same graph in the same block, measured earlier."""
@@ -201,48 +219,12 @@ class _Measuring:
         self._measurements.append(measurement)
 
     @contextmanager
-    def _watched(self, backend: str, workers: int, block: int) -> Iterator[None]:
+    def _watched(self, key: PoolKey, block: int) -> Iterator[None]:
         """Writes what other processes did while the context lasted."""
+        backend, workers, python = key
         before = SystemCounters()
         yield
-        self._writer.append(SystemCounters().since(before, backend, workers, block))
-
-
-class _Sampling(Observer):
-    """Ends the sample with the run, before other observers are notified and write their logs."""
-
-    def __init__(self, sampler: Sampler) -> None:
-        self._sampler = sampler
-        self.sample: Sample | None = None
-
-    def run_ended(self, report: RunReport) -> None:
-        try:
-            self.sample = self._sampler.end()
-        except BenchError:
-            pass  # the sampling process is gone; `timed` raises
-
-
-def timed(
-    graph: Graph, pool: Backend, sampler: Sampler, observers: Sequence[Observer]
-) -> tuple[float, RunReport, Sample]:
-    """Runs a graph once: its start time, its report, and its use of CPU and memory.
-
-    Raises:
-        RunFailed: a task failed.
-    """
-    sampling = _Sampling(sampler)
-    gc.collect()  # so that this run does not clean up after earlier ones
-    elsewhere_s = pool.elsewhere_cpu_s()
-    sampler.begin()
-    start_s = monotonic()
-    every = [sampling, *observers]
-    report = run(graph, pool, observers=every, keep="none", measure_cpu=True)
-    report.raise_for_failures()
-    if sampling.sample is None:
-        raise BenchError("the process that samples CPU time has ended, and the run with it")
-    used_s = pool.elsewhere_cpu_s() - elsewhere_s
-    sample = sampling.sample
-    return start_s, report, replace(sample, cpu_s=sample.cpu_s + used_s) if used_s else sample
+        self._writer.append(SystemCounters().since(before, backend, workers, block, python))
 
 
 def _measurement(
@@ -251,10 +233,9 @@ def _measurement(
     pool_start_s: float,
     first_s: float | None,
     graph: Graph,
-    start_s: float,
-    report: RunReport,
-    sample: Sample,
+    timed_run: TimedRun,
 ) -> Measurement:
+    start_s, report, sample = timed_run.start_s, timed_run.report, timed_run.sample
     times_s = {name: record.duration_s for name, record in report.tasks.items()}
     busy = [(round(at_s - start_s, 6), cores) for at_s, cores in sample.busy if at_s >= start_s]
     on_stack = of_steps(graph, report, start_s) if case.is_stack else {}

@@ -34,6 +34,9 @@ class RunOptions:
             precision, as often as needed, up to MOST_BLOCKS.
         seed: seed of the run order.
         blas_threads: per worker.
+        python: Pythons to compare, such as `3.11,3.14,/opt/python3.13t/bin/python3`; None means
+            this one. The first is what the others are compared with.
+        site: folders of packages for these, as `PYTHON=FOLDER`.
         budget: the longest time to measure, such as 2m.
         precision: stop when the interval of every speedup is within this share of it.
     """
@@ -55,6 +58,8 @@ class RunOptions:
     blas_threads: int = 1
     budget: str | None = None
     precision: float | None = None
+    python: str | None = None
+    site: tuple[str, ...] = ()
 
     @property
     def has_own(self) -> bool:
@@ -74,7 +79,7 @@ class RunOptions:
             check_fields(known, {name: hints[name] for name in known}, "the options in the results")
         except TypeError as error:
             raise BenchError(str(error)) from None
-        for name in ("workflow", "graph", "backend_option"):
+        for name in ("workflow", "graph", "backend_option", "site"):
             known[name] = tuple(known.get(name, ()))
         return cls(**known)
 
@@ -90,6 +95,19 @@ class RunOptions:
                 for part in value if isinstance(value, tuple) else [value]:
                     words += [f"--{one.name.replace('_', '-')}", str(part)]
         return shlex.join(words)
+
+
+def items(option: str, text: str) -> list[str]:
+    """The items of a comma-separated list, each once.
+
+    Raises:
+        BenchError: one of them is empty.
+    """
+    parts = [part.strip() for part in text.split(",")]
+    if "" in parts:
+        what = "has an empty item" if any(parts) else "is empty"
+        raise BenchError(f"--{option} {what}: {text!r}; see: bench list")
+    return list(dict.fromkeys(parts))
 
 
 def check_text(options: RunOptions) -> None:

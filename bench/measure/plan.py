@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
@@ -12,7 +13,9 @@ from typing import Any
 
 from bench import BenchError
 from bench.measure.backend_options import parsed, with_environment
-from bench.measure.options import RunOptions, check_text
+from bench.measure.hosts.here import Pool
+from bench.measure.hosts.pythons import Pythons
+from bench.measure.options import RunOptions, check_text, items
 from bench.measure.stacks import is_far, numbers_of, stack_backends, without
 from bench.predict.worker_counts import measured_counts, own_counts, parsed_counts
 from bench.results.case import BASELINE, Case, PoolKey
@@ -23,15 +26,12 @@ from bench.workloads.own_graphs import (
     OWN_TASKS,
     OwnGraph,
     installed_stacks,
-    load_graph,
     load_pipeline,
 )
 from bench.workloads.payload import parsed as parsed_payload
 from bench.workloads.shapes import SizedShape
 from bench.workloads.shapes import sized as sized_shape
 from bench.workloads.workflows import read_workflows
-from executors import Backend, load_backend
-from executors.backends import default_backends
 
 SHAPES = "fan-in,diamond"
 BLOCKS = 7
@@ -51,7 +51,8 @@ class Plan:
         blocks: the largest number of blocks; `budget_s` or `precision` may end the run earlier.
         graphs: the user's own.
         backend_options: arguments of the backends' classes, by backend.
-        left_out: why stacks that were asked for are not measured, by name.
+        left_out: why something that was asked for is not measured, by what that is.
+        pythons: where it is measured.
     """
 
     options: RunOptions
@@ -64,14 +65,13 @@ class Plan:
     graphs: tuple[OwnGraph, ...] = ()
     backend_options: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    pythons: Pythons = field(default_factory=Pythons.here)
 
-    def pool(self, backend: str, workers: int) -> Backend:
-        """A backend with its options, ready to be entered.
-
-        Raises:
-            BackendError: it is not available here, or has no room for that many workers.
-        """
-        return load_backend(backend, workers, **self.backend_options.get(backend, {}))
+    def pool(self, key: PoolKey) -> AbstractContextManager[Pool]:
+        """A pool of a backend with its options, ready to be entered."""
+        backend, workers, python = key
+        options = self.backend_options.get(backend, {})
+        return self.pythons.hosts[python].pool(backend, workers, options)
 
     def blocks_of(self, backend: str) -> int:
         """In how many blocks a backend is measured: in a few if its tasks take many seconds."""
@@ -112,11 +112,17 @@ def _pool(case: Case) -> PoolKey:
     return case.pool
 
 
-def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
+def plan(
+    options: RunOptions,
+    cpus: int,
+    known: Collection[str] = (),
+    pythons: Pythons | None = None,
+) -> Plan:
     """The plan for the options, on a machine with `cpus` usable CPUs.
 
     Args:
         known: names of graphs in the results of a run to continue.
+        pythons: that measure it; None means this process.
 
     Raises:
         BenchError: an option is malformed or names something unknown.
@@ -125,18 +131,28 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     shapes = _shapes(options, known)
     kernels = _kernels(options, shapes)
     check_text(options)
-    graphs = tuple(load_graph(spec) for spec in dict.fromkeys(options.graph))
+    pythons = Pythons.here() if pythons is None else pythons
+    graphs = tuple(_own_graph(spec, pythons) for spec in dict.fromkeys(options.graph))
     if options.pipeline is not None:
         graphs = (*graphs, load_pipeline(options.pipeline, options.pipeline_args))
         options = replace(options, stacks=options.stacks or installed_stacks())
     elif options.pipeline_args is not None:
         raise BenchError("--pipeline-args is for a pipeline of yours; name it with --pipeline")
-    names = _backends(options.backends)
-    left_out: dict[str, str] = {}
+    names = _backends(options.backends, pythons)
+    missing = pythons.without(names)
+    left_out = {f"Python {python}": reason for python, reason in pythons.left_out.items()}
+    if options.backends is not None:
+        left_out |= {
+            f"{backend} on Python {python}": reason
+            for python, reasons in missing.items()
+            for backend, reason in reasons.items()
+        }
+    stacks_left_out: dict[str, str] = {}
     if options.stacks is not None:
         _refuse_beside_stacks(options, kernels)
-        names, left_out = stack_backends(_items("stacks", options.stacks))
-    wanted = without(options.backend_option, left_out)
+        names, stacks_left_out = stack_backends(items("stacks", options.stacks))
+        left_out = {f"stack {name}": reason for name, reason in stacks_left_out.items()}
+    wanted = without(options.backend_option, stacks_left_out)
     options = replace(options, backend_option=with_environment(wanted, names))
     of_backends = parsed(options.backend_option, names)
     counts = None if options.max_workers is None else parsed_counts(options.max_workers)
@@ -150,9 +166,11 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
         (own.name, OWN_TASKS, counts or own_counts(cpus, own.graph.width)) for own in graphs
     ]
     cases = [
-        Case(shape, kernel, backend, workers)
+        Case(shape, kernel, backend, workers, python)
         for shape, kernel, numbers in subjects
+        for python in pythons.hosts
         for backend in names
+        if backend not in missing.get(python, ())
         for workers in numbers_of(backend, counts, numbers)
     ]
     budget_s = None if options.budget is None else seconds(options.budget)
@@ -163,12 +181,37 @@ def plan(options: RunOptions, cpus: int, known: Collection[str] = ()) -> Plan:
     is_open = budget_s is not None or options.precision is not None
     blocks = options.blocks or (MOST_BLOCKS if is_open else BLOCKS)
     unique = tuple(dict.fromkeys(cases))
-    made = Plan(
-        options, shapes, kernels, unique, blocks, cpus, budget_s, graphs, of_backends, left_out
+    for backend, workers, python in {case.pool for case in unique}:  # rather than in the middle
+        pythons.hosts[python].check(backend, workers, of_backends.get(backend, {}))
+    return Plan(
+        options=options,
+        shapes=shapes,
+        kernels=kernels,
+        cases=unique,
+        blocks=blocks,
+        cpus=cpus,
+        budget_s=budget_s,
+        graphs=graphs,
+        backend_options=of_backends,
+        left_out=left_out,
+        pythons=pythons,
     )
-    for backend, workers in {case.pool for case in unique}:
-        made.pool(backend, workers)  # refused now rather than in the middle
-    return made
+
+
+def _own_graph(spec: str, pythons: Pythons) -> OwnGraph:
+    """The user's own graph, which every Python builds for itself.
+
+    Raises:
+        BenchError: a Python builds none, or another one than the first.
+    """
+    first, *others = [(python, host.load(spec)) for python, host in pythons.hosts.items()]
+    for python, own in others:
+        if own.structure != first[1].structure:
+            raise BenchError(
+                f"--graph {spec}: Python {python} returns other tasks than Python {first[0]}, so"
+                " their times cannot be compared"
+            )
+    return first[1]
 
 
 def _shapes(options: RunOptions, known: Collection[str]) -> tuple[SizedShape, ...]:
@@ -180,7 +223,7 @@ def _shapes(options: RunOptions, known: Collection[str]) -> tuple[SizedShape, ..
     if specs is None:
         specs = "" if options.has_own else SHAPES
     is_wanted = specs or not options.has_own
-    shapes = [sized_shape(spec) for spec in (_items("shapes", specs) if is_wanted else ())]
+    shapes = [sized_shape(spec) for spec in (items("shapes", specs) if is_wanted else ())]
     if "" in options.workflow:
         raise BenchError("--workflow is empty; name a file or a folder")
     workflows = read_workflows(map(Path, options.workflow), known)
@@ -196,7 +239,7 @@ def _kernels(options: RunOptions, shapes: Sequence[SizedShape]) -> tuple[SizedKe
 
     Each of them once with each payload.
     """
-    wanted = [sized_kernel(spec) for spec in _items("kernel", options.kernel)]
+    wanted = [sized_kernel(spec) for spec in items("kernel", options.kernel)]
     kernels = [] if all(shape.lengths_s for shape in shapes) else wanted
     lengths_s = [length for shape in shapes for length in (shape.lengths_s or {}).values()]
     if lengths_s:
@@ -208,7 +251,7 @@ def _kernels(options: RunOptions, shapes: Sequence[SizedShape]) -> tuple[SizedKe
             else SizedKernel(kind, mean_s, is_mean=True)
             for kind in kinds.values()
         ]
-    payloads = [parsed_payload(text) for text in _items("payload", options.payload)]
+    payloads = [parsed_payload(text) for text in items("payload", options.payload)]
     if not shapes and any(payload.size for payload in payloads):
         raise BenchError("no effect with --graph: --payload; tasks of your own have their values")
     return tuple(
@@ -218,18 +261,10 @@ def _kernels(options: RunOptions, shapes: Sequence[SizedShape]) -> tuple[SizedKe
     )
 
 
-def _items(option: str, text: str) -> list[str]:
-    items = [item.strip() for item in text.split(",")]
-    if "" in items:
-        what = "has an empty item" if any(items) else "is empty"
-        raise BenchError(f"--{option} {what}: {text!r}; see: bench list")
-    return list(dict.fromkeys(items))
-
-
-def _backends(text: str | None) -> list[str]:
+def _backends(text: str | None, pythons: Pythons) -> list[str]:
     if text is None:
-        return default_backends()
-    return [BASELINE, *(name for name in _items("backends", text) if name != BASELINE)]
+        return pythons.default_backends()
+    return [BASELINE, *(name for name in items("backends", text) if name != BASELINE)]
 
 
 def _refuse_beside_stacks(options: RunOptions, kernels: Sequence[SizedKernel]) -> None:

@@ -13,10 +13,10 @@ from bench import BenchError
 from bench.machine.facts import describe_machine, describe_versions, memory_bytes
 from bench.measure.forecast import Forecast
 from bench.measure.plan import Plan
-from bench.measure.trial import Trial, check_source, tried
-from bench.results.case import BASELINE, Case
+from bench.measure.trial import Trial, check_source
+from bench.results.case import BASELINE, Case, PoolKey
 from bench.results.store import Results
-from bench.workloads.kernels import KERNELS, SizedKernel, Work, calibrate
+from bench.workloads.kernels import KERNELS, SizedKernel, Work
 from bench.workloads.own_graphs import OWN_TASKS
 from bench.workloads.payload import NOTHING, Payload
 from bench.workloads.shapes import SizedShape
@@ -41,18 +41,26 @@ class PreparedPlan:
     Attributes:
         graphs: by shape and kernel.
         actions: the calibrated work of a task, by kernel; those of the user's own graphs have none.
-        trials: of the user's own graphs, by name.
+        trials: of the user's own graphs, by name and Python.
     """
 
     plan: Plan
     graphs: Mapping[tuple[str, str], Graph]
     actions: Mapping[str, Work]
-    trials: Mapping[str, Trial] = field(default_factory=dict)
+    trials: Mapping[tuple[str, str], Trial] = field(default_factory=dict)
+
+    def _trials(self, python: str) -> dict[str, Trial]:
+        return {name: trial for (name, where), trial in self.trials.items() if where == python}
 
     @property
     def header(self) -> dict[str, Any]:
         """The first line of the results file; examines the machine for a moment."""
         plan = self.plan
+        first, *_ = plan.pythons.hosts
+        trials = self._trials(first)
+        pythons = plan.pythons.header()
+        for python, facts in pythons.items():
+            facts["graphs"] = {name: asdict(one) for name, one in self._trials(python).items()}
         sizes = {shape: graph for (shape, _), graph in self.graphs.items()}
         machine = describe_machine()
         return {
@@ -61,10 +69,10 @@ class PreparedPlan:
             "cpus": plan.cpus,
             "config": {
                 "command": plan.options.command,
-                "shapes": [*(shape.text for shape in plan.shapes), *self.trials],
+                "shapes": [*(shape.text for shape in plan.shapes), *trials],
                 "kernels": [
                     *(kernel.text for kernel in plan.kernels),
-                    *([OWN_TASKS] if self.trials else []),
+                    *([OWN_TASKS] if trials else []),
                 ],
                 "backends": list(dict.fromkeys(case.backend for case in plan.cases)),
                 "max_workers": sorted({case.workers for case in plan.cases}),
@@ -83,7 +91,7 @@ class PreparedPlan:
                         "work_s": trial.work_s,
                         "span_s": trial.span_s,
                     }
-                    for name, trial in self.trials.items()
+                    for name, trial in trials.items()
                 },
             },
             "kernels": {
@@ -91,9 +99,10 @@ class PreparedPlan:
                     kernel.text: {"length_s": kernel.length_s, **asdict(self.actions[kernel.text])}
                     for kernel in plan.kernels
                 },
-                **({OWN_TASKS: {"kernel": OWN_TASKS, "units": 0}} if self.trials else {}),
+                **({OWN_TASKS: {"kernel": OWN_TASKS, "units": 0}} if trials else {}),
             },
-            "graphs": {name: asdict(trial) for name, trial in self.trials.items()},
+            "graphs": {name: asdict(trial) for name, trial in trials.items()},
+            "pythons": pythons,
             "machine": machine,
             "versions": describe_versions(
                 package
@@ -117,12 +126,13 @@ class PreparedPlan:
             start_s += case.workers * (THREAD_S if backend.shares_interpreter else PROCESS_S)
         beside_s = CASE_S + start_s / cases_of_pool + backend.task_guess_s * len(graph)
         if case.kernel == OWN_TASKS:
-            if case.shape not in self.trials:
+            if (case.shape, case.python) not in self.trials:
                 return beside_s  # it was not tried, so nothing is known
-            return self.trials[case.shape].both_s(case, self.plan.cpus) + beside_s
+            return self.trials[case.shape, case.python].both_s(case, self.plan.cpus) + beside_s
         kernel = KERNELS[self.actions[case.kernel].kernel]
         shares = [1 / case.workers, kernel.cpu / self.plan.cpus]
-        if case.is_baseline or backend.shares_interpreter:
+        is_threaded = backend.shares_interpreter and self.plan.pythons.shares_lock(case.python)
+        if case.is_baseline or is_threaded:
             shares.append(kernel.gil)
         run_s = max(graph.work_s() * max(shares), graph.span_s())
         alike = sum(
@@ -140,7 +150,8 @@ class PreparedPlan:
         if self.plan.ceilings:
             seconds[CEILINGS] = POOL_S
         for kernel, counts in self.plan.ceilings:
-            seconds[CEILINGS] += 2 * len(counts) * max(CEILING_S, kernel.length_s)
+            loops = len(self.plan.pythons.hosts) * len(counts)
+            seconds[CEILINGS] += 2 * loops * max(CEILING_S, kernel.length_s)
         for case in self.plan.cases:
             seconds[case.pool] = seconds.get(case.pool, 0.0) + self.expected_s(case)
         return seconds
@@ -154,7 +165,8 @@ class PreparedPlan:
         """How long the run takes, also judging by what an interrupted run has measured."""
         known_s: dict[Hashable, list[float]] = {}
         for pool in before.interference if before else ():
-            known_s.setdefault((pool.backend, pool.workers), []).append(pool.wall_s)
+            key = PoolKey(pool.backend, pool.workers, pool.python)
+            known_s.setdefault(key, []).append(pool.wall_s)
         by_block: dict[int, float] = {}
         for sample in before.ceilings if before else ():
             by_block.setdefault(sample.block, POOL_S)
@@ -197,7 +209,7 @@ def prepare(
     check_memory(plan, largest)
     progress("calibrating the kernels")
     if before is None:
-        alike = cache(calibrate)  # kernels that differ only in their payload
+        alike = cache(plan.pythons.reference.calibrate)  # kernels that differ only in their payload
         actions = {
             kernel.text: replace(alike(replace(kernel, payload=NOTHING)), payload=kernel.payload)
             for kernel in plan.kernels
@@ -215,20 +227,36 @@ def prepare(
         if kernel.fits(shape.lengths_s)
     }
     graphs |= {(own.name, OWN_TASKS): own.graph for own in plan.graphs}
+    for key, graph in graphs.items():
+        for host in plan.pythons.hosts.values():
+            host.add(key, graph)
     trials = {}
     for own in plan.graphs if try_graphs else ():
-        if before is None:
-            cases = [case for case in plan.cases if case.shape == own.name]
-            trials[own.name] = tried(own, cases, plan.cpus, progress, plan.pool)
-        else:
-            trials[own.name] = Trial.of(before.header["graphs"][own.name])
-            check_source(own, trials[own.name])
+        for python, host in plan.pythons.hosts.items():
+            if before is None:
+                cases = [
+                    case for case in plan.cases if (case.shape, case.python) == (own.name, python)
+                ]
+                trial = host.tried(own, cases, plan.cpus, plan.backend_options, progress)
+            else:
+                trial = Trial.of(_tried_before(before.header, own.name, python))
+                if host is plan.pythons.reference:
+                    check_source(own, trial)
+            trials[own.name, python] = trial
     possible = tuple(
         case
         for case in plan.cases
-        if case.shape not in trials or case.backend not in trials[case.shape].left_out
+        if (case.shape, case.python) not in trials
+        or case.backend not in trials[case.shape, case.python].left_out
     )
     return PreparedPlan(replace(plan, cases=possible), graphs, actions, trials)
+
+
+def _tried_before(header: Mapping[str, Any], name: str, python: str) -> Mapping[str, Any]:
+    """What a results file's header says of the first runs of a graph."""
+    place = header["pythons"][python] if python else header
+    trial: Mapping[str, Any] = place["graphs"][name]
+    return trial
 
 
 def check_memory(plan: Plan, largest: Payload) -> None:

@@ -9,6 +9,7 @@ from statistics import median
 from bench.results.case import Case
 from bench.results.store import Measurement, Results
 from bench.results.timelines import MOST_TASKS, UNKNOWN, GraphTasks, Span, Timeline
+from bench.workloads.own_graphs import function_name
 from executors import Graph, RunReport, TaskRecord
 
 CANDIDATES = 3  # timelines that are remembered of a case while its median is not known yet
@@ -65,7 +66,7 @@ def tasks_of(shape: str, graph: Graph) -> GraphTasks:
     """The tasks of a graph in its order, without those that are too many."""
     tasks = graph.tasks[:MOST_TASKS]
     index = {task.name: position for position, task in enumerate(tasks)}
-    kinds = [_function(task.action) for task in tasks]
+    kinds = [function_name(task.action) for task in tasks]
     if len(set(kinds)) == 1:
         kinds = [task.name.rstrip("0123456789_-.,[]() ") or task.name for task in tasks]
     names = list(dict.fromkeys(kinds))
@@ -78,14 +79,6 @@ def tasks_of(shape: str, graph: Graph) -> GraphTasks:
         kind_of=[number[kind] for kind in kinds],
         needs=[[index[need] for need in task.needs if need in index] for task in tasks],
     )
-
-
-def _function(action: object) -> str:
-    """The name of the function that a task calls, for functools.partial that of its function."""
-    inner = getattr(action, "action", None) or getattr(action, "func", None)
-    if inner is not None:
-        return _function(inner)
-    return str(getattr(action, "__qualname__", None) or type(action).__qualname__)
 
 
 def timeline_of(measurement: Measurement, graph: Graph, report: RunReport) -> Timeline:

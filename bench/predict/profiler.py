@@ -97,10 +97,10 @@ class Profiler:
 
     def pool(self, backend: str, workers: int) -> Backend:
         """A warm pool, which lives until the profiler is left."""
-        key = backend, 1 if backend == BASELINE else workers
+        key = PoolKey(backend, 1 if backend == BASELINE else workers)
         if key not in self._pools:
             options = self._options.get(backend, {})
-            self._pools[key] = self._stack.enter_context(load_backend(*key, **options))
+            self._pools[key] = self._stack.enter_context(load_backend(*key[:2], **options))
             warm_up(self._pools[key], [])
         return self._pools[key]
 

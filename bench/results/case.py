@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bench.workloads.own_graphs import OWN_TASKS
 from executors.backends import SEQUENTIAL, SIMULATED
@@ -12,17 +13,28 @@ BASELINE = SEQUENTIAL  # the backend whose runs are the yardstick of all others
 STACK_BASELINE = f"{STACK}default"  # and that of ZenML stacks: ZenML's own local orchestrator
 BASELINES = (BASELINE, STACK_BASELINE)
 
-PoolKey = tuple[str, int]  # backend and workers
+
+class PoolKey(NamedTuple):
+    """What is started anew in each block."""
+
+    backend: str
+    workers: int
+    python: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A shape with a kernel, on a backend with a number of workers."""
+    """A shape with a kernel, on a backend with a number of workers.
+
+    Attributes:
+        python: what runs it, if several are compared; else empty.
+    """
 
     shape: str
     kernel: str
     backend: str
     workers: int
+    python: str = ""
 
     def __str__(self) -> str:
         return f"{self.subject}, {self.where}"
@@ -34,8 +46,9 @@ class Case:
 
     @property
     def where(self) -> str:
-        """The backend and its workers, of which a baseline always has one."""
-        return self.name if self.is_baseline else f"{self.name} with {self.workers}"
+        """The backend and its workers, of which a baseline always has one, and the Python."""
+        workers = "" if self.is_baseline else f" with {self.workers}"
+        return f"{self.name}{workers}{self._on_python}"
 
     @property
     def name(self) -> str:
@@ -43,12 +56,21 @@ class Case:
         return self.backend.removeprefix(STACK)
 
     @property
+    def line(self) -> str:
+        """The backend and the Python: what has a curve of its own."""
+        return f"{self.name}{self._on_python}"
+
+    @property
+    def _on_python(self) -> str:
+        return f" on {self.python}" if self.python else ""
+
+    @property
     def pool(self) -> PoolKey:
-        return self.backend, self.workers
+        return PoolKey(self.backend, self.workers, self.python)
 
     @property
     def is_baseline(self) -> bool:
-        """Speedups of the same shape and kernel are measured against it."""
+        """What the same Python does one task after the other."""
         return self.backend in BASELINES
 
     @property

@@ -17,7 +17,7 @@ COLUMNS = [
     *("first_s", "work_s", "span_s", "cpu_s", "memory_bytes"),
     *("tasks_cpu_s", "retried_s", "reserved_s", "idle_handover_s", "idle_return_s"),
     *("idle_retry_s", "idle_graph_s", "idle_order_s", "idle_edges_s"),
-    *("before_s", "queued_s", "most_at_once"),
+    *("before_s", "queued_s", "most_at_once", "python"),
 ]
 
 
@@ -52,6 +52,7 @@ class Measurement:
             this and what follows are None on a backend.
         queued_s: the mean time from when a step could start until it started.
         most_at_once: steps that ran at the same time.
+        python: the name of the Python, if `--python` named several; else empty.
     """
 
     shape: str
@@ -80,6 +81,7 @@ class Measurement:
     before_s: float | None = None
     queued_s: float | None = None
     most_at_once: int | None = None
+    python: str = ""
 
     @property
     def cold_s(self) -> float:
@@ -88,7 +90,7 @@ class Measurement:
 
     @property
     def case(self) -> Case:
-        return Case(self.shape, self.kernel, self.backend, self.workers)
+        return Case(self.shape, self.kernel, self.backend, self.workers, self.python)
 
     @property
     def row(self) -> list[object]:
@@ -108,6 +110,7 @@ class CeilingSample:
     Attributes:
         one_s: seconds that one process took, alone.
         all_s: seconds until each of `workers` processes had done the same, side by side.
+        python: as in a Measurement.
     """
 
     kernel: str
@@ -115,6 +118,7 @@ class CeilingSample:
     block: int
     one_s: float
     all_s: float
+    python: str = ""
 
     @property
     def value(self) -> float:
@@ -122,7 +126,22 @@ class CeilingSample:
         return self.workers * self.one_s / self.all_s
 
 
-Sample = Measurement | CeilingSample | Interference | GraphTasks | Timeline
+@dataclass(frozen=True, slots=True)
+class LockState:
+    """Whether the interpreter lock of a free-threaded build was on when a run ended.
+
+    Attributes:
+        python: its name in the cases.
+        gil: "on" or "off".
+        switched_on_by: modules that could not do without it when they were loaded.
+    """
+
+    python: str
+    gil: str
+    switched_on_by: list[str]
+
+
+Sample = Measurement | CeilingSample | Interference | GraphTasks | Timeline | LockState
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -134,6 +153,7 @@ class Results:
         measurements, ceilings, interference: in the order in which they were measured.
         graphs: the tasks of the graphs that have timelines.
         timelines: at most one for each case, of a run that is close to its median.
+        locks: of free-threaded builds, the last state of each.
         end: why nothing more was measured ("complete", "budget", "precision"); None if cut off.
         warnings: about the file.
         sound_bytes: length of the file up to its last whole line.
@@ -145,6 +165,7 @@ class Results:
     interference: tuple[Interference, ...] = ()
     graphs: tuple[GraphTasks, ...] = ()
     timelines: tuple[Timeline, ...] = ()
+    locks: tuple[LockState, ...] = ()
     end: str | None = None
     warnings: tuple[str, ...] = ()
     sound_bytes: int = 0
@@ -153,6 +174,11 @@ class Results:
         cases = len({run.case for run in self.measurements})
         ended = "" if self.is_complete else ", incomplete"
         return f"<Results: {len(self.measurements)} measurements of {cases} cases{ended}>"
+
+    @property
+    def reference(self) -> str:
+        """The Python that others are compared with; empty if there is one only."""
+        return next(iter(self.header.get("pythons", {})), "")
 
     @property
     def is_complete(self) -> bool:

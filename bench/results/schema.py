@@ -50,6 +50,7 @@ TRIAL_SCHEMA = {
     "left_out": {},
     "remarks": {},
 }
+PYTHON_SCHEMA = dict.fromkeys(("executable", "version", "gil", "compiler", "optimisation"), str)
 KERNEL_SCHEMA = {"kernel": str, "units": NUMBER}
 
 
@@ -77,6 +78,8 @@ def check_header(header: Mapping[str, Any]) -> None:
     """
     check_keys(header, HEADER_SCHEMA, "the header")
     check_keys(header.get("graphs", {}), {}, "'graphs' of the header")
+    pythons = header.get("pythons", {})
+    check_keys(pythons, dict.fromkeys(pythons, PYTHON_SCHEMA), "'pythons' of the header")
     if not 1 <= header["cpus"] < LARGEST or not abs(header["created_s"]) < LATEST_S:
         raise TypeError("cpus or created_s is out of range")
     for shape in header["config"]["shapes"]:

@@ -7,6 +7,7 @@
     {"ceiling": ...}                               a CeilingSample
     {"interference": ...}                          an Interference ("window" in schema 2)
     {"graph": ...}, {"timeline": ...}              GraphTasks, and a Timeline for each case
+    {"lock": ...}                                  a LockState for each free-threaded build
     {"end": ...}                                   why nothing more was measured
     {"extended": ...}                              since then the run ends later: new options
 
@@ -28,6 +29,7 @@ from typing import Any, Self, get_type_hints
 from bench import BenchError
 from bench.machine.counters import Interference
 from bench.results.samples import CeilingSample as CeilingSample
+from bench.results.samples import LockState as LockState
 from bench.results.samples import Measurement as Measurement
 from bench.results.samples import Results as Results
 from bench.results.samples import Sample as Sample
@@ -154,6 +156,7 @@ KINDS: dict[type, str] = {
     Interference: "interference",
     GraphTasks: "graph",
     Timeline: "timeline",
+    LockState: "lock",
 }
 _CLASSES: dict[str, type] = {kind: sample for sample, kind in KINDS.items()}
 _OLD_KINDS = {"window": "interference"}  # of schema 2
@@ -208,6 +211,10 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         if kind == "run":
             if sample.shape not in header["shapes"] or sample.kernel not in header["kernels"]:
                 raise BenchError(f"{path}, line {number}: the header does not know {sample.case}")
+            if sample.python and sample.python not in header.get("pythons", {}):
+                raise BenchError(
+                    f"{path}, line {number}: the header does not know Python {sample.python}"
+                )
             if (key := (sample.case, sample.block)) in measured:
                 raise BenchError(f"{path}, line {number}: repeats block {sample.block} of {key[0]}")
             measured.add(key)
@@ -220,6 +227,7 @@ def read_results(path: str | os.PathLike[str]) -> Results:
         interference=tuple(samples["interference"]),
         graphs=tuple({tasks.shape: tasks for tasks in samples["graph"]}.values()),
         timelines=tuple({line.case: line for line in samples["timeline"]}.values()),
+        locks=tuple({state.python: state for state in samples["lock"]}.values()),
         end=end,
         warnings=warnings,
         sound_bytes=len(text.encode()) - len(rest.encode()),

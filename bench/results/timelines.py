@@ -84,10 +84,11 @@ class Timeline:
     end: int
     worker_names: list[str]
     spans: list[Span]
+    python: str = ""
 
     @property
     def case(self) -> Case:
-        return Case(self.shape, self.kernel, self.backend, self.workers)
+        return Case(self.shape, self.kernel, self.backend, self.workers, self.python)
 
     def check(self) -> None:
         """Raises ValueError if a span is out of range."""

@@ -18,7 +18,7 @@ def show_plan(prepared: PreparedPlan, form: str) -> int:
     if form == "json":
         echo(json.dumps(_content(prepared), indent=1))
         return 0
-    pad = first_column((case.name for case in planned.cases), 11)
+    pad = first_column((case.line for case in planned.cases), 11)
     subject = None
     for case in planned.cases:
         if (case.shape, case.kernel) != subject:
@@ -27,10 +27,11 @@ def show_plan(prepared: PreparedPlan, form: str) -> int:
         time = f"about {shown(prepared.expected_s(case), 2)} per block"
         if case.kernel == OWN_TASKS:
             time = "time not known: it has not run yet"
-        echo(f"  {pad(case.name)}{case.workers:>7}  {time}")
+        echo(f"  {pad(case.line)}{case.workers:>7}  {time}")
     for kernel, counts in planned.ceilings:
         numbers = ", ".join(map(str, counts))
-        echo(f"ceiling of {kernel.text}: {numbers} independent processes")
+        each = " on each Python" if planned.pythons.interpreters else ""
+        echo(f"ceiling of {kernel.text}: {numbers} independent processes{each}")
     most = "" if planned.options.precision is None else " at most"
     blocks = f"{counted(prepared.blocks, 'block')}{most}"
     total = estimated(prepared.forecast().left_s(0, set()))

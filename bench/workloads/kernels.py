@@ -41,6 +41,7 @@ class Kernel:
             can help.
         gil: the share of its time in which it holds the interpreter lock.
         unit_s: the length of a unit if it is known beforehand, else None.
+        shares: what all tasks of a process use, in words.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Kernel:
     cpu: float = 1.0
     gil: float = 0.0
     unit_s: float | None = None
+    shares: str = ""
 
     @property
     def waits(self) -> bool:
@@ -284,6 +286,7 @@ for _kernel in (
         "Updates of shared objects",
         _python_shared,
         gil=1.0,
+        shares="a dict and a list",
     ),
     Kernel(
         "python-read",
@@ -291,6 +294,7 @@ for _kernel in (
         "Reads of a shared object",
         _python_read,
         gil=1.0,
+        shares="an object",
     ),
     Kernel("native-cpu", "C code: releases the GIL", "C code", _native_cpu),
     Kernel("memory", "moves memory, releases the GIL", "Copies in memory", _memory),

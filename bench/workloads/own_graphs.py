@@ -132,6 +132,14 @@ def explained(failed: RunFailed) -> str:
     return f"{where}{failed}\n{''.join(format_exception(cause)).rstrip()}"
 
 
+def function_name(action: object) -> str:
+    """The name of the function that a task calls, for functools.partial that of its function."""
+    inner = getattr(action, "action", None) or getattr(action, "func", None)
+    if inner is not None:
+        return function_name(inner)
+    return str(getattr(action, "__qualname__", None) or type(action).__qualname__)
+
+
 def _source_of(module: object, *functions: object) -> str:
     """A hash of the files that these are from; unknown ones do not count."""
     files = {getattr(module, "__file__", None)}

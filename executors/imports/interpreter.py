@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from executors.imports.launch import OwnPackages
@@ -31,10 +32,24 @@ def module_command(module: str, *arguments: object) -> list[str]:
     It has the same options and finds the same modules; `-P` keeps the current folder from shadowing
     them before that.
     """
-    path = import_path()
-    command = [sys.executable, *interpreter_options(), "-P", "-c", _CALL, str(LAUNCH)]
-    command += [" ".join(sorted(own.names)), own.root, module, str(len(path)), *path]
-    return [*command, *map(str, arguments)]
+    start = [sys.executable, *interpreter_options()]
+    return [*start, *_arguments(module, import_path()), *map(str, arguments)]
+
+
+def other_command(
+    executable: str, path: Sequence[str], module: str, *arguments: object
+) -> list[str]:
+    """The command that calls `main` of a module of ours in another Python.
+
+    Args:
+        path: where it finds the modules of others.
+    """
+    return [executable, *_arguments(module, path), *map(str, arguments)]
+
+
+def _arguments(module: str, path: Sequence[str]) -> list[str]:
+    names = " ".join(sorted(own.names))
+    return ["-P", "-c", _CALL, str(LAUNCH), names, own.root, module, str(len(path)), *path]
 
 
 def interpreter_options() -> list[str]:

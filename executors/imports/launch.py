@@ -5,6 +5,7 @@ without leaving anything in `__main__`: there the pickles of a program look for 
 """
 
 import sys
+from collections.abc import Iterable
 from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 
@@ -17,7 +18,7 @@ class OwnPackages:
         root: the folder that contains them.
     """
 
-    def __init__(self, names: list[str], root: str) -> None:
+    def __init__(self, names: Iterable[str], root: str) -> None:
         self.names = set(names)
         self.root = root
 

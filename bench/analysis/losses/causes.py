@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from bench.analysis.losses.account import Account, Part
 from bench.analysis.losses.what_if import WhatIf
+from bench.analysis.pythons import has_lock
 from bench.analysis.rows import Row, guess_of
 from bench.results.case import Case
 from bench.results.store import Results
@@ -64,26 +65,25 @@ class Cause:
 
 
 def causes_of(results: Results, best: Row, rows: Sequence[Row]) -> dict[Case, Cause]:
-    """Why the best case of each backend is not faster; of all backends first."""
+    """Why the best case of each backend (on each Python) is not faster; of all of them first."""
     timelines = {timeline.case: timeline for timeline in results.timelines}
     graphs = {tasks.shape: tasks for tasks in results.graphs}
-    has_lock = results.header["versions"].get("gil") != "off"
-    by_backend = {best.case.backend: [best]}
+    by_line = {_line(best): [best]}
     for row in rows:
-        if row.case.backend != best.case.backend:
-            by_backend.setdefault(row.case.backend, []).append(row)
-    choices = {backend: guess_of(of_backend) for backend, of_backend in by_backend.items()}
-    processes = choices.get("processes")
+        if _line(row) != _line(best):
+            by_line.setdefault(_line(row), []).append(row)
+    choices = {line: guess_of(of_line) for line, of_line in by_line.items()}
     causes = {}
     for choice in choices.values():
         if choice.account is None or choice.case.is_baseline:
             continue
+        processes = choices.get(("processes", choice.case.python))
         cause = cause_of(
             choice.case,
             choice.account,
             choice.median_s,
             int(results.header["cpus"]),
-            has_lock,
+            has_lock(results, choice.case.python),
             graphs.get(choice.case.shape),
             timelines.get(choice.case),
             timelines.get(choice.case.baseline),
@@ -92,6 +92,10 @@ def causes_of(results: Results, best: Row, rows: Sequence[Row]) -> dict[Case, Ca
         if cause is not None:
             causes[choice.case] = cause
     return causes
+
+
+def _line(row: Row) -> tuple[str, str]:
+    return row.case.backend, row.case.python
 
 
 def cause_of(

@@ -27,8 +27,8 @@ def verdict(
 
 
 def during(backend: str = "threads", **seconds: float) -> Interference:
-    usual = {"foreign_s": 0.0, "steal_s": 0.0, "throttled_s": 0.0, "stalled_s": 0.0}
-    return Interference(backend, 2, 0, 10.0, **{**usual, **seconds})
+    quiet = Interference(backend, 2, 0, 10.0, 0.0, 0.0, 0.0, 0.0)
+    return Interference(**{**asdict(quiet), **seconds})
 
 
 def test_a_quiet_machine_is_clean(tmp_path: Path) -> None:

@@ -11,8 +11,10 @@ from click.testing import CliRunner
 from bench import BenchError
 from bench.cli import main
 from bench.measure.backend_options import option_names, parsed
+from bench.measure.hosts.here import PoolHere
 from bench.measure.options import RunOptions
 from bench.measure.plan import plan
+from bench.results.case import PoolKey
 from bench.results.store import read_results
 
 NAMES = ["sequential", "threads", "processes", "futures"]
@@ -60,7 +62,9 @@ def test_what_only_code_can_give_is_no_option() -> None:
 
 def test_the_plan_loads_backends_with_their_options() -> None:
     options = RunOptions(backends="threads", backend_option=("threads.grace_s=7",))
-    assert vars(plan(options, 2).pool("threads", 2))["_team"].grace_s == 7
+    with plan(options, 2).pool(PoolKey("threads", 2)) as pool:
+        assert isinstance(pool, PoolHere)
+        assert vars(pool.backend)["_team"].grace_s == 7
 
 
 def test_options_are_in_the_results_in_the_command_and_asked_for_by_resume(tmp_path: Path) -> None:

@@ -132,7 +132,7 @@ def test_what_else_happened_is_written_for_each_pool(tmp_path: Path) -> None:
     with ResultsWriter.create(tmp_path, prepared.header) as writer:
         measure(prepared, writer)
     results = read_results(tmp_path)
-    pools = [(pool.backend, pool.workers) for pool in results.interference]
+    pools = [(pool.backend, pool.workers, pool.python) for pool in results.interference]
     assert pools == [pool for pool, _ in planned.block(0)]
     for pool in results.interference:
         walls = [
@@ -160,5 +160,5 @@ def test_processor_time_of_workers_elsewhere_is_added(monkeypatch: pytest.Monkey
     )
     graph = Graph([Task("t", int)])
     with Sampler() as sampler, load_backend("threads", 1) as pool:
-        _, _, sample = timed(graph, pool, sampler, [])
+        sample = timed(graph, pool, sampler).sample
     assert 7.0 <= sample.cpu_s < 8.0

@@ -38,7 +38,7 @@ def test_every_block_has_every_case_once_in_a_random_seeded_order() -> None:
         pool_orders.add(tuple(pool for pool, _ in pools))
         assert len({pool for pool, _ in pools}) == len(pools)
         cases = [case for _, cases in pools for case in cases]
-        assert all((case.backend, case.workers) == pool for pool, own in pools for case in own)
+        assert all(case.pool == pool for pool, own in pools for case in own)
         assert Counter(cases) == Counter(planned.cases)
         assert cases == [case for _, own in planned_for(blocks=5).block(block) for case in own]
         orders.append(cases)

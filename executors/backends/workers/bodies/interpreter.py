@@ -14,13 +14,17 @@ from time import monotonic
 from typing import Any
 
 from executors.backends.workers.bodies.base import Body, Descriptors, ReturnCode
-from executors.imports.interpreter import import_path
+from executors.imports.interpreter import LAUNCH, import_path, own
 
 # Runs in the new interpreter, which has nothing but Python's own modules yet.
 _SOURCE = """
 import sys
+from importlib.machinery import SourceFileLoader
 sys.path[:] = path
 sys.argv[:] = [""]
+launch = {"__name__": "worker"}
+exec(SourceFileLoader("launch", file).get_code("launch"), launch)
+sys.meta_path.insert(0, launch["OwnPackages"](names, root))
 from executors.backends.workers.main import serve_in_interpreter
 serve_in_interpreter(*descriptors)
 """
@@ -61,7 +65,11 @@ class InterpreterBody(Body):
         try:
             interpreter = interpreters.create()
             interpreter.prepare_main(
-                path=tuple(import_path()), descriptors=tuple(self._descriptors)
+                path=tuple(import_path()),
+                file=str(LAUNCH),
+                names=tuple(sorted(own.names)),
+                root=own.root,
+                descriptors=tuple(self._descriptors),
             )
             interpreter.exec(_SOURCE)
         except BaseException as error:

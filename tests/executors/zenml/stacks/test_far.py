@@ -158,7 +158,7 @@ def test_images_are_settings_of_the_pipeline() -> None:
 def test_stacks_with_slow_steps_are_in_the_first_blocks_only() -> None:
     options = RunOptions(stacks="airflow", shapes="diamond", kernel="noop")
     planned = plan(options, 2)
-    pools = [[backend for (backend, _), _ in planned.block(number)] for number in range(7)]
+    pools = [[pool.backend for pool, _ in planned.block(number)] for number in range(7)]
     assert [("stack:airflow" in names) for names in pools] == [True] * FAR_BLOCKS + [False] * 4
     assert all("stack:default" in names for names in pools)
     assert planned.runs == 7 + FAR_BLOCKS
