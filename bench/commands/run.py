@@ -295,6 +295,11 @@ def _same_machine(before: Results) -> None:
 def _same_pythons(before: Results, pythons: Pythons) -> None:
     """Refuses to continue a run of other Pythons."""
     then = before.header.get("pythons", {})
+    here = {one.executable for one in pythons.interpreters.values()}
+    for label, facts in then.items():
+        if facts["executable"] not in here:
+            reason = "; ".join(pythons.left_out.values()) or facts["executable"]
+            raise BenchError(f"Python {label} of this run is missing ({reason}); start a new run")
     for label, facts in pythons.header().items():
         for name, value in facts.items():
             if (was := then.get(label, {}).get(name)) != value:
@@ -302,10 +307,6 @@ def _same_pythons(before: Results, pythons: Pythons) -> None:
                     f"Python {label} is not what it was ({name}: {was or 'left out'}, now {value});"
                     " start a new run"
                 )
-    for label in then:
-        if label not in pythons.hosts:
-            reason = "; ".join(pythons.left_out.values()) or "its name has changed"
-            raise BenchError(f"Python {label} of this run is missing ({reason}); start a new run")
 
 
 def _measure(

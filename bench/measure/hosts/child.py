@@ -78,6 +78,15 @@ class Child:
         os.close(self._lifeline)
         self._packages.cleanup()
 
+    @property
+    def pid(self) -> int:
+        """Its process id."""
+        return self._process.pid
+
+    @property
+    def has_ended(self) -> bool:
+        return self._process.poll() is not None
+
     def _end(self) -> None:
         """Waits until it has ended its workers and itself; kills it if that takes too long."""
         try:

@@ -36,8 +36,9 @@ from bench.workloads.own_graphs import (
     explained,
     function_name,
 )
-from executors import ExecutorError, Graph, RunFailed
+from executors import BackendError, ExecutorError, Graph, RunFailed, RunReport, Task
 from executors.backends import backend_names, why_unavailable
+from executors.core.records import Call
 from executors.imports.lifeline import die_with_parent
 
 
@@ -67,8 +68,10 @@ def _answer(desk: _Desk, connection: Connection) -> tuple[object, ...]:
         return "value", getattr(desk, method)(*arguments)
     except RunFailed as error:
         return "failed", explained(error)
-    except ExecutorError as error:
+    except BackendError as error:
         return "refused", str(error)
+    except ExecutorError as error:
+        return "failed", str(error)
     except Exception:  # so that it does not end without a word
         return "failed", traceback.format_exc().rstrip()
 
@@ -85,8 +88,11 @@ class _Desk:
 
     def ask(self, *question: object) -> Any:
         """Has the parent do something, and returns what it answers."""
-        self._connection.send(("ask", *question))
-        answer = self._connection.recv()
+        try:
+            self._connection.send(("ask", *question))
+            answer = self._connection.recv()
+        except (EOFError, OSError):
+            raise BenchError("the run was stopped") from None
         if isinstance(answer, BenchError):
             raise answer
         return answer
@@ -102,15 +108,7 @@ class _Desk:
         """The user's own graph, whose actions stay here; what is returned has their names."""
         own = self._here.load(spec)
         self._owns[own.name] = own
-        tasks = [
-            replace(
-                task,
-                action=Named.of(task.action),
-                context=None if task.context is None else str(hash(task.context)),
-            )
-            for task in own.graph.tasks
-        ]
-        return replace(own, graph=Graph(tasks))
+        return replace(own, graph=Graph(map(_described, own.graph.tasks)))
 
     def add(self, key: GraphKey, graph: Graph) -> None:
         self._here.add(key, graph)
@@ -148,12 +146,32 @@ class _Desk:
         return self._open.first_s(key)
 
     def timed(self, key: GraphKey) -> TimedRun:
-        return self._open.timed(key, _ParentsSampler(self))
+        run = self._open.timed(key, _ParentsSampler(self))
+        return replace(run, report=_sendable(run.report))
 
     @property
     def _open(self) -> PoolHere:
         assert self._pool is not None
         return self._pool
+
+
+def _described(task: Task) -> Task:
+    """The task with its action's name in the place of what only this process can import."""
+    context = None if task.context is None else str(hash(task.context))
+    return replace(task, action=Named(function_name(task.action)), context=context)
+
+
+def _sendable(report: RunReport) -> RunReport:
+    """The report with its tasks described, and without what they were called with."""
+    tasks = {}
+    for name, record in report.tasks.items():
+        attempts = []
+        for attempt in record.attempts:
+            call = attempt.call
+            sent = Call(call.rank, _described(call.task), call.number, call.needs, [])
+            attempts.append(replace(attempt, call=sent, value=None, error=None))
+        tasks[name] = replace(record, attempts=tuple(attempts))
+    return replace(report, tasks=tasks, values={})
 
 
 class _ParentsSampler:
@@ -175,10 +193,6 @@ class Named:
 
     def __init__(self, name: str) -> None:
         self.__qualname__ = name
-
-    @classmethod
-    def of(cls, action: object) -> Named:
-        return cls(function_name(action))
 
     def __call__(self, *values: object) -> None:
         raise BenchError(f"{self.__qualname__} is in another process")
