@@ -44,6 +44,26 @@ def put_on_path(version: str) -> bool:
     return False
 
 
+# What tools/get-python needs, and what the builds without the lock cannot compile.
+BUILD_PACKAGES: tuple[str, ...] = (
+    "patchelf",
+    "build-essential",
+    "libssl-dev",
+    "libffi-dev",
+    "zlib1g-dev",
+)
+BUILD_PACKAGES += ("libsqlite3-dev", "liblzma-dev", "libbz2-dev")
+ONLY_WHEELS = ("--only-binary", "hypothesis", "--only-binary", "numpy", "--only-binary", "pandas")
+
+
+def runs(python: str) -> bool:
+    """Whether this is an interpreter that starts."""
+    try:
+        return subprocess.run([python, "-c", ""], capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
 SUPPORTED = nox.project.python_versions(PROJECT)
 PYTHONS = [version for version in SUPPORTED if put_on_path(version)]
 
@@ -99,6 +119,33 @@ def _test(session: nox.Session, *options: str) -> None:
     data = Path(session.create_tmp()) / "coverage"
     parallel = ("-n", "2", "--dist", "loadfile")  # many tests mostly wait
     session.run("python", "-m", "pytest", *parallel, *options, env={"COVERAGE_FILE": str(data)})
+
+
+def python_from_packages(session: nox.Session, version: str) -> str:
+    """The executable of a Python that is on the PATH, or from a recipe, which is kept in .nox."""
+    name = f"python{version}"
+    if (path := shutil.which(name)) and runs(path):
+        return path
+    folder = Path(".nox/pythons", version).absolute()
+    if not runs(str(folder / "bin" / name)):
+        if shutil.which("patchelf") is None or version != "3.14":
+            session.run("apt-get", "update", "-q", external=True)
+            session.run("apt-get", "install", "-yq", *BUILD_PACKAGES, external=True)
+        session.run("tools/get-python", version, str(folder), external=True)
+    return str(folder / "bin" / name)
+
+
+@nox.session(venv_backend="none")
+def freethreaded(session: nox.Session) -> None:
+    """The tests without ZenML's on free-threaded 3.13, whose lock stays off; on Debian, as root."""
+    python = python_from_packages(session, "3.13t")
+    environment = session.create_tmp()
+    session.run("uv", "venv", "--clear", "--python", python, environment, external=True)
+    pip = ("uv", "pip", "install", "--python", environment)
+    session.run(*pip, "--group", "free-threaded-tests", *ONLY_WHEELS, external=True)
+    session.run(*pip, "--no-deps", ".", external=True)
+    command = (f"{environment}/bin/python", "-m", "pytest", "-n", "2", "--dist", "loadfile")
+    session.run(*command, *session.posargs, external=True)
 
 
 @nox.session

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from time import perf_counter
 from typing import Any
@@ -94,6 +95,13 @@ def at_least(what: str, value: float, limit: float, note: str = "") -> Row:
 
 def only(what: str, value: float, note: str = "") -> Row:
     return Row(what, _figure(value, note), "", None)
+
+
+def put_into(page: Path, session: str, text: str) -> None:
+    """Replaces what a session measured last in a page of the docs, between two comments."""
+    begin, end = f"<!-- measured by nox -s {session} -->\n", "<!-- end -->\n"
+    before, rest = page.read_text(encoding="utf-8").split(begin)
+    page.write_text(before + begin + text + rest[rest.index(end) :], encoding="utf-8")
 
 
 def show(parts: Sequence[Callable[[], Iterator[Row]]]) -> None:

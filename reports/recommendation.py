@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Literal, get_args
 
 from matplotlib.axes import Axes
 from matplotlib.ticker import NullFormatter, NullLocator
@@ -15,6 +16,10 @@ from reports.plots import apart, mark_answer, panels_of, save, set_title, unless
 
 MOST_PANELS = 12
 LEAST_TICKS = 4
+
+
+FillStyle = Literal["full", "none", "left", "right"]
+FILLS: tuple[FillStyle, ...] = get_args(FillStyle)  # of the markers of each Python
 
 
 def draw_recommendations(advice: Sequence[Recommendation], path: Path) -> None:
@@ -35,12 +40,14 @@ def _panel(axes: Axes, advice: Recommendation) -> None:
     axes.axvline(advice.cpus, color=FAINT, linewidth=5, alpha=0.3, zorder=0, label="CPUs")
     if advice.span_s:
         axes.axhline(advice.span_s, color=FAINT, linewidth=1, label="critical path")
-    shifts = apart({one.backend: None for one in advice.candidates if not one.is_baseline})
-    for backend in dict.fromkeys(candidate.backend for candidate in advice.candidates):
-        own = [candidate for candidate in advice.candidates if candidate.backend == backend]
-        _curve(axes, own, backend, shifts.get(backend, 1.0))
+    shifts = apart({one.line: None for one in advice.candidates if one != advice.sequential})
+    pythons = list(dict.fromkeys(one.python for one in advice.candidates))
+    for line in dict.fromkeys(candidate.line for candidate in advice.candidates):
+        own = [candidate for candidate in advice.candidates if candidate.line == line]
+        fill = FILLS[pythons.index(own[0].python) % len(FILLS)]
+        _curve(axes, own, shifts.get(line, 1.0), fill)
     if (best := advice.pick or advice.guess) is not None:
-        place = best.workers * shifts.get(best.backend, 1.0)
+        place = best.workers * shifts.get(best.line, 1.0)
         mark_answer(axes, place, best.seconds, is_sure=advice.pick is not None, zorder=1)
     title = f"{advice.name}: {advice.pick or 'cannot tell'}"
     title += "" if advice.measured else ", predicted"
@@ -71,9 +78,10 @@ def _panel(axes: Axes, advice: Recommendation) -> None:
     axes.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _curve(axes: Axes, own: Sequence[Candidate], backend: str, shift: float) -> None:
+def _curve(axes: Axes, own: Sequence[Candidate], shift: float, fill: FillStyle) -> None:
     """Predictions at their numbers of workers, and measurements a little beside them."""
-    colour, marker, dashes, _ = style_of(backend)
+    name = own[0].line
+    colour, marker, dashes, _ = style_of(own[0].backend)
     predicted = [
         (candidate.workers, candidate.predicted)
         for candidate in own
@@ -82,7 +90,7 @@ def _curve(axes: Axes, own: Sequence[Candidate], backend: str, shift: float) -> 
     if predicted:
         workers = [number for number, _ in predicted]
         values = [estimate.value for _, estimate in predicted]
-        label = f"{backend}, predicted"
+        label = f"{name}, predicted"
         axes.plot(workers, values, color=colour, linestyle=dashes, marker=".", label=label)
         lows = [value.low if value.low is not None else value.value for _, value in predicted]
         highs = [value.high if value.high is not None else value.value for _, value in predicted]
@@ -96,7 +104,8 @@ def _curve(axes: Axes, own: Sequence[Candidate], backend: str, shift: float) -> 
                 marker,
                 color=colour,
                 markersize=7,
-                label=f"{backend}, measured",
+                fillstyle=fill,
+                label=f"{name}, measured",
             )
             if measured.low is not None and measured.high is not None:
                 axes.vlines(candidate.workers * shift, measured.low, measured.high, color=colour)

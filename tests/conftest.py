@@ -6,12 +6,17 @@ import os
 import signal
 import tempfile
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
 import pytest
 
+from bench.machine.build import is_gil_enabled
 from tests.processes import working_children
+
+# Free-threaded builds have no ZenML.
+collect_ignore = [] if find_spec("zenml") else ["executors/zenml"]
 
 # At once, because some of ZenML's decorators open the store when a module of tests is imported; and
 # for each process of pytest-xdist. The folder is removed when this process ends.
@@ -58,8 +63,16 @@ def _own_cpu_count(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True, scope="session")
+def _lock_stays_off() -> Iterator[None]:
+    """On a free-threaded build, whose lock a module may have switched on."""
+    before = is_gil_enabled()
+    yield
+    assert is_gil_enabled() == before
+
+
+@pytest.fixture(autouse=True, scope="session")
 def _no_process_is_left() -> Iterator[None]:
     before = working_children()
     yield
-    _, alive = psutil.wait_procs(working_children() - before, timeout=5)
+    _, alive = psutil.wait_procs(working_children() - before, timeout=30)
     assert not alive, f"processes outlive the tests: {alive}"

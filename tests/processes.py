@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from time import monotonic, sleep
 
@@ -18,6 +20,13 @@ def working_children() -> set[psutil.Process]:
         for child in psutil.Process().children(recursive=True)
         if not _ends_with_its_parent(child)
     }
+
+
+def stop(pid: int) -> None:
+    """Stops a process; until it is scheduled, it may still read what is being written to it."""
+    os.kill(pid, signal.SIGSTOP)
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+        sleep(0.001)
 
 
 def shared_memory() -> set[str]:

@@ -10,6 +10,7 @@ import ast
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -186,3 +187,9 @@ def test_importing_executors_starts_nothing() -> None:
         "assert not {'zenml', 'numpy', 'psutil', 'subprocess'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_free_threaded_builds_get_every_dependency_but_zenml() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    others = [one for one in project["project"]["dependencies"] if not one.startswith("zenml")]
+    assert project["dependency-groups"]["free-threaded"] == others

@@ -200,6 +200,8 @@ def run(ctx: click.Context, /, **values: Any) -> None:
     is_flag=True,
     help="predict without measuring the candidates",
 )
+@shared.python
+@shared.site
 @output_format("text", "json")
 @click.option("--json", "as_json", is_flag=True, hidden=True, help="like --format json")
 @shared.output("also write a figure and JSON into this folder; with --engine, JSON alone")
@@ -209,7 +211,8 @@ def recommend(ctx: click.Context, /, **values: Any) -> None:
     """Pick the backend and max_workers for a mix of kernels, or for your own graph.
 
     Measures how long tasks and backends take here, predicts every number of workers by simulating
-    the graph, and runs only the candidates. The exit code is 4 if it cannot tell.
+    the graph, and runs only the candidates. With --python, everything is measured, as bench run
+    does. The exit code is 4 if it cannot tell.
 
     \b
     Example: bench recommend --shapes stencil --kernel native-cpu:5ms

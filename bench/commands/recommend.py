@@ -6,22 +6,25 @@ import json
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import monotonic
 from typing import Any
 
 from bench import BenchError
 from bench.analysis.summary import finding_of, summarise
 from bench.machine.noise import Verdict
+from bench.measure.harness import measure
+from bench.measure.hosts.pythons import opened
 from bench.measure.options import RunOptions
 from bench.measure.plan import Plan, plan
-from bench.measure.prepared import graph_of
+from bench.measure.prepared import graph_of, prepare
 from bench.predict.prediction import TaskModel
 from bench.predict.profiler import Profiler
 from bench.predict.worker_counts import parsed_counts
 from bench.recommend.advisor import Advisor, blank_for
 from bench.recommend.decision import corrections
 from bench.recommend.recommendation import Candidate, Recommendation
-from bench.results.store import read_results
+from bench.results.store import ResultsWriter, read_results
 from bench.terminal.answers import show_answers, show_verdict
 from bench.terminal.exit_codes import UNSURE
 from bench.terminal.output import (
@@ -41,7 +44,8 @@ from executors.core.tables import text_table
 from reports.recommendation import draw_recommendations
 
 SHAPES = "fan-in:width=16,diamond-chain,chain"
-RUN = {"backends", "backend_option", "max_workers", "seed", "no_verify", "budget"}
+PYTHONS = {"python", "site"}
+RUN = {"backends", "backend_option", "max_workers", "seed", "no_verify", "budget"} | PYTHONS
 ENGINE = {"engine", "engine_workers", "payload"}
 SHAPED = {*RUN, *ENGINE, "shapes", "kernel", "workflow", "scale"}
 ONLY_WITH = {"graph": RUN | ENGINE, "pipeline": {"max_workers", "steps"}, "results": set[str]()}
@@ -143,10 +147,14 @@ def _check_options(named: Collection[str]) -> None:
         raise BenchError(f"--{sources[0]} and --{sources[1]} cannot be combined")
     source = sources[0] if sources else "shapes"
     useless = sorted((SHAPED | {"steps"}) & set(named) - ONLY_WITH.get(source, SHAPED))
-    unused = sorted({"max_workers", "no_verify", "budget", "seed"} & set(named))
+    unused = sorted({"max_workers", "no_verify", "budget", "seed", *PYTHONS} & set(named))
     if "engine" in named and unused:
         words = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
         raise BenchError(f"no effect with --engine: {words}; leave out what has none")
+    if "python" in named and "no_verify" in named:
+        raise BenchError("no effect with --python: --no-verify; nothing is predicted of others")
+    if "site" in named and "python" not in named:
+        raise BenchError("--site is for the Pythons that --python names")
     if "engine" not in named and (alone := sorted(ENGINE & set(named))):
         raise BenchError(f"--{alone[0].replace('_', '-')} is for --engine, such as --engine dask")
     if useless:
@@ -180,6 +188,11 @@ def _recommendations(
     if request.results is not None:
         yield from _from_results(request.results)
         return
+    if options.python is not None:
+        if options.shapes is None and not options.workflow and not options.graph:
+            options = replace(options, shapes=SHAPES.partition(",")[0])
+        yield from _on_pythons(options, progress)
+        return
     if options.shapes is None and not options.workflow and not options.graph:
         options = replace(options, shapes=SHAPES)
     planned = plan(options, usable_cpus())
@@ -196,6 +209,21 @@ def _recommendations(
             counts = _numbers(planned.options)
             yield advisor.recommend(blank, graph, models, counts, request.verify, budget_s)
             spent_s = monotonic() - began_s
+
+
+def _on_pythons(options: RunOptions, progress: Progress) -> Iterator[Recommendation]:
+    """Measures on each Python, as `bench run` does, into a folder that is removed.
+
+    Nothing is predicted: what a backend takes was only ever modelled for this Python.
+    """
+    with opened(options) as pythons, TemporaryDirectory() as folder:
+        planned = plan(options, usable_cpus(), pythons=pythons)
+        for what, reason in planned.left_out.items():
+            warn(f"{what} is left out: {reason}")
+        prepared = prepare(planned, progress=progress)
+        with ResultsWriter.create(Path(folder), prepared.header) as writer:
+            measure(prepared, writer, progress=progress)
+        yield from _from_results(Path(folder))
 
 
 Subject = tuple[Recommendation, Graph, Sequence[TaskModel]]
@@ -233,7 +261,9 @@ def _from_results(path: Path) -> Iterator[Recommendation]:
         if len(group.measured) == 1:
             continue  # nothing to choose from
         candidates = {
-            row: Candidate(row.case.backend, row.case.workers, None, row.wall_s)
+            row: Candidate(
+                row.case.backend, row.case.workers, None, row.wall_s, python=row.case.python
+            )
             for row in group.measured
         }
         baseline = group.measured[0].case
@@ -278,14 +308,15 @@ def _paragraphs(advice: Recommendation) -> Iterator[str]:
     yield advice.reason
     if pick is not None and runner_up is not None:
         slower = runner_up.seconds / pick.seconds
+        other = "backend or Python" if pick.python else "backend"
         yield (
-            f"Runner-up, the best of another backend: {runner_up}"
+            f"Runner-up, the best of another {other}: {runner_up}"
             f" ({_seconds(runner_up)}; {slower:.2f} times as long)."
             + (f" {_why_not(runner_up, pick)}" if slower < 1 else "")
         )
     if pick is not None and pick is not advice.sequential:
         how = "measured" if advice.sequential.wall_s and pick.wall_s else "predicted"
-        yield f"{advice.speedup:.2f} times as fast as sequential, {how}."
+        yield f"{advice.speedup:.2f} times as fast as {advice.sequential.line}, {how}."
     if advice.regret is not None and pick is not None:
         if advice.regret >= 0.005:
             yield f"At most {100 * advice.regret:.0f} % slower than any other measured candidate."

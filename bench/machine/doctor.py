@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from importlib import import_module
+from importlib.util import find_spec
 from multiprocessing import get_all_start_methods, get_context
 from pathlib import Path
 from statistics import median
@@ -16,15 +19,18 @@ from typing import Any
 import click
 import psutil
 
+from bench.machine import lock
 from bench.machine.blas import BLAS_VARIABLES
+from bench.machine.build import build_facts
 from bench.machine.counters import SystemCounters, others_running
 from bench.machine.facts import PACKAGES, describe_machine, describe_versions
 from bench.machine.noise import judge_machine
 from bench.machine.timing import side_by_side_s
 from bench.workloads.kernels import calibrate, sized
-from executors import load_backend
+from executors import ExecutorError, load_backend
 from executors.cpus import OVERRIDE, CpuBudget, cpu_budget, quotas
 
+LOADED = ("numpy", "matplotlib", "psutil")  # what a run loads, and may switch the lock on
 CEILING_S = 0.1  # length of a loop
 CEILING_ROUNDS = 3
 START_TIMEOUT_S = 60.0  # for a few processes
@@ -158,10 +164,24 @@ def _ceiling(cpus: int) -> Fact:
 
 
 def _python(budget: CpuBudget) -> Iterator[Fact]:
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        lock.watch()
+        for name in LOADED:
+            import_module(name)
     versions = describe_versions()
     data: dict[str, Any] = {name: versions[name] for name in ("python", "gil", "abi")}
     text = f"{versions['python']}, GIL {versions['gil']}"
-    yield Fact("Python", "interpreter", text, data=data)
+    advice = ""
+    if (found := lock.state()) is not None:
+        state, switched_on_by = found
+        text += f" after loading {', '.join(LOADED)}"
+        if state == "on":
+            by = ", ".join(switched_on_by) or "an environment variable or option"
+            advice = f"Threads take turns: {by} switched the interpreter lock on."
+    yield Fact("Python", "interpreter", text, advice, data)
+    build = f"{versions['compiler']}, {versions['optimisation']}"
+    configured = build_facts()["configured"]
+    yield Fact("Python", "build", build, data={"build": build, "configured": configured})
     default = get_context().get_start_method()
     for method in get_all_start_methods():
         advice = ""
@@ -230,6 +250,12 @@ def _starts_s(method: str) -> list[float]:
 
 def _zenml() -> Iterator[Fact]:
     """Whether `local_threaded` is registered; ZenML is heavy, so another process finds out."""
+    if find_spec("zenml") is None:
+        try:
+            import_module("executors.zenml")
+        except ExecutorError as error:
+            yield Fact("ZenML", "package", "not installed", str(error))
+        return
     folder = Path(os.environ.get("ZENML_CONFIG_PATH") or click.get_app_dir("zenml"))
     if not (folder / "config.yaml").exists():
         value = f"not set up yet in {folder}"

@@ -29,9 +29,10 @@ from bench.results.case import BASELINE
 from bench.workloads.kernels import Work
 from bench.workloads.shapes import sized as sized_shape
 from executors import Backend, Graph, Task, load_backend, run
-from executors.backends import SIMULATED
+from executors.backends import SIMULATED, backend_class
 from executors.backends.simulated import Overheads
 from executors.contention import Demand, Machine, stretches
+from executors.cpus import has_interpreter_lock
 
 ROUNDS = 8
 LOOP_S = 0.08  # length of a loop
@@ -82,9 +83,14 @@ class KernelProfile:
     cores: tuple[float, ...]
     lock: tuple[float, ...]
 
-    def machine(self, shares_interpreter: bool) -> Machine:
+    def machine(self, backend: str) -> Machine:
         """The capacity that the workers of a backend share."""
-        return Machine(self.cores, self.lock if shares_interpreter else ())
+        return Machine(self.cores, self.lock if takes_turns(backend) else ())
+
+
+def takes_turns(backend: str) -> bool:
+    """Whether the workers of a backend share an interpreter lock, on this Python."""
+    return backend_class(backend).shares_interpreter and has_interpreter_lock()
 
 
 @dataclass(frozen=True, slots=True)

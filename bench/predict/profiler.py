@@ -25,6 +25,7 @@ from bench.predict.prediction import (
     overheads,
     profile_of,
     simulated_s,
+    takes_turns,
 )
 from bench.predict.worker_counts import MOST_WAITING
 from bench.results.case import BASELINE, PoolKey
@@ -142,17 +143,14 @@ class Profiler:
         return [
             TaskModel(
                 partial(_as_long_as_planned, profile.factor, profile.cpu, profile.gil),
-                {
-                    backend: profile.machine(backend_class(backend).shares_interpreter)
-                    for backend in (BASELINE, *self.names)
-                },
+                {backend: profile.machine(backend) for backend in (BASELINE, *self.names)},
             )
             for profile in self._profiles[key]
         ]
 
     def side_by_side(self) -> tuple[Backend | None, Backend | None]:
         """Pools with one worker per CPU: with interpreters of their own, and sharing one."""
-        shared = [name for name in self.names if backend_class(name).shares_interpreter]
+        shared = [name for name in self.names if takes_turns(name)]
         separate = [name for name in self.names if name not in shared]
         if PROCESSES in separate or _is_usable(PROCESSES):
             separate = [PROCESSES]
@@ -190,7 +188,7 @@ class Profiler:
             self._progress(f"{name}: measuring its tasks, round {number} of {OWN_ROUNDS}")
             times_s, cpu = task_times(graph, self.pool(BASELINE, 1))
             gil, own = 0.0, dict(machines)
-            shared = [name for name in self.names if backend_class(name).shares_interpreter]
+            shared = [name for name in self.names if takes_turns(name)]
             if shared and cpu >= LEAST_CPU and self.cpus > 1:
                 own |= {name: Machine(machines[name].cores, (1.0, 1.0)) for name in shared}
                 gil = self._lock_part(graph, times_s, cpu, shared[0], own[shared[0]])

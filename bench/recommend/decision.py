@@ -12,12 +12,11 @@ from bench.analysis.estimates import (
     LARGEST_REGRET,
 )
 from bench.machine.noise import UNUSABLE
-from bench.predict.prediction import TaskModel
+from bench.predict.prediction import TaskModel, takes_turns
 from bench.recommend.recommendation import Candidate, Recommendation, ratio_of_times
 from bench.results.case import BASELINE
 from bench.workloads.duration import shown
 from executors import Graph
-from executors.backends import backend_class
 from executors.backends.simulated import Overheads
 
 MARGIN = 0.15  # by how much predictions may be wrong, as a share of the best one
@@ -293,7 +292,7 @@ def reason_for(
 
 def _shares_interpreter(backend: str) -> bool:
     """Whether its workers cannot run Python code in parallel."""
-    return backend == BASELINE or backend_class(backend).shares_interpreter
+    return backend == BASELINE or takes_turns(backend)
 
 
 def _reason_for_sequential(

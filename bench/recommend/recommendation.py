@@ -53,6 +53,7 @@ class Candidate:
         blocks: the block of each of these runs; runs of the same block are comparable.
         start_s: how long the backend took to start here, once, with one worker per CPU.
         memory_bytes: memory that its workers need before they do anything.
+        python: what runs it, if several are compared; else empty.
     """
 
     backend: str
@@ -62,6 +63,12 @@ class Candidate:
     blocks: tuple[int, ...] = ()
     start_s: float = 0.0
     memory_bytes: float = 0.0
+    python: str = ""
+
+    @property
+    def line(self) -> str:
+        """The backend and, if there are several, the Python."""
+        return f"{self.backend} on {self.python}" if self.python else self.backend
 
     @property
     def is_baseline(self) -> bool:
@@ -86,8 +93,9 @@ class Candidate:
 
     def __str__(self) -> str:
         if self.is_baseline:
-            return self.backend
-        return f"{self.backend} with {self.workers} worker{'s' * (self.workers > 1)}"
+            return self.line
+        on = f" on {self.python}" if self.python else ""
+        return f"{self.backend} with {self.workers} worker{'s' * (self.workers > 1)}{on}"
 
 
 def ratio_of_times(candidate: Candidate, other: Candidate) -> Estimate:
@@ -167,6 +175,7 @@ class Recommendation:
             self._speedup_of(candidate),
             is_sure=self.is_verified,
             at_least=self.at_least(candidate),
+            python=candidate.python,
         )
 
     @property
@@ -237,7 +246,7 @@ class Recommendation:
         rows = []
         for candidate in self.candidates:
             row = ["*" if candidate is self.pick else "?" if candidate is self.guess else ""]
-            row += [candidate.backend, str(candidate.workers)]
+            row += [candidate.line, str(candidate.workers)]
             if has_predictions:
                 row.append(shown(candidate.predicted.value) if candidate.predicted else "")
             if self.measured:
@@ -247,6 +256,7 @@ class Recommendation:
 
     @property
     def sequential(self) -> Candidate:
+        """What speedups are measured against; if there are several Pythons, the first one's."""
         return next(candidate for candidate in self.candidates if candidate.is_baseline)
 
     @property

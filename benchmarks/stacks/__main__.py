@@ -30,13 +30,13 @@ from bench.results.samples import Measurement
 from bench.results.store import read_results
 from bench.workloads.duration import shown
 from benchmarks.stacks import airflow, containers
+from benchmarks.table import put_into
 from executors.cpus import usable_cpus
 from executors.zenml.install import install
 from executors.zenml.stacks.far import WITHOUT_CONTAINERS
 
 PROJECT = Path(__file__).parents[2]
 PAGE = PROJECT / "docs/stacks.md"
-BEGIN, END = "<!-- measured by nox -s bench_stacks -->\n", "<!-- end -->\n"
 STACKS = {
     "default": "local",
     "threaded": "local_threaded",
@@ -123,9 +123,7 @@ def main() -> None:
     versions = f"ZenML {version('zenml')}, {usable_cpus()} CPUs, {date.today()}"
     text = f"{table(empty, shapes)}\n({versions}.)\n"
     print(text)
-    page = PAGE.read_text()
-    before, rest = page.split(BEGIN)
-    PAGE.write_text(before + BEGIN + text + rest[rest.index(END) :])
+    put_into(PAGE, "bench_stacks", text)
 
 
 if __name__ == "__main__":

@@ -69,7 +69,8 @@ class Backend(ABC):
     Attributes:
         name: the name that `load_backend` takes.
         runs_tasks: False for a backend that only predicts how long a run would take.
-        shares_interpreter: its workers are threads that take turns at one interpreter lock (GIL).
+        shares_interpreter: its workers are threads of one interpreter, which take turns at its lock
+            (GIL) if it has one.
         is_default: `bench` measures it unless other backends are named.
         packages: what it runs on, as names of installed distributions.
         cannot: what it cannot do, with the reason; see `refuses`.

@@ -15,7 +15,6 @@ from typing import Any, ClassVar
 
 from executors.backends.base import in_time
 from executors.core.records import Attempt, Call
-from executors.cpus import has_interpreter_lock
 from executors.engines import missing
 from executors.engines.named import FuturesProcesses
 from executors.engines.sent import Performed, perform_sent
@@ -132,7 +131,7 @@ class DaskThreads(DaskLocal):
     """`dask.threaded.get`, the default of dask's arrays, data frames and delayed functions."""
 
     name: ClassVar[str] = "dask-threads"
-    shares_interpreter: ClassVar[bool] = has_interpreter_lock()
+    shares_interpreter: ClassVar[bool] = True
     start_guess_s: ClassVar[float] = 0.01
 
     def make(self) -> Executor:

@@ -8,7 +8,6 @@ from typing import Any, ClassVar
 
 from executors.backends.base import in_time
 from executors.core.records import Attempt, Call
-from executors.cpus import has_interpreter_lock
 from executors.engines import missing
 from executors.engines.sent import Performed, perform_checked
 from executors.engines.whole import Following, Whole
@@ -107,7 +106,7 @@ class JoblibThreads(Joblib):
 
     name: ClassVar[str] = "joblib-threads"
     worker_bytes: ClassVar[int] = 0
-    shares_interpreter: ClassVar[bool] = has_interpreter_lock()
+    shares_interpreter: ClassVar[bool] = True
     start_guess_s: ClassVar[float] = 0.05
     kind: ClassVar[str] = "threading"
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from time import sleep
 from typing import Any, ClassVar
 
-from executors.cpus import has_interpreter_lock
 from executors.engines import missing
 from executors.engines.pools import FuturesBackend, Pool
 
@@ -68,7 +67,7 @@ class FuturesThreads(FuturesBackend):
     """`concurrent.futures.ThreadPoolExecutor`."""
 
     name: ClassVar[str] = "futures-threads"
-    shares_interpreter: ClassVar[bool] = has_interpreter_lock()
+    shares_interpreter: ClassVar[bool] = True
     start_guess_s: ClassVar[float] = 0.01
 
     def make(self) -> Executor:

@@ -7,6 +7,7 @@ so it refuses versions that it was not tested with.
 from __future__ import annotations
 
 import importlib.metadata
+import sysconfig
 
 from executors.zenml.errors import UnsupportedZenML
 
@@ -15,6 +16,11 @@ SUPPORTED = "0.98."  # prefix of the versions that this package was tested with
 
 def _check() -> None:
     wanted = f"Install it with: pip install 'zenml[local]=={SUPPORTED}*'"
+    if sysconfig.get_config_var("Py_GIL_DISABLED"):
+        wanted = (
+            "It cannot be installed on a free-threaded Python, because packages that it needs have"
+            " no wheels for it; use another Python"
+        )
     try:
         version = importlib.metadata.version("zenml")
     except importlib.metadata.PackageNotFoundError:

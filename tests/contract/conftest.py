@@ -9,7 +9,7 @@ import pytest
 
 from executors import Backend, load_backend
 from tests.available import AVAILABLE
-from tests.test_docs import ROOT, blocks
+from tests.pages import ROOT, blocks
 
 WORKERS = 3
 DOCUMENTED = "the one in docs/add-a-backend.md"

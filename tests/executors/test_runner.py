@@ -246,6 +246,8 @@ def test_an_observer_need_not_be_a_subclass() -> None:
 
 def test_errors_about_zenml_are_found_where_they_were() -> None:
     from executors import errors
+
+    pytest.importorskip("zenml")
     from executors.zenml.errors import InstallError, UnsupportedZenML
 
     assert errors.InstallError is InstallError

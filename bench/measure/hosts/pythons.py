@@ -15,6 +15,7 @@ from bench.measure.options import RunOptions, items
 from bench.results.case import BASELINE
 from bench.results.samples import LockState
 from executors.backends import backend_class, default_backends
+from executors.cpus import has_interpreter_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,9 @@ class Pythons:
 
     def shares_lock(self, python: str) -> bool:
         """Whether threads of a Python take turns."""
-        return python not in self.interpreters or self.interpreters[python].is_gil_enabled
+        if python in self.interpreters:
+            return self.interpreters[python].is_gil_enabled
+        return has_interpreter_lock()
 
     def default_backends(self) -> list[str]:
         """The backends that are measured unless others are named, wherever they can be used."""

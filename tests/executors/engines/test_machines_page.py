@@ -20,7 +20,7 @@ from click.testing import CliRunner
 from bench.cli import main
 from bench.results.store import read_results
 from executors.backends import backend_class
-from tests.test_docs import ROOT, blocks
+from tests.pages import ROOT, blocks
 
 if (missing := backend_class("dask").unavailable()) is not None:
     pytest.skip(missing, allow_module_level=True)

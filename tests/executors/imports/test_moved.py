@@ -15,6 +15,8 @@ from executors.imports.moved import MOVED
 def test_a_module_that_moved_is_the_same_by_its_old_name(
     old: str, new: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    if new.startswith("executors.zenml"):
+        pytest.importorskip("zenml")
     module = import_module(new)
     spec = module.__spec__
     monkeypatch.delitem(sys.modules, old, raising=False)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_docs import PROCESSES_PAGE, ROOT, STACKS_PAGE, ZENML_PAGE, blocks
+from tests.pages import PROCESSES_PAGE, ROOT, STACKS_PAGE, ZENML_PAGE, blocks
 
 README = ROOT / "README.md"
 

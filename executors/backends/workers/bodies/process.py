@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
+import sysconfig
 from collections.abc import Mapping
 
 from executors.backends.workers.bodies.base import Body, Descriptors, ReturnCode
 from executors.imports.interpreter import module_command
 
+IS_FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+ON_DEMAND = {"MIMALLOC_ARENA_EAGER_COMMIT": "0"}
 HASH_SEED = str(int.from_bytes(os.urandom(4)))
 
 
@@ -77,8 +80,15 @@ class ProcessBody(Body):
 
     @staticmethod
     def extra_environment() -> Mapping[str, str]:
-        """One hash seed for all, so that tasks agree, for example to partition work."""
-        return {} if "PYTHONHASHSEED" in os.environ else {"PYTHONHASHSEED": HASH_SEED}
+        """One hash seed for all, so that tasks agree, for example to partition work.
+
+        And on free-threaded builds, whose allocator (mimalloc) makes a gigabyte writable at once,
+        memory that becomes so when it is needed: `memory_limit_bytes` counts writable memory.
+        """
+        more = dict(ON_DEMAND) if IS_FREE_THREADED else {}
+        if "PYTHONHASHSEED" not in os.environ:
+            more["PYTHONHASHSEED"] = HASH_SEED
+        return {name: value for name, value in more.items() if name not in os.environ}
 
     def __repr__(self) -> str:
         return f"pid {self.pid}"

@@ -30,6 +30,7 @@ from executors import (
 from executors.backends.processes import Processes
 from executors.backends.workers import dispatch
 from executors.backends.workers.handle import WorkerHandle
+from tests.processes import stop
 
 GIVE_UP_S = 30.0
 
@@ -222,7 +223,7 @@ def test_a_call_that_a_stopped_worker_never_began_is_not_counted() -> None:
     """An idle worker is stopped; the other one makes its calls."""
     with Processes(2) as own:
         (victim, _) = own._pool.workers.values()
-        os.kill(victim.body.pid, signal.SIGSTOP)
+        stop(victim.body.pid)
         tasks = [Task(f"t{at}", pid, timeout_s=1.0) for at in range(6)]
         report = run(Graph(tasks), own)
     assert report.succeeded
@@ -234,7 +235,7 @@ def stopped() -> Iterator[tuple[Processes, WorkerHandle]]:
     """A pool of one worker that was stopped while idle, and the worker."""
     with Processes(1) as own:
         (victim,) = own._pool.workers.values()
-        os.kill(victim.body.pid, signal.SIGSTOP)
+        stop(victim.body.pid)
         yield own, victim
 
 

@@ -11,7 +11,7 @@ from zenml.client import Client
 from zenml.enums import StackComponentType
 
 import executors.zenml
-from tests.test_docs import ROOT
+from tests.pages import ROOT
 
 PAGE = ROOT / "docs" / "stacks.md"
 COLUMNS = ("dynamic", "isolated steps", "schedules")

@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
 from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
-from bench.analysis.pythons import remarks
 from bench.analysis.summary import Group, Row, Summary, summarise
 from bench.results.case import BASELINE
 from bench.results.store import FILE_NAME, Results
 from bench.workloads.duration import shown
 from reports.account import account_section, stack_section
-from reports.glossary import GLOSSARY
 from reports.html import write_html
 from reports.markdown import interval, table
+from reports.pages.glossary import GLOSSARY
+from reports.pages.machine import facts_of, machine_section, python_cells, python_section
 from reports.payload import payload_section, sweeps
 from reports.plots import (
     LEAST_BUSY,
@@ -27,7 +26,6 @@ from reports.plots import (
     draw_speedup,
     rows_over_time,
 )
-from reports.pythons import PYTHON_TITLES, python_cells
 
 PAGE_NAME = "report.md"
 STAR, GUESS = "★", "?"
@@ -64,7 +62,7 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
             parts += _group(group, same, results, folder, slugs[group.name])
         for sweep in sweeps(same, cpus):
             parts += payload_section(sweep, folder)
-    parts += [_method(results, cpus), _machine(results), *_pythons(results)]
+    parts += [_method(results, cpus), machine_section(results), *python_section(results)]
     parts.append(_reproduction(results))
     parts.append(_glossary())
     page = folder / PAGE_NAME
@@ -75,7 +73,7 @@ def write_report(results: Results | Summary, folder: Path) -> Path:
         slugs,
         bounds={group.name: _bound(group) for group in groups},
         machine=[
-            *_facts(results),
+            *facts_of(results),
             *([f"Python {label}", ", ".join(cells)] for label, *cells in python_cells(results)),
         ],
         blocks=f"{_blocks(results)}.",
@@ -333,49 +331,6 @@ def _blocks(results: Results) -> str:
         None: f" of {results.header['config']['blocks']} so far",
     }
     return f"{blocks} block{'s' * (blocks != 1)} measured{why.get(results.end, '')}"
-
-
-def _machine(results: Results) -> str:
-    return "## Machine\n\n" + table(["what", "value"], _facts(results))
-
-
-def _pythons(results: Results) -> Iterator[str]:
-    """The Pythons that are compared, and what to know of them."""
-    if rows := python_cells(results):
-        yield "## Pythons\n\n" + table(PYTHON_TITLES, rows)
-    yield from remarks(results)
-
-
-def _facts(results: Results) -> list[list[str]]:
-    """The machine and what is installed on it: names and values."""
-    machine, versions = results.header["machine"], results.header["versions"]
-    limits = ", ".join(
-        f"{key} {value}" for key, value in machine["cpus"].items() if value is not None
-    )
-    blas = {value for value in machine["blas_threads"].values() if value is not None}
-    created = datetime.fromtimestamp(results.header["created_s"], UTC)
-    kernels = ", ".join(
-        f"{name}: {kernel['units']:g}"
-        for name, kernel in results.header["kernels"].items()
-        if kernel["units"]
-    )
-    return [
-        ["measured", f"{created:%Y-%m-%d %H:%M} UTC"],
-        ["system", f"{machine['system']}, {machine['architecture']}"],
-        ["CPU", str(machine["cpu"])],
-        ["CPUs", limits],
-        ["memory", f"{machine['memory_bytes'] / 1e9:.1f} GB"],
-        ["load before", _load(machine)],
-        ["BLAS threads per worker", ", ".join(sorted(blas)) or "not limited"],
-        *([["kernels, units of work per task", kernels]] if kernels else []),
-        *([name, str(value)] for name, value in versions.items()),
-    ]
-
-
-def _load(machine: dict[str, Any]) -> str:
-    others = machine["others_running"]
-    running = "" if others is None else f", {others:.1f} other processes running"
-    return f"{machine['load_1min']:g} over a minute{running}"
 
 
 def _reproduction(results: Results) -> str:
