@@ -5,13 +5,14 @@ is all that it imports, and it has no syntax that an old one would not read.
 """
 
 import platform
+import shlex
 import sys
 import sysconfig
 
 FLAGS = (  # of the optimisation, by a word in what the build was configured or compiled with
     ("PGO", ("--enable-optimizations", "-fprofile-use")),
     ("LTO", ("--with-lto", "-flto")),
-    ("JIT", ("--enable-experimental-jit=yes'", "--enable-experimental-jit'")),
+    ("JIT", ("--enable-experimental-jit=yes ", "--enable-experimental-jit ")),
     ("debug", ("--with-pydebug",)),
 )
 
@@ -23,11 +24,12 @@ def build_facts():
     The optimisation is what the build itself says: distributions that give `make` other flags than
     `configure` leave no trace of them.
     """
-    configured = str(sysconfig.get_config_var("CONFIG_ARGS") or "")
+    given = shlex.split(str(sysconfig.get_config_var("CONFIG_ARGS") or ""))
+    configured = " ".join(argument for argument in given if "/" not in argument)  # without paths
     names = ("OPT", "CFLAGS_NODIST", "LDFLAGS_NODIST")
     compiled = " ".join(str(sysconfig.get_config_var(name) or "") for name in names)
     levels = [word for word in compiled.split() if word.startswith("-O")]
-    words = " ".join((configured, compiled))
+    words = " ".join((configured, compiled, ""))
     found = [name for name, signs in FLAGS if any(sign in words for sign in signs)]
     return {
         "version": " ".join((platform.python_implementation(), platform.python_version())),

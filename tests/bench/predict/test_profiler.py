@@ -43,6 +43,8 @@ def others(monkeypatch: pytest.MonkeyPatch) -> None:
         return classes.get(name) or backend_class(name)
 
     monkeypatch.setattr(module, "backend_class", class_of)
+    monkeypatch.setattr("bench.predict.prediction.backend_class", class_of)
+    monkeypatch.setattr("bench.predict.prediction.has_interpreter_lock", lambda: True)
     monkeypatch.setattr(Profiler, "pool", lambda self, backend, workers: backend)
 
 
