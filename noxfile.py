@@ -53,7 +53,11 @@ BUILD_PACKAGES: tuple[str, ...] = (
     "zlib1g-dev",
 )
 BUILD_PACKAGES += ("libsqlite3-dev", "liblzma-dev", "libbz2-dev")
-ONLY_WHEELS = ("--only-binary", "hypothesis", "--only-binary", "numpy", "--only-binary", "pandas")
+ONLY_WHEELS = tuple(
+    word
+    for package in ("hypothesis", "numpy", "pandas", "pydantic-core")
+    for word in ("--only-binary", package)
+)
 
 
 def runs(python: str) -> bool:

@@ -32,7 +32,7 @@ import warnings
 import weakref
 from collections import deque
 from contextvars import Context, copy_context
-from itertools import count
+from itertools import count, repeat
 from math import inf
 from time import monotonic
 from typing import ClassVar
@@ -54,6 +54,7 @@ from executors.gate import Gate
 logger = logging.getLogger("executors")
 
 FREE = not has_interpreter_lock()
+SPINS = 200
 STILL_RUNNING = "a thread cannot be stopped, so it may still be running"
 
 
@@ -217,7 +218,7 @@ class _Team:
         """Finishes the inbox and takes a call; None if there is none now or the lock is taken."""
         call = None
         is_more = False
-        if self._lock.acquire(False):
+        if self._lock.acquire(False) or (FREE and worker is not None and self._spins()):
             try:
                 session = self._session
                 if session is None:
@@ -239,6 +240,13 @@ class _Team:
                 self._unlist(worker)  # before another one is woken, or it might be this one
             self._after_release(is_more)
         return call
+
+    def _spins(self) -> bool:
+        """Tries the lock for about as long as going to sleep and being woken takes.
+
+        Without an interpreter lock, its holder runs on another CPU and is soon done with it.
+        """
+        return any(self._lock.acquire(False) for _ in repeat(None, SPINS))
 
     def _finish_inbox(self, session: Session, now_s: float) -> None:
         while self._inbox:

@@ -21,6 +21,12 @@ from tests.bench.recommend.machines import COSTS, CPUS, MadeUp, recommended
 GRAPH = Graph(Task(f"t{index}", print, cost_s=1.0) for index in range(8))
 
 
+@pytest.fixture(autouse=True)
+def _threads_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On free-threaded builds, too: the made-up machine has an interpreter lock."""
+    monkeypatch.setattr("bench.predict.prediction.has_interpreter_lock", lambda: True)
+
+
 @pytest.fixture
 def quiet(monkeypatch: pytest.MonkeyPatch) -> float:
     """The time at which measuring begins."""

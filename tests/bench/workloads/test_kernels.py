@@ -12,6 +12,7 @@ import pytest
 from bench import BenchError
 from bench.workloads import kernels
 from bench.workloads.kernels import KERNELS, Kernel, Work, calibrate, sized
+from executors.cpus import has_interpreter_lock
 
 
 @pytest.mark.parametrize(
@@ -109,6 +110,7 @@ def _overlap(name: str) -> float:
     return (time.process_time() - cpu_s) / (time.monotonic() - wall_s)
 
 
+@pytest.mark.skipif(not has_interpreter_lock(), reason="this Python has no interpreter lock")
 def test_python_cpu_holds_the_gil_and_sleep_uses_no_cpu() -> None:
     assert _overlap("python-cpu") < 1.2
     assert _overlap("sleep") < 0.3

@@ -36,6 +36,7 @@ from executors import (
 )
 from executors.backends.processes import Processes
 from executors.backends.workers import pool as module
+from executors.cpus import has_interpreter_lock
 
 
 @pytest.fixture(scope="module")
@@ -67,6 +68,9 @@ def test_an_exit_of_the_worker_is_named_with_its_code(pool: Processes) -> None:
     assert "exited with code 7" in str(error)
 
 
+@pytest.mark.skipif(
+    not has_interpreter_lock(), reason="the allocator of free-threaded builds has reserved enough"
+)
 def test_an_argument_that_does_not_fit_into_memory_fails_its_reader() -> None:
     """The reader's worker has put a limit on itself."""
 

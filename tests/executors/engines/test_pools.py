@@ -34,6 +34,9 @@ from executors import (
 from executors.backends import default_backends
 from tests.processes import working_children
 
+# Python's resource tracker complains if memory is collected while it is at work (3.13).
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 PROCESSES = ["futures-processes", "loky", "pebble"]
 NAMES = ["futures-threads", *PROCESSES]
 
