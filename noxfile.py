@@ -141,7 +141,10 @@ def python_from_packages(session: nox.Session, version: str) -> str:
 
 @nox.session(venv_backend="none")
 def freethreaded(session: nox.Session) -> None:
-    """The tests without ZenML's on free-threaded 3.13, whose lock stays off; on Debian, as root."""
+    """The tests without ZenML's on free-threaded 3.13, whose lock stays off; on Debian, as root.
+
+    The soak: SOAK_MINUTES=30 nox -s freethreaded -- -m soak tests/soak/test_threads.py
+    """
     python = python_from_packages(session, "3.13t")
     environment = session.create_tmp()
     session.run("uv", "venv", "--clear", "--python", python, environment, external=True)
@@ -244,6 +247,17 @@ def bench_interpreters(session: nox.Session) -> None:
     """Worker interpreters beside worker processes, on Python 3.14; two minutes."""
     session.install(".")
     session.run("python", "-m", "benchmarks.interpreters", *session.posargs)
+
+
+@nox.session
+def bench_pythons(session: nox.Session) -> None:
+    """Several Pythons on the same graphs, into docs/which-python.md; builds them, half an hour."""
+    session.install(".")
+    found = [python_from_packages(session, version) for version in ("3.13", "3.13t", "3.14")]
+    folders = [str(Path(python).parent) for python in found]
+    path = os.pathsep.join([*folders, str(session.env["PATH"])])
+    versions = ("3.11", "3.13", "3.13t", "3.14")
+    session.run("python", "-m", "benchmarks.pythons", *versions, env={"PATH": path})
 
 
 @nox.session

@@ -99,7 +99,8 @@ OTHERS = tuple(
 )
 
 
-DASHES = ("-", "--", ":", "-.")  # of Pythons, in their order
+DASHES = ("-", "--", ":", "-.")  # of Pythons, in their order; colours are those of the backends
+MARKERS = ("o", "s", "^", "D")
 
 # Stacks that `bench zenml install` registers look like the backends that run their steps.
 STACKS = {
@@ -115,11 +116,14 @@ def style_of(backend: str, python: int | None = None) -> Style:
     """The style of a backend; one that is not known has one of its own, but maybe not alone.
 
     Args:
-        python: the place of its Python, if several are compared: each has dashes of its own.
+        python: the place of its Python, if several are compared: each has dashes and a marker.
     """
     known = STACKS.get(backend, backend)
     style = STYLES.get(known) or OTHERS[sum(backend.encode()) % len(OTHERS)]
-    return style if python is None else style._replace(dashes=DASHES[python % len(DASHES)])
+    if python is None:
+        return style
+    place = python % len(DASHES)
+    return style._replace(dashes=DASHES[place], marker=MARKERS[place])
 
 
 def is_ours(backend: str) -> bool:

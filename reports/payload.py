@@ -123,7 +123,8 @@ def draw_payload(sweep: Sweep, path: Path) -> None:
         high = max(1.1, *(one.high or one.value for one in speedups)) * 1.1
         scale_speedup(axes, low, high)
         axes.set_xlabel(f"size of the {sweep.values}")
-        axes.set_ylabel(f"speedup over {sweep.baseline} (log scale)")
+        over = "" if sweep.pythons else f" over {sweep.baseline}"
+        axes.set_ylabel(f"speedup{over} (log scale)")
         set_title(axes, f"Speedup of {sweep.name}")
         save(figure, [axes], path)
 

@@ -35,6 +35,7 @@ PANEL_INCHES = 2.8  # height
 ROWS_WITH_ROOM, ROW_INCHES = 4, 0.19  # of a legend
 LINE_INCHES, LETTER_INCHES = 0.5, 0.075  # of an entry of a legend
 DODGE = 1.04  # factor between the positions of two backends, so that their bars stay apart
+SPREAD = 1.3  # factor between the first and the last of many
 TITLE_CHARACTERS = 48  # in a line
 STAR: dict[str, Any] = {"markersize": 15, "color": "#F0E442", "markeredgecolor": "black"}
 QUESTION: dict[str, Any] = {"marker": "$?$", "markersize": 12, "markeredgewidth": 0.5}
@@ -67,9 +68,8 @@ def _parts(group: Group) -> list[list[str]]:
     by_line = _by_line(group)
     names = list(by_line)
     ours = [name for name, rows in by_line.items() if is_ours(rows[0].case.backend)]
-    if len(names) <= MOST_LINES or not ours:
-        return [names]
-    return [ours, [name for name in names if name not in ours]]
+    others = [name for name in names if name not in ours]
+    return [names] if len(names) <= MOST_LINES or not ours or not others else [ours, others]
 
 
 def _speedup_panel(axes: Axes, group: Group, names: Sequence[str], cpus: int) -> None:
@@ -89,7 +89,8 @@ def _speedup_panel(axes: Axes, group: Group, names: Sequence[str], cpus: int) ->
         place = row.case.workers * shifts.get(row.case.line, 1.0)
         mark_answer(axes, place, row.speedup.value, is_sure=group.guess is None)
     axes.set_xlabel("max_workers (log scale)")
-    axes.set_ylabel(f"speedup over {group.baseline} (log scale)")
+    over = "" if group.pythons else f" over {group.baseline}"  # too long for a panel
+    axes.set_ylabel(f"speedup{over} (log scale)")
     axes.set_xscale("log", base=2)
     axes.set_xticks(counts, unless_crowded(counts))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -98,7 +99,8 @@ def _speedup_panel(axes: Axes, group: Group, names: Sequence[str], cpus: int) ->
 def apart(lines: Collection[str]) -> dict[str, float]:
     """By line, the factor of its horizontal positions, so that they do not hide one another."""
     middle = (len(lines) - 1) / 2
-    return {name: DODGE ** (number - middle) for number, name in enumerate(lines)}
+    step = min(DODGE, SPREAD ** (1 / max(1, len(lines) - 1)))
+    return {name: step ** (number - middle) for number, name in enumerate(lines)}
 
 
 def mark_answer(axes: Axes, place: float, value: float, is_sure: bool, zorder: float = 1.5) -> None:

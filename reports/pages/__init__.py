@@ -209,11 +209,11 @@ def _bound(group: Group) -> str:
     else:
         longest = f"The longest chain has {group.depth} of the {group.tasks} tasks"
         text = f"{longest}, so with equal tasks the speedup is {most}"
-    if group.pythons:
-        text += ", over the same Python"
     workers = (group.guess or group.pick).case.workers
     bound = group.bound(workers)
-    return f"{text}, and {bound:.2f} with {workers}." if 1 < bound < group.bound() else f"{text}."
+    if 1 < bound < group.bound():
+        text += f", and {bound:.2f} with {workers}"
+    return f"{text} (over the same Python)." if group.pythons else f"{text}."
 
 
 def _python(group: Group, text: str) -> list[str]:

@@ -13,6 +13,7 @@ from bench.analysis.pythons import has_lock
 from bench.analysis.summary import Summary, finding_of, summarise
 from bench.results.store import CeilingSample, LockState, read_results
 from reports import write_report
+from reports.drawing import style_of
 from tests.bench.results.written import line, write
 
 FACTS = {"version": "CPython 3", "gil": "on", "compiler": "GCC 12", "optimisation": "-O2"}
@@ -149,3 +150,16 @@ def test_a_python_that_the_header_does_not_know_is_refused(tmp_path: Path) -> No
     path.write_text(path.read_text().replace('"python": ""', '"python": "3.99"'))
     with pytest.raises(BenchError, match=r"line 2: the header does not know Python 3\.99"):
         read_results(path)
+
+
+def test_each_python_has_a_look_of_its_own_in_one_panel(tmp_path: Path) -> None:
+    times = {**TIMES, **{("interpreters", 2, python): 0.2 for python in ("3.11", "3.13t")}}
+    (group,) = written(tmp_path, times).groups
+    write_report(written(tmp_path, times), tmp_path / "out")
+    (figure,) = (tmp_path / "out").glob("speedup-*.svg")
+    text = figure.read_text()
+    assert "Other executors" not in text
+    assert text.count("max_workers (log scale)") == 1
+    assert all(row.case.line in text for row in group.rows)
+    looks = {style_of("threads", place)[1:3] for place in range(4)}
+    assert len(looks) == 4
