@@ -163,6 +163,8 @@ def soak(session: nox.Session) -> None:
         "tests/executors/backends/workers/test_faults.py",
         "tests/executors/zenml/test_random_runs.py",
         "tests/executors/zenml/test_features.py",
+        "tests/executors/zenml/test_modes.py",
+        "tests/executors/zenml/process/test_stops.py",
         "tests/executors/engines/test_dask_faults.py",
         "tests/soak",
     ]

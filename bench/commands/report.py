@@ -113,6 +113,10 @@ def _account(account: Account | None) -> dict[str, Any] | None:
 def _show(summary: Summary) -> None:
     for group in summary.groups:
         echo("\n".join(_group_lines(group)))
+        if group.pythons:
+            hanging(f"  speedup: over {group.baseline}; own: over the same Python's", 4)
+        for sentence in group.sharing:
+            hanging(f"  {sentence}", 4)
         if (cause := group.causes.get((group.guess or group.pick).case)) is not None:
             share = f"{100 * cause.share:.0f} %"
             hanging(f"  lost: {share} of the workers' time, because {cause.loss}", 8)
@@ -134,11 +138,10 @@ def _group_lines(group: Group) -> list[str]:
     """One shape and kernel, in less than 60 columns."""
     pad = first_column((row.case.name for row in group.rows), 11)
     what = "stack" if group.stacks else "backend"
-    alike = " on the same Python" if group.pythons else ""
-    own = "   own" if group.pythons else ""
+    bounded, own, width = ("own speedup", "   own", 7) if group.pythons else ("speedup", "", 10)
     lines = [
-        f"{group.name}: speedup at most {group.bound():.2f}{alike}",
-        f"  {pad(what)}workers       time  speedup{own}  95 % interval",
+        f"{group.name}: {bounded} at most {group.bound():.2f}",
+        f"  {pad(what)}workers {'time':>{width}}  speedup{own}  95 % interval",
     ]
     python = ""
     for row in group.rows:
@@ -150,13 +153,10 @@ def _group_lines(group: Group) -> list[str]:
         own = f" {row.own.value:>5.2f}" if python else ""
         mark = _mark(row, group)
         line = (
-            f"{mark} {pad(row.case.name)}{row.case.workers:>7} {shown(row.median_s):>10}"
+            f"{mark} {pad(row.case.name)}{row.case.workers:>7} {shown(row.median_s):>{width}}"
             f" {row.speedup.value:>8.2f}{own}  {interval}".rstrip()
         )
         lines.append(emphasised(line) if mark == STAR else line)
-    lines += [f"  {sentence}" for sentence in group.sharing]
-    if python:
-        lines.append(f"  speedup: over {group.baseline}; own: over the same Python's")
     return lines
 
 

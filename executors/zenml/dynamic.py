@@ -7,12 +7,16 @@ end of a step is an event of this process.
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from zenml.exceptions import RunStoppedException
 from zenml.execution.pipeline.dynamic.outputs import _IsolatedStepFuture
 from zenml.execution.pipeline.dynamic.runner import DynamicPipelineRunner
 from zenml.execution.pipeline.dynamic.utils import get_latest_step_run
+from zenml.utils import source_code_utils
 
 from executors.zenml.launch import isolated
 from executors.zenml.store import updates
@@ -22,6 +26,28 @@ if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse, StepRunResponse
 
 POLL_S = 0.25  # between looks at a step whose end the store alone knows, such as a retried one
+
+
+def _in_turn(read_source: Callable[[Any], str]) -> Callable[[Any], str]:
+    """Lets one thread at a time read the source code of a step.
+
+    ZenML's threads compile steps side by side, but the parser of Python 3.11 fails now and then if
+    several threads use it ("AST constructor recursion depth mismatch"), and in notebooks ZenML
+    replaces `inspect.getfile` meanwhile.
+    """
+    lock = threading.Lock()
+
+    @wraps(read_source)
+    def read(value: Any) -> str:
+        with lock:
+            return read_source(value)
+
+    return read
+
+
+source_code_utils.get_source_code = _in_turn(  # type: ignore[assignment]
+    source_code_utils.get_source_code
+)
 
 
 class Runner(DynamicPipelineRunner):

@@ -49,7 +49,7 @@ class Child:
         shared.symlink_to(Path(cloudpickle.__file__).parent)
         command = other_command(
             self.interpreter.executable,
-            [*self.interpreter.path, self._packages.name],
+            [self._packages.name, *self.interpreter.path],  # theirs may be an old one
             "bench.measure.hosts.program",
             *(reader, theirs.fileno()),
         )

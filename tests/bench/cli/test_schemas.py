@@ -79,8 +79,10 @@ def test_lines_of_results_are_as_their_schema_says(
     assert CliRunner().invoke(main, ["run", "--resume", "out", "--blocks", "2"]).exit_code == 0
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()
     example = (DOCS / "reports" / "fan-in-diamond" / "results.jsonl").read_text().splitlines()
-    for line in [*lines, *example]:
-        jsonschema.validate(json.loads(line), schema("results"))
+    kind_of = {key: one for one in schema("results")["oneOf"] for key in one["properties"]}
+    for line in map(json.loads, [*lines, *example[::5]]):  # against one of them: quicker
+        key = next(iter(line))
+        jsonschema.validate(line, kind_of["schema" if key == "schema" else key])
     kinds = {next(iter(json.loads(line))) for line in lines}
     not_here = set() if sysconfig.get_config_var("Py_GIL_DISABLED") else {"lock"}
     assert kinds == {"schema", "end", "extended", *KINDS.values()} - not_here

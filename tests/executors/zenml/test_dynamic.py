@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from zenml import get_step_context
 from zenml.exceptions import RunStoppedException
+from zenml.utils import source_code_utils
 from zenml.utils.run_utils import stop_run
 
 from tests.executors.zenml.steps import (
@@ -151,3 +152,29 @@ def test_a_pipeline_that_was_stopped_has_not_succeeded(dynamic: Any) -> None:
     with pytest.raises(RunStoppedException):
         dynamic.does_nothing()
     assert last_run().status == "stopped"
+
+
+def test_the_source_code_of_steps_is_read_by_one_thread_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import executors.zenml.dynamic  # noqa: F401 - has it so
+
+    reading: list[int] = []
+    most: list[int] = []
+
+    def slow(value: object) -> str:
+        reading.append(1)
+        most.append(len(reading))
+        time.sleep(0.005)
+        reading.pop()
+        return "code"
+
+    monkeypatch.setattr("inspect.getsource", slow)
+    threads = [
+        threading.Thread(target=source_code_utils.get_source_code, args=(len,)) for _ in range(8)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1] * 8

@@ -90,7 +90,9 @@ def test_the_log_tells_failed_stopped_and_unstarted_steps_apart(
     )
 
 
-@pytest.mark.parametrize("mode", ["fail_fast", "stop_on_failure"])
+@pytest.mark.parametrize(
+    "mode", ["fail_fast", pytest.param("stop_on_failure", marks=pytest.mark.soak)]
+)
 def test_a_step_that_the_store_refuses_to_start_has_not_failed(
     mode: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -97,7 +97,9 @@ def blocked(plans: dict[str, Plan]) -> set[str]:
     return listed
 
 
-@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize(
+    "mode", [MODES[0], pytest.param(MODES[1], marks=pytest.mark.soak), MODES[2]]
+)
 @pytest.mark.parametrize("seed", range(RUNS))
 def test_every_status_is_right(
     seed: int,

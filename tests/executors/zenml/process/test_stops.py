@@ -47,6 +47,12 @@ from tests.executors.zenml.told import eventually
 
 pytestmark = pytest.mark.usefixtures("flavor")
 
+MODES = [  # one of them here, because workers take long to start; the others in `nox -s soak`
+    "fail_fast",
+    pytest.param("stop_on_failure", marks=pytest.mark.soak),
+    pytest.param("continue_on_failure", marks=pytest.mark.soak),
+]
+
 PROGRAM = Path(__file__).with_name("stoppable.py")
 WAIT_S = 30.0
 BLOCKED = {"": "stopped", "first": "stopped", "second": "stopped"}
@@ -79,7 +85,7 @@ def program(kind: str) -> Iterator[subprocess.Popen[str]]:
     [
         ("python", signal.SIGINT, -signal.SIGINT),
         ("python", signal.SIGTERM, 143),
-        ("c", signal.SIGINT, -signal.SIGINT),
+        pytest.param("c", signal.SIGINT, -signal.SIGINT, marks=pytest.mark.soak),
     ],
 )
 def test_a_signal_stops_the_steps_and_runs_the_cleanup_hook(
@@ -285,7 +291,7 @@ def test_a_step_that_talks_to_the_store_is_stopped_after_that(by: str, flavor: s
     assert statuses(last_run()) == {"": "stopped", "a": "stopped"}
 
 
-@pytest.mark.parametrize("mode", ["fail_fast", "stop_on_failure", "continue_on_failure"])
+@pytest.mark.parametrize("mode", MODES)
 def test_a_run_that_is_stopped_while_the_store_is_slow_is_stopped(
     mode: str, flavor: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
