@@ -21,7 +21,7 @@ from bench.commands.report import report
 from bench.machine.facts import SAME_MACHINE, describe_machine, differing_builds
 from bench.measure.forecast import Forecast
 from bench.measure.harness import BUDGET, COMPLETE, measure
-from bench.measure.hosts.pythons import Pythons, opened
+from bench.measure.hosts.pythons import opened
 from bench.measure.options import STOPPING, RunOptions, continued
 from bench.measure.plan import Plan, plan
 from bench.measure.prepared import PreparedPlan, prepare
@@ -187,7 +187,7 @@ def _resume(folder: Path, given: Mapping[str, Any], settings: RunOutput) -> int:
         _same_machine(before)
         names = before.header["config"]["shapes"]
         pythons = stack.enter_context(opened(options))
-        _same_pythons(before, pythons)
+        pythons.check_same(before.header)
         with _current_folder_kept():
             planned = plan(options, int(before.header["cpus"]), names, pythons)
             prepared = prepare(planned, before)
@@ -290,23 +290,6 @@ def _same_machine(before: Results) -> None:
                 f"the run was started on another machine, or with other limits ({name}: {then},"
                 f" here {now[name]}); start a new run"
             )
-
-
-def _same_pythons(before: Results, pythons: Pythons) -> None:
-    """Refuses to continue a run of other Pythons."""
-    then = before.header.get("pythons", {})
-    here = {one.executable for one in pythons.interpreters.values()}
-    for label, facts in then.items():
-        if facts["executable"] not in here:
-            reason = "; ".join(pythons.left_out.values()) or facts["executable"]
-            raise BenchError(f"Python {label} of this run is missing ({reason}); start a new run")
-    for label, facts in pythons.header().items():
-        for name, value in facts.items():
-            if (was := then.get(label, {}).get(name)) != value:
-                raise BenchError(
-                    f"Python {label} is not what it was ({name}: {was or 'left out'}, now {value});"
-                    " start a new run"
-                )
 
 
 def _measure(

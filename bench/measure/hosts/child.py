@@ -170,7 +170,7 @@ class Child:
         progress: Callable[[str], object],
     ) -> Trial:
         self._progress = lambda step: progress(f"{step}, Python {self.interpreter.label}")
-        trial: Trial = self._call("tried", own.name, cases, cpus, options)
+        trial: Trial = self._call("try_own", own.name, cases, cpus, options)
         return trial
 
     @contextmanager

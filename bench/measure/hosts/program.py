@@ -30,7 +30,7 @@ from bench.machine.sampler import Sample
 from bench.measure.hosts.here import GraphKey, Here, Options, PoolHere, TimedRun
 from bench.measure.trial import Trial
 from bench.results.case import Case
-from bench.workloads.kernels import SizedKernel, Work
+from bench.workloads.kernels import Work
 from bench.workloads.own_graphs import (
     OwnGraph,
     explained,
@@ -76,12 +76,12 @@ def _answer(desk: _Desk, connection: Connection) -> tuple[object, ...]:
         return "failed", traceback.format_exc().rstrip()
 
 
-class _Desk:
+class _Desk(Here):
     """What the parent may ask for: the methods of a `Host`, and those of the pool that is open."""
 
     def __init__(self, connection: Connection, pools: ExitStack) -> None:
+        super().__init__()
         self._connection = connection
-        self._here = Here()
         self._owns: dict[str, OwnGraph] = {}
         self._pools = pools
         self._pool: PoolHere | None = None
@@ -101,35 +101,23 @@ class _Desk:
         """For each backend that is known, why it cannot be used here, or None."""
         return {name: why_unavailable(name) for name in backend_names()}
 
-    def lock_state(self) -> tuple[str, list[str]] | None:
-        return self._here.lock_state()
-
     def load(self, spec: str) -> OwnGraph:
         """The user's own graph, whose actions stay here; what is returned has their names."""
-        own = self._here.load(spec)
+        own = super().load(spec)
         self._owns[own.name] = own
         return replace(own, graph=Graph(map(_described, own.graph.tasks)))
 
-    def add(self, key: GraphKey, graph: Graph) -> None:
-        self._here.add(key, graph)
-
-    def calibrate(self, kernel: SizedKernel) -> Work:
-        return self._here.calibrate(kernel)
-
-    def check(self, backend: str, workers: int, options: Options) -> None:
-        self._here.check(backend, workers, options)
-
-    def tried(
+    def try_own(
         self, name: str, cases: Sequence[Case], cpus: int, options: Mapping[str, Options]
     ) -> Trial:
         def progress(step: str) -> object:
             return self.ask("progress", step)
 
-        return self._here.tried(self._owns[name], cases, cpus, options, progress)
+        return self.tried(self._owns[name], cases, cpus, options, progress)
 
     def open(self, backend: str, workers: int, options: Options) -> float:
         """Enters a pool, of which there is one at a time; how long it took to start."""
-        self._pool = self._pools.enter_context(self._here.pool(backend, workers, options))
+        self._pool = self._pools.enter_context(self.pool(backend, workers, options))
         return self._pool.start_s
 
     def close(self) -> None:

@@ -72,6 +72,28 @@ class Pythons:
         """What a results file says of each."""
         return {label: one.identity for label, one in self.interpreters.items()}
 
+    def check_same(self, header: Mapping[str, Any]) -> None:
+        """Refuses to continue a run of other Pythons.
+
+        Raises:
+            BenchError: one is missing, or is not what it was.
+        """
+        then = header.get("pythons", {})
+        here = {one.executable for one in self.interpreters.values()}
+        for label, facts in then.items():
+            if facts["executable"] not in here:
+                reason = "; ".join(self.left_out.values()) or facts["executable"]
+                raise BenchError(
+                    f"Python {label} of this run is missing ({reason}); start a new run"
+                )
+        for label, facts in self.header().items():
+            for name, value in facts.items():
+                if (was := then.get(label, {}).get(name)) != value:
+                    raise BenchError(
+                        f"Python {label} is not what it was ({name}: {was or 'left out'}, now"
+                        f" {value}); start a new run"
+                    )
+
     def lock_states(self) -> Iterator[LockState]:
         """Whether the interpreter lock of each free-threaded build is on now."""
         for label, host in self.hosts.items():
