@@ -140,13 +140,7 @@ def plan(
         raise BenchError("--pipeline-args is for a pipeline of yours; name it with --pipeline")
     names = _backends(options.backends, pythons)
     missing = pythons.without(names)
-    left_out = {f"Python {python}": reason for python, reason in pythons.left_out.items()}
-    if options.backends is not None:
-        left_out |= {
-            f"{backend} on Python {python}": reason
-            for python, reasons in missing.items()
-            for backend, reason in reasons.items()
-        }
+    left_out = pythons.reasons({} if options.backends is None else missing)
     stacks_left_out: dict[str, str] = {}
     if options.stacks is not None:
         _refuse_beside_stacks(options, kernels)
@@ -173,13 +167,7 @@ def plan(
         if backend not in missing.get(python, ())
         for workers in numbers_of(backend, counts, numbers)
     ]
-    budget_s = None if options.budget is None else seconds(options.budget)
-    if options.budget is not None and budget_s is None:
-        raise BenchError(f"--budget must be a time like 90s or 2m, not {options.budget!r}")
-    if options.precision is not None and not 0 < options.precision < 1:
-        raise BenchError(f"--precision must be between 0 and 1, not {options.precision:g}")
-    is_open = budget_s is not None or options.precision is not None
-    blocks = options.blocks or (MOST_BLOCKS if is_open else BLOCKS)
+    blocks, budget_s = _ends(options)
     unique = tuple(dict.fromkeys(cases))
     for backend, workers, python in {case.pool for case in unique}:  # rather than in the middle
         pythons.hosts[python].check(backend, workers, of_backends.get(backend, {}))
@@ -196,6 +184,21 @@ def plan(
         left_out=left_out,
         pythons=pythons,
     )
+
+
+def _ends(options: RunOptions) -> tuple[int, float | None]:
+    """The largest number of blocks, and the seconds of the budget.
+
+    Raises:
+        BenchError: the budget or the precision is malformed.
+    """
+    budget_s = None if options.budget is None else seconds(options.budget)
+    if options.budget is not None and budget_s is None:
+        raise BenchError(f"--budget must be a time like 90s or 2m, not {options.budget!r}")
+    if options.precision is not None and not 0 < options.precision < 1:
+        raise BenchError(f"--precision must be between 0 and 1, not {options.precision:g}")
+    is_open = budget_s is not None or options.precision is not None
+    return options.blocks or (MOST_BLOCKS if is_open else BLOCKS), budget_s
 
 
 def _own_graph(spec: str, pythons: Pythons) -> OwnGraph:

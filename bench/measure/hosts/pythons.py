@@ -68,6 +68,18 @@ class Pythons:
             for python, reasons in self.unavailable.items()
         }
 
+    def reasons(self, missing: Mapping[str, Mapping[str, str]]) -> dict[str, str]:
+        """Why something is left out, by what that is.
+
+        Args:
+            missing: backends that were asked for, as `without` gives them.
+        """
+        return {f"Python {python}": reason for python, reason in self.left_out.items()} | {
+            f"{backend} on Python {python}": reason
+            for python, reasons in missing.items()
+            for backend, reason in reasons.items()
+        }
+
     def header(self) -> dict[str, Any]:
         """What a results file says of each."""
         return {label: one.identity for label, one in self.interpreters.items()}
