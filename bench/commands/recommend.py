@@ -11,7 +11,7 @@ from time import monotonic
 from typing import Any
 
 from bench import BenchError
-from bench.analysis.summary import finding_of, summarise
+from bench.analysis.summary import summarise
 from bench.machine.noise import Verdict
 from bench.measure.harness import measure
 from bench.measure.hosts.pythons import opened
@@ -23,6 +23,7 @@ from bench.predict.profiler import Profiler
 from bench.predict.worker_counts import parsed_counts
 from bench.recommend.advisor import Advisor, blank_for
 from bench.recommend.decision import corrections
+from bench.recommend.from_results import recommendations_of
 from bench.recommend.recommendation import Candidate, Recommendation
 from bench.results.store import ResultsWriter, read_results
 from bench.terminal.answers import show_answers, show_verdict
@@ -257,35 +258,7 @@ def _from_results(path: Path) -> Iterator[Recommendation]:
         raise BenchError(f"{path} has no finished runs; continue it with: bench run --resume")
     if not summary.answers:
         raise BenchError(f"{path} has only sequential runs; there is nothing to choose from")
-    for group in summary.groups:
-        if len(group.measured) == 1:
-            continue  # nothing to choose from
-        candidates = {
-            row: Candidate(
-                row.case.backend, row.case.workers, None, row.wall_s, python=row.case.python
-            )
-            for row in group.measured
-        }
-        baseline = group.measured[0].case
-        runs = [run for run in results.measurements if run.case == baseline]
-        finding = finding_of(group)
-        reason = f"{finding[0].upper()}{finding[1:]}."
-        if group.guess is not None:
-            reason = f"The runs do not decide. Best guess: {candidates[group.guess]}."
-        blank = blank_for(group.shape, "" if group.is_own else group.kernel, group.activity)
-        yield replace(
-            blank,
-            pick=candidates[group.pick] if group.guess is None else None,
-            guess=candidates[group.guess] if group.guess else None,
-            runner_up=candidates[group.rival] if group.rival else None,
-            candidates=tuple(candidates.values()),
-            span_s=min(run.span_s for run in runs),
-            work_s=min(run.work_s for run in runs),
-            parallelism=group.bound(),
-            reason=reason,
-            verdict=summary.verdict,
-            cpus=int(results.header["cpus"]),
-        )
+    yield from recommendations_of(summary)
 
 
 # -- showing --------------------------------------------------------------------------------------
