@@ -152,7 +152,8 @@ def run(ctx: click.Context, /, **values: Any) -> None:
 
 @main.command(short_help="Pick the backend and max_workers.")
 @shared.shapes(
-    "DAG shapes, e.g. fan-in:width=8,stencil; default: fan-in:width=16,diamond-chain,chain"
+    "DAG shapes, e.g. fan-in:width=8,stencil; default: fan-in:width=16,diamond-chain,chain; with"
+    " --python fan-in:width=16"
 )
 @shared.kernel
 @shared.workflow
