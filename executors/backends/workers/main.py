@@ -45,6 +45,7 @@ from executors.backends.workers.wire import (
     VALUE,
     WAKES,
     Setup,
+    WorkerOptions,
     receive,
 )
 from executors.core.deferred import DEFERRED, refusal
@@ -125,18 +126,28 @@ def _set_up(setup: Setup, link: ParentLink) -> None:
         logging.getLogger(name).setLevel(level)
     if options.memory_limit_bytes is not None:
         _limit_memory(options.memory_limit_bytes)
+    try:
+        _load_what_tasks_need(options)
+    except MemoryError as error:  # anywhere: beyond the limit not even a file can be opened
+        if options.memory_limit_bytes is None:
+            raise
+        _limit_memory(None)
+        raise MemoryError(
+            f"memory_limit_bytes is {options.memory_limit_bytes}, but a worker needs more than"
+            f" {_data_bytes()} bytes before its first task"
+        ) from error
+    _contexts[0] = copy_context()
+
+
+def _load_what_tasks_need(options: WorkerOptions) -> None:
     for module in options.preload:
         import_module(module)
     if options.initializer is not None:
         with defining():
             initializer = load(options.initializer)
         initializer()
-    _contexts[0] = copy_context()
     if options.memory_limit_bytes is not None and _data_bytes() > options.memory_limit_bytes:
-        raise MemoryError(
-            f"memory_limit_bytes is {options.memory_limit_bytes}, but a worker needs"
-            f" {_data_bytes()} bytes before its first task"
-        )
+        raise MemoryError  # the limit was set below what was allocated before it
 
 
 def _limit_memory(limit_bytes: int | None) -> None:

@@ -276,9 +276,11 @@ class Pool:
         if not worker.is_ready:
             self._failed_starts += 1
             if self._failed_starts >= START_TRIES:
+                limit_bytes = self.options.memory_limit_bytes
+                limit = f"; memory_limit_bytes is {limit_bytes}" if limit_bytes is not None else ""
                 raise BackendError(
                     f"{START_TRIES} workers in a row died at start-up; the last {self._body.kind}"
-                    f" {worker.body.how_it_ended(status)}; see its output above"
+                    f" {worker.body.how_it_ended(status)}; see its output above{limit}"
                 )
         self._start()
 

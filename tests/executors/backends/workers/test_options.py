@@ -140,9 +140,18 @@ def test_values_and_arguments_that_do_not_fit_are_named_too() -> None:
 
 
 @linux_only
-def test_a_limit_below_what_a_worker_needs_is_an_error_at_the_start() -> None:
-    with pytest.raises(BackendError, match="memory_limit_bytes"):
-        Processes(1, memory_limit_bytes=1 * MB).open()
+@pytest.mark.parametrize("limit", [1, 100_000, 1 * MB, 4 * MB, 8 * MB])
+def test_a_limit_below_what_a_worker_needs_is_an_error_at_the_start(limit: int) -> None:
+    # Depending on how far the allocator gets, the first thing that fails is another one.
+    with pytest.raises(BackendError, match=f"memory_limit_bytes is {limit}, but .* before its"):
+        Processes(1, memory_limit_bytes=limit).open()
+
+
+@linux_only
+def test_a_limit_that_an_initializer_exceeds_is_named() -> None:
+    # mimalloc, of free-threaded builds, may crash when it gets no memory.
+    with pytest.raises(BackendError, match=f"memory_limit_bytes is {200 * MB}"):
+        Processes(1, initializer=lambda: bytes(300 * MB), memory_limit_bytes=200 * MB).open()
 
 
 def test_without_a_limit_a_memory_error_is_the_actions_own() -> None:
