@@ -14,7 +14,9 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 nox.options.sessions = ["lint", "typecheck", "tests", "oldest_cloudpickle"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "uv|venv"  # uv installs in seconds what takes pip a minute
-os.environ.setdefault("UV_COMPILE_BYTECODE", "1")  # as pip does; else many test processes each do
+# Hundreds of test processes start: each would compile what it imports.
+os.environ.setdefault("UV_COMPILE_BYTECODE", "1")  # as pip does
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def group(name: str) -> tuple[str, ...]:
