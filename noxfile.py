@@ -237,7 +237,7 @@ def bench_stacks(session: nox.Session) -> None:
             session.run("apt-get", "install", "-yq", package, "iptables", external=True)
     session.install(".", "docker", "uv")
     session.run(
-        "python", "-m", "benchmarks.stacks", env={"PATH": f"{session.env['PATH']}:/usr/sbin"}
+        "python", "-m", "benchmarks.stacks", env={"PATH": f"{os.environ['PATH']}:/usr/sbin"}
     )
 
 
@@ -254,7 +254,7 @@ def bench_pythons(session: nox.Session) -> None:
     session.install(".")
     found = [python_from_packages(session, version) for version in ("3.13", "3.13t", "3.14")]
     folders = [str(Path(python).parent) for python in found]
-    path = os.pathsep.join([*folders, str(session.env["PATH"])])
+    path = os.pathsep.join([*folders, os.environ["PATH"]])
     versions = ("3.11", "3.13", "3.13t", "3.14")
     session.run("python", "-m", "benchmarks.pythons", *versions, env={"PATH": path})
 
