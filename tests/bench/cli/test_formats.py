@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from bench.cli import main
+from tests.available import POOLS
 from tests.bench.results.written import TYPICAL, write
 
 LONG = "futures-over-another-package"
@@ -59,7 +60,7 @@ def test_a_plan() -> None:
     assert sorted((case["kernel"], case["backend"], case["workers"]) for case in plan["cases"]) == [
         (kernel, backend, workers)
         for kernel in ("python-cpu:20ms", "sleep:1ms")
-        for backend, workers in (("processes", 2), ("sequential", 1), ("threads", 2))
+        for backend, workers in sorted([("sequential", 1), *((pool, 2) for pool in POOLS)])
     ]
     assert sum(case["expected_s"] for case in plan["cases"]) <= plan["block_s"]
     assert plan["ceilings"] == {"python-cpu:20ms": [2]}

@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from bench.cli import main
 from bench.results.store import read_results
 from bench.workloads.own_graphs import OWN_TASKS
+from tests.available import POOLS
 
 MODULE = """
 import time
@@ -60,7 +61,7 @@ def test_it_is_measured_on_every_backend_up_to_its_width(module: Callable[[str],
     assert result.exit_code == 0, result.output
     results = read_results(Path("out"))
     assert {run.kernel for run in results.measurements} == {OWN_TASKS}
-    assert {run.backend for run in results.measurements} == {"sequential", "processes", "threads"}
+    assert {run.backend for run in results.measurements} == {"sequential", *POOLS}
     assert max(run.workers for run in results.measurements) == 3  # its width
     assert all(run.first_s is not None and run.first_s > 0 for run in results.measurements)
     assert f"{name}:make: speedup at most " in result.output

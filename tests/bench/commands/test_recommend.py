@@ -20,6 +20,7 @@ from bench.recommend.advisor import Advisor
 from bench.recommend.recommendation import Recommendation
 from bench.workloads.kernels import Work
 from executors import Graph, Task
+from tests.available import POOLS
 from tests.bench.results.written import TYPICAL, write
 
 pytestmark = pytest.mark.usefixtures("quick")
@@ -34,7 +35,8 @@ def naps() -> Graph:
 
 
 def test_a_graph_of_ones_own() -> None:
-    advice = recommend(naps(), max_workers=[2, 8], name="naps")
+    both = ["processes", "threads"]
+    advice = recommend(naps(), backends=both, max_workers=[2, 8], name="naps")
     assert advice.work_s >= 12 * 0.004
     assert {(one.backend, one.workers) for one in advice.candidates} == {
         ("sequential", 1),
@@ -68,7 +70,7 @@ def test_the_command_prints_and_draws(tmp_path: Path) -> None:
     assert max(map(len, lines)) <= 100
     (content,) = json.loads((tmp_path / "out" / "recommend.json").read_text())
     assert content["name"] == "fan-in:width=4, sleep:2ms"
-    assert len(content["candidates"]) == 5
+    assert len(content["candidates"]) == 1 + 2 * len(POOLS)
     assert "threads, predicted" in (tmp_path / "out" / "recommend.svg").read_text()
 
 

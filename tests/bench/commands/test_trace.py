@@ -22,6 +22,7 @@ def bench(*arguments: str | Path) -> Result:
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("measured") / "out"
     options = ["--shapes", "diamond", "--kernel", "sleep:1ms", "--max-workers", "2"]
+    options += ["--backends", "threads,processes"]
     result = bench("run", *options, "--blocks", "2", "-q", "-o", folder)
     assert result.exit_code == 0, result.output
     return folder

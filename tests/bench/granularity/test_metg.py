@@ -26,6 +26,7 @@ from bench.granularity.crossings import (
 )
 from bench.machine.noise import UNUSABLE, Reason, Verdict
 from reports.granularity import length_of
+from tests.available import POOLS
 
 
 def points(overhead_s: float, blocks: int, noise: float = 0.02, seed: int = 5) -> list[Point]:
@@ -152,12 +153,8 @@ def test_a_small_run_leaves_samples_and_a_figure(tmp_path: Path) -> None:
     assert result.exit_code in (0, 4), result.output  # 4: the machine was too noisy
     assert "worth running in parallel here" in " ".join(result.output.split())
     content = json.loads((tmp_path / "out" / "metg.json").read_text())
-    assert len(content["points"]) == 3 * len(LENGTHS_S)
-    assert {point["backend"] for point in content["points"]} == {
-        "sequential",
-        "threads",
-        "processes",
-    }
+    assert len(content["points"]) == (1 + len(POOLS)) * len(LENGTHS_S)
+    assert {point["backend"] for point in content["points"]} == {"sequential", *POOLS}
     assert all(point["wall_s"] > 0 for point in content["points"])
     assert content["noise"]["level"] in ("clean", "noisy", "unusable")
     assert "ceiling" in (tmp_path / "out" / "metg.svg").read_text()
