@@ -1,6 +1,6 @@
 """Measures `local`, our flavors, `local_docker` and Airflow; writes the table of docs/stacks.md.
 
-`nox -s bench_stacks` runs it on a Debian machine, as root, for an hour. Everything is in one
+`nox -s bench_stacks` runs it on a Debian machine, as root, for half an hour. Everything is in one
 folder, which is kept, so that the next time takes less: STACKS_FOLDER.
 """
 
