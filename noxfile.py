@@ -230,7 +230,7 @@ def bench_zenml(session: nox.Session) -> None:
 
 @nox.session
 def bench_stacks(session: nox.Session) -> None:
-    """ZenML stacks with Docker and Airflow, into docs/stacks.md; on Debian, as root; half an hour."""
+    """ZenML stacks with Docker and Airflow, into docs/stacks.md; on Debian, as root; 30 min."""
     for tool, package in (("dockerd", "docker.io"), ("debootstrap", "debootstrap")):
         if shutil.which(tool, path=f"{os.environ['PATH']}:/usr/sbin") is None:
             session.run("apt-get", "update", "-q", external=True)
