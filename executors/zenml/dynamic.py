@@ -7,10 +7,12 @@ end of a step is an event of this process.
 
 from __future__ import annotations
 
+import ast
+import sys
 import threading
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from zenml.exceptions import RunStoppedException
 from zenml.execution.pipeline.dynamic.outputs import _IsolatedStepFuture
@@ -25,29 +27,31 @@ if TYPE_CHECKING:
     from zenml.config.step_configurations import Step
     from zenml.models import PipelineRunResponse, StepRunResponse
 
+_Returned = TypeVar("_Returned")
+
 POLL_S = 0.25  # between looks at a step whose end the store alone knows, such as a retried one
 
 
-def _in_turn(read_source: Callable[[Any], str]) -> Callable[[Any], str]:
-    """Lets one thread at a time read the source code of a step.
+def _in_turn(function: Callable[..., _Returned]) -> Callable[..., _Returned]:
+    """Returns the function so that one thread at a time is in it."""
+    lock = threading.RLock()
 
-    ZenML's threads compile steps side by side, but the parser of Python 3.11 fails now and then if
-    several threads use it ("AST constructor recursion depth mismatch"), and in notebooks ZenML
-    replaces `inspect.getfile` meanwhile.
-    """
-    lock = threading.Lock()
-
-    @wraps(read_source)
-    def read(value: Any) -> str:
+    @wraps(function)
+    def call(*args: Any, **options: Any) -> _Returned:
         with lock:
-            return read_source(value)
+            return function(*args, **options)
 
-    return read
+    return call
 
 
-source_code_utils.get_source_code = _in_turn(  # type: ignore[assignment]
-    source_code_utils.get_source_code
-)
+# ZenML's threads compile steps side by side. In notebooks, ZenML replaces `inspect.getfile` while
+# it reads a step's source.
+source_code_utils.get_source_code = _in_turn(source_code_utils.get_source_code)
+# ZenML and `inspect` parse that source. Before Python 3.13, `ast.parse` counts its depth for all
+# threads together, and raises a SystemError if another thread's call got in between, which the
+# garbage collector may let happen (https://github.com/python/cpython/issues/106905).
+if sys.version_info < (3, 13):
+    ast.parse = _in_turn(ast.parse)
 
 
 class Runner(DynamicPipelineRunner):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import gc
 import os
 import signal
 import subprocess
@@ -178,3 +180,28 @@ def test_the_source_code_of_steps_is_read_by_one_thread_at_a_time(
     for thread in threads:
         thread.join()
     assert most == [1] * 8
+
+
+def test_steps_are_parsed_by_one_thread_at_a_time() -> None:
+    import executors.zenml.dynamic  # noqa: F401 - has it so
+
+    source = "a = [b for b in c]\n" * 2000  # long enough for the garbage collector to come
+    other_is_parsing, is_parsed = threading.Event(), threading.Event()
+    other = threading.Thread(target=ast.parse, args=(source,))
+
+    def collecting(*_: object) -> None:
+        if threading.current_thread() is other:
+            other_is_parsing.set()
+            is_parsed.wait(10)
+        elif not other.is_alive() and not is_parsed.is_set():
+            other.start()
+            other_is_parsing.wait(0.5)  # for nothing, if it has to wait for this thread
+
+    gc.callbacks.append(collecting)
+    try:
+        ast.parse(source)  # raised SystemError
+        assert other.ident is not None
+    finally:
+        is_parsed.set()
+        gc.callbacks.remove(collecting)
+        other.join()
