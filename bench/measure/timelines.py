@@ -42,8 +42,9 @@ class Timelines:
         walls = self._walls.setdefault(case, [])
         walls.append(measurement.wall_s)
         self._graphs[case.shape] = graph
+        candidate = measurement.wall_s, timeline_of(measurement, graph, report)
         known = self._known.setdefault(case, [])
-        known.append((measurement.wall_s, timeline_of(measurement, graph, report)))
+        known.append(candidate)
         middle = median(walls)
         known.sort(key=lambda pair: abs(pair[0] - middle))
         del known[CANDIDATES:]
@@ -53,6 +54,8 @@ class Timelines:
         for case, known in self._known.items():
             middle = median(self._walls[case])
             pairs = [*known, *([self._before[case]] if case in self._before else [])]
+            if not pairs:
+                continue  # an interrupt came while the first one was added
             _, best = min(pairs, key=lambda pair: abs(pair[0] - middle))
             if case in self._before and best is self._before[case][1]:
                 continue

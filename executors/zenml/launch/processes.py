@@ -14,7 +14,7 @@ from zenml.steps.step_context import get_or_create_run_context
 
 from executors import Task
 from executors.core.records import describe
-from executors.errors import NotPicklable, TaskError, TaskStopped
+from executors.errors import NotPicklable
 from executors.zenml.launch.launcher import Launcher
 from executors.zenml.launch.pool import GRACE_S, LeaseGivenUp, WorkerPool
 from executors.zenml.launch.program import Program
@@ -22,7 +22,6 @@ from executors.zenml.launch.worker import SourcesChanged, StepsOfRun, run_step
 from executors.zenml.process.environments import Environment
 from executors.zenml.process.interrupts import StepNotStarted
 from executors.zenml.process.stops import Stops
-from executors.zenml.store import updates
 
 if TYPE_CHECKING:
     from zenml.models import PipelineRunResponse, PipelineSnapshotResponse
@@ -59,29 +58,28 @@ class ProcessLauncher(Launcher):
         pool: WorkerPool,
         timeout_s: float | None,
     ) -> None:
-        super().__init__(environments)
+        super().__init__(pipeline_run.id, environments)
         self._environments = environments
         self._stops = stops
         self._pool = pool
         self._timeout_s = timeout_s
-        self._run_id = pipeline_run.id
         program = Program.of_this_process()
         run = StepsOfRun(snapshot, pipeline_run, orchestrator_run_id, program, pickled_state())
         descriptor, self._file = tempfile.mkstemp(prefix="executors-steps-")
         with os.fdopen(descriptor, "wb") as file:
             pickle.dump(run, file)
 
-    def launch(self, name: str, *needs: None) -> None:
+    def _launch(self, name: str) -> None:
         action = partial(run_step, self._file, name, dict(self._environments[name]))
         task = Task(name, action, timeout_s=self._timeout_s)
         while True:
             try:
-                self._launch(task)
+                self._perform(task)
                 return
             except SourcesChanged:
                 continue  # in another worker
 
-    def _launch(self, task: Task) -> None:
+    def _perform(self, task: Task) -> None:
         name = task.name
         try:
             worker = self._pool.lease(lambda: self._stops.is_stopping)
@@ -93,11 +91,6 @@ class ProcessLauncher(Launcher):
         except SourcesChanged:
             worker.is_usable = False
             raise
-        except (TaskStopped, StepNotStarted):
-            raise
-        except TaskError as error:  # the worker was killed, and has told nobody
-            if not updates.publish_dead(self._run_id, name, error):
-                raise
         finally:
             self._pool.give_back(worker)
 

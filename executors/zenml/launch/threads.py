@@ -37,7 +37,7 @@ class ThreadLauncher(Launcher):
         environments: Mapping[str, Environment],
         stops: Stops,
     ) -> None:
-        super().__init__(environments)
+        super().__init__(pipeline_run.id, environments)
         self._snapshot = snapshot
         self._orchestrator_run_id = orchestrator_run_id
         self._environments = environments
@@ -45,7 +45,7 @@ class ThreadLauncher(Launcher):
         self._context = copy_context()  # the caller's, in which ZenML keeps its state
         self._running: dict[Hold, tuple[str, float]] = {}  # step and start time
 
-    def launch(self, name: str, *needs: None) -> None:
+    def _launch(self, name: str) -> None:
         try:
             hold = applied(
                 self._environments[name],

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zenml.client import Client
 from zenml.enums import ExecutionStatus
 from zenml.exceptions import IllegalOperationError
-from zenml.models import ExceptionInfo, PipelineRunRequest
+from zenml.models import ExceptionInfo, PipelineRunRequest, StepRunRequest
 from zenml.orchestrators.publish_utils import (
     publish_pipeline_run_metadata,
     publish_pipeline_run_status_update,
@@ -79,15 +79,41 @@ def without_heartbeat(step: Step) -> Step:
     return step.model_copy(update={"spec": spec})
 
 
-def publish_dead(run_id: UUID, name: str, error: BaseException) -> bool:
-    """Publishes a step whose process was killed as failed; whether it had been completed before."""
-    latest = (
-        Client().list_run_steps(pipeline_run_id=run_id, name=name, sort_by="desc:version").items
+def publish_failure(run_id: UUID, name: str, number: int, error: BaseException) -> bool:
+    """Makes sure that the store knows of an attempt that has failed.
+
+    It does not if the attempt failed before the store had heard of it, or if its process was
+    killed. Without that, the run would count as stopped.
+
+    Args:
+        run_id: id of the pipeline run.
+        name: of the step.
+        number: of the attempt, from 1.
+        error: its failure.
+
+    Returns:
+        Whether the step was completed before.
+    """
+    client = Client()
+    known = client.list_run_steps(pipeline_run_id=run_id, name=name, sort_by="desc:version").items
+    if known and known[0].version >= number:
+        publish_step_failed(known[0].id, error)
+        return known[0].status == ExecutionStatus.COMPLETED
+    now = utc_now()
+    request = StepRunRequest(
+        name=name,
+        pipeline_run_id=run_id,
+        project=client.active_project.id,
+        status=ExecutionStatus.FAILED,
+        start_time=now,
+        end_time=now,
+        exception_info=_information(error),
     )
-    if not latest:
-        return False
-    publish_step_failed(latest[0].id, error)
-    return latest[0].status == ExecutionStatus.COMPLETED
+    try:
+        client.zen_store.create_run_step(request)
+    except IllegalOperationError:
+        pass  # another step has failed
+    return False
 
 
 def publish_step_failed(step_run_id: UUID, error: BaseException) -> None:
@@ -98,10 +124,12 @@ def publish_step_failed(step_run_id: UUID, error: BaseException) -> None:
     publish_step_run_status_update(
         step_run_id,
         ExecutionStatus.FAILED,
-        exception_info=ExceptionInfo(
-            traceback=str(error), message=str(error), source=qualified(type(error))
-        ),
+        exception_info=_information(error),
     )
+
+
+def _information(error: BaseException) -> ExceptionInfo:
+    return ExceptionInfo(traceback=str(error), message=str(error), source=qualified(type(error)))
 
 
 def publish_step_stopped(step_run_id: UUID) -> None:

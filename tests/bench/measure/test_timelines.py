@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import partial
 from pathlib import Path
+from typing import Never
 
 import pytest
 
@@ -110,6 +111,20 @@ def test_a_continued_run_writes_only_what_is_closer_to_the_median() -> None:
     assert kept([1.5, 2.5], before, first=3) == []
     written = list(Timelines(before).lines())
     assert written == []
+
+
+@pytest.mark.parametrize("callee", ["timeline_of", "median"])
+def test_what_an_interrupt_cuts_off_can_be_written(
+    callee: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> Never:
+        raise KeyboardInterrupt
+
+    timelines = Timelines(None)
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(f"bench.measure.timelines.{callee}", interrupted)
+        timelines.add(measurement(CASE, 1.0, 0), GRAPH, report_of(GRAPH))
+    assert len(list(timelines.lines())) in (0, 2)  # tasks and a run
 
 
 def test_a_file_gives_back_what_was_written(tmp_path: Path) -> None:

@@ -156,7 +156,8 @@ def ran(pipeline_: Callable[[], PipelineRunResponse | None]) -> PipelineRunRespo
 def use(max_workers: int, **configuration: object) -> None:
     """Activates a stack whose orchestrator has that many workers, of the flavor that is tested."""
     flavor = os.environ[FLAVOR]
-    name = "-".join([flavor, str(max_workers), *configuration])
+    values = [f"{option}-{value}" for option, value in configuration.items()]
+    name = "-".join([flavor, str(max_workers), *values])  # ZenML keeps what a name stands for
     install(name, max_workers, activate=True, flavor=f"local_{flavor}")
     if configuration:
         client = Client()

@@ -140,6 +140,26 @@ def is_retrying() -> bool:
     return statuses(last_run()).get("flaky") == "retrying"
 
 
+@pytest.mark.parametrize("mode", ["fail_fast", "stop_on_failure", "continue_on_failure"])
+def test_a_step_that_fails_before_the_store_knows_of_it_has_failed(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from executors.zenml.launch.processes import ProcessLauncher
+    from executors.zenml.launch.threads import ThreadLauncher
+
+    for launcher in (ThreadLauncher, ProcessLauncher):
+        monkeypatch.setattr(launcher, "_launch", lambda *_: fail())
+    retries = {"a": {"retry": StepRetryConfig(max_retries=1)}}
+    with pytest.raises(StepFailed if mode == "fail_fast" else RuntimeError):
+        made_of({"a": [], "b": ["a"]}, retries, execution_mode=mode)()
+    assert statuses(last_run()) == {"": "failed", "a": "failed"}
+    attempts = Client().list_run_steps(pipeline_run_id=last_run().id, sort_by="asc:version").items
+    assert [attempt.status for attempt in attempts] == ["retried", "failed"]
+    information = last_run().steps["a"].exception_info
+    assert information is not None
+    assert information.message == "on purpose"
+
+
 def flaky(failures: int) -> None:
     attempts = Counter()
 
@@ -208,13 +228,15 @@ def test_a_retry_that_the_store_refuses_is_not_what_failed(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     flaky(1)
-    DO["bad"] = both(lambda: eventually(is_retrying), fail)
-    DO["failure hook"] = lambda: time.sleep(2.0)  # the retry comes meanwhile
+    bad_runs = Flag()
+    DO["flaky"] = both(bad_runs.wait, DO["flaky"])
+    DO["bad"] = both(bad_runs.set, lambda: eventually(is_retrying), fail)
+    DO["failure hook"] = lambda: time.sleep(4.0)  # the retry comes meanwhile
     with pytest.raises(StepFailed):
         made_of(
             {"flaky": [], "bad": []},
             {
-                "flaky": {"retry": StepRetryConfig(max_retries=1, delay=1)},
+                "flaky": {"retry": StepRetryConfig(max_retries=1, delay=3)},
                 "bad": {"on_failure": on_failure},
             },
             execution_mode="fail_fast",

@@ -174,6 +174,13 @@ def test_a_step_that_takes_too_long_is_killed() -> None:
     assert statuses(last_run()) == {"": "failed", "a": "failed"}
 
 
+def test_a_step_that_is_killed_before_the_store_knows_of_it_has_failed() -> None:
+    use(1, step_timeout_s=0.001)
+    with pytest.raises(TaskTimeout, match=r"longer than its timeout of 0\.001 s"):
+        made_of({"a": []}, execution_mode="fail_fast")()
+    assert statuses(last_run()) == {"": "failed", "a": "failed"}
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the limit is Linux's")
 def test_a_step_that_needs_too_much_memory_has_failed() -> None:
     use(1, memory_limit_bytes=2_000_000_000)
