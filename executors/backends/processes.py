@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from executors.backends.workers.backend import Workers
 from executors.errors import BackendError
+
+if TYPE_CHECKING:
+    from executors.backends.workers.bodies.forked import Template
 
 
 class Processes(Workers):
@@ -52,6 +55,31 @@ class Processes(Workers):
     def pids(self) -> list[int]:
         """The process ids of its workers, while it is entered."""
         return [worker.body.pid for worker in list(self._pool.workers.values())]
+
+
+class ForkedProcesses(Processes):
+    """`Processes` that start in milliseconds: their workers are forks of a template.
+
+    They share the memory of what it has imported. Where it cannot fork, they are fresh processes.
+
+    Args:
+        template: may be that of other pools, too, and outlives them.
+        workers, initializer, memory_limit_bytes: as `Processes` has them.
+
+    Raises:
+        BackendError: as `Processes`.
+    """
+
+    def __init__(
+        self,
+        workers: int | None,
+        template: Template,
+        *,
+        initializer: Callable[[], object] | None = None,
+        memory_limit_bytes: int | None = None,
+    ) -> None:
+        limit_bytes = _checked_limit(memory_limit_bytes)
+        Workers.__init__(self, workers, template, initializer, (), limit_bytes)
 
 
 def _checked_limit(limit: int | None) -> int | None:

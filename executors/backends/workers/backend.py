@@ -19,7 +19,7 @@ from executors.core.session import Session
 from executors.errors import BackendError
 
 if TYPE_CHECKING:
-    from executors.backends.workers.bodies.base import Body
+    from executors.backends.workers.bodies.base import Bodies
 
 
 class Workers(Backend):
@@ -37,7 +37,7 @@ class Workers(Backend):
     def __init__(
         self,
         workers: int | None,
-        body: type[Body],
+        body: Bodies,
         initializer: Callable[[], object] | None,
         preload: Sequence[str],
         memory_limit_bytes: int | None = None,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from executors.backends.workers.assigned import Assigned
-from executors.backends.workers.bodies.base import Body, Descriptors
+from executors.backends.workers.bodies.base import Bodies, Descriptors
 from executors.backends.workers.orders import Batch
 from executors.backends.workers.wire import (
     CHANGES,
@@ -44,7 +44,7 @@ class WorkerHandle:
 
     Args:
         number: for its name.
-        body: the class of what it runs in.
+        body: makes what it runs in.
         shared: the descriptors `wakeup` and `children` of `wire.py`.
         on_report: called with the handle, and kind, number of the call and content of each report
             that is not the outcome of a call.
@@ -64,7 +64,7 @@ class WorkerHandle:
     def __init__(
         self,
         number: int,
-        body: type[Body],
+        body: Bodies,
         shared: tuple[int, int],
         on_report: Callable[[WorkerHandle, int, int, Packed], object],
     ) -> None:

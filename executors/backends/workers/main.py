@@ -1,4 +1,4 @@
-"""The worker: `main` in a process of its own, `serve_in_interpreter` in an interpreter.
+"""The worker: `main` in a fresh process, `serve_in_process` in a forked one, or in an interpreter.
 
 The descriptors are those of `wire.py`, in its order, then the lifeline of a process. The user's
 `__main__` is never imported: scripts without a guard, notebooks and `python -c` work, because
@@ -68,6 +68,11 @@ def main() -> None:
     descriptors = list(map(int, sys.argv[1:]))
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
+    serve_in_process(*descriptors)
+
+
+def serve_in_process(*descriptors: int) -> None:
+    """What a process does whose only purpose is to be a worker."""
     queue, line, reports, wakeup_pipe, children, lifeline = descriptors
     die_with_parent(lifeline)
     yield_to_parent()

@@ -16,7 +16,7 @@ from itertools import count
 from time import monotonic
 
 from executors.backends.base import LONGEST_SLEEP_S
-from executors.backends.workers.bodies.base import Body, ReturnCode
+from executors.backends.workers.bodies.base import Bodies, ReturnCode
 from executors.backends.workers.handle import WorkerHandle
 from executors.backends.workers.wire import (
     IMPORTED,
@@ -49,13 +49,13 @@ class Pool:
     Args:
         size: their number.
         options: for each worker.
-        body: the class of what a worker runs in.
+        body: makes what a worker runs in.
 
     Attributes:
         workers: those that were started and not removed, by number.
     """
 
-    def __init__(self, size: int, options: WorkerOptions, body: type[Body]) -> None:
+    def __init__(self, size: int, options: WorkerOptions, body: Bodies) -> None:
         self._size = size
         self._body = body
         self.options = options

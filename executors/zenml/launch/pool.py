@@ -8,23 +8,27 @@ import signal
 import threading
 from collections.abc import Callable
 from contextvars import Context
+from functools import cache
 from time import monotonic
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from zenml.config.global_config import GlobalConfiguration
 
 from executors import Graph, Task, run
-from executors.backends.processes import Processes
+from executors.backends.processes import ForkedProcesses
 from executors.backends.room import has_room
 from executors.cpus import usable_cpus
 from executors.errors import TaskError
 
+if TYPE_CHECKING:
+    from executors.backends.workers.bodies.forked import Template
+
 logger = logging.getLogger(__name__)
 
-WORKER_BYTES = 220_000_000  # of a worker that has imported ZenML
+WORKER_BYTES = 80_000_000  # of a worker, which shares with the others what the template imported
 GRACE_S = 2.5  # between the first SIGINT and the end of a worker
 POLL_S = 0.1  # between looks whether a lease was given up
-PATIENCE_S = 1.0  # for which steps wait before one more worker starts, which takes seconds
+PATIENCE_S = 0.2  # for which steps wait before one more worker starts, which takes as long
 
 
 class LeaseGivenUp(Exception):
@@ -45,19 +49,29 @@ class WorkerOptions(NamedTuple):
     is_fresh: bool = False
 
 
+@cache
+def _template() -> Template:
+    """What all workers of this process are forks of: importing ZenML takes seconds."""
+    from executors.backends.workers.bodies.forked import Template
+
+    return Template("executors.zenml.launch.worker", "warm")
+
+
 class Worker:
     """A worker process, seen from the program."""
 
     def __init__(self, memory_limit_bytes: int | None) -> None:
         from executors.zenml.launch.worker import prepare
 
-        self._backend = Processes(1, initializer=prepare, memory_limit_bytes=memory_limit_bytes)
+        self._backend = ForkedProcesses(
+            1, _template(), initializer=prepare, memory_limit_bytes=memory_limit_bytes
+        )
         self._cancel = threading.Event()
         self._asked_s: float | None = None
         self.is_usable = True
 
     def open(self) -> None:
-        """Returns when it is ready, seconds later: it imports ZenML.
+        """Returns when it is ready; the first one takes seconds: the template imports ZenML.
 
         Raises:
             BackendError: it cannot start.
@@ -117,7 +131,7 @@ class WorkerPool:
 
     No more start at once than there are CPUs: together they would all be ready late, and the first
     steps can run on the first ones. While some are at work, one more starts only for a step that
-    has waited for a while: short steps are done before it would be ready.
+    has waited for a while: short steps are done before it would be ready, and it takes memory.
     """
 
     def __init__(self, options: WorkerOptions, new: Callable[[], Worker] | None = None) -> None:
@@ -270,9 +284,10 @@ def pool_of(owner: object, options: WorkerOptions) -> WorkerPool:
 
 
 def retire_pools() -> None:
-    """Ends the idle workers of this process; otherwise, they end with it."""
+    """Ends the idle workers of this process, and their template; else they end with it."""
     with _lock:
         pools = [pool for key, pool in _pools.values() if key.pid == os.getpid()]
         _pools.clear()
     for pool in pools:
         pool.retire()
+    _template().close()

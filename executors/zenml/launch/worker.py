@@ -11,11 +11,13 @@ import pickle
 import signal
 import sys
 from contextvars import Context, copy_context
+from importlib import import_module
 from pathlib import Path
 from time import monotonic
 from types import FrameType
 from typing import TYPE_CHECKING, NamedTuple
 
+from sqlalchemy.orm import configure_mappers
 from zenml.constants import (
     ENV_ZENML_ACTIVE_PROJECT_ID,
     ENV_ZENML_ACTIVE_STACK_ID,
@@ -99,8 +101,15 @@ _last: tuple[str, StepsOfRun, Context] | None = None
 _sources = Sources()
 
 
+def warm() -> None:
+    """Makes a process ready that will fork workers: all that takes long and opens nothing."""
+    integration_registry.activate_integrations()  # their materializers
+    import_module("zenml.zen_stores.sql_zen_store")
+    configure_mappers()  # of its tables
+
+
 def prepare() -> None:
-    """Makes a new process ready for steps."""
+    """Makes a new process, fresh or forked, ready for steps."""
     main = sys.modules[MAIN]
     if getattr(main, "__file__", None) is not None:
         main.__file__ = None  # or ZenML would look here for the steps of the program's main module

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple, Protocol
 
 ReturnCode = int | None  # as in subprocess; None if it cannot be known
 
@@ -17,6 +17,20 @@ class Descriptors(NamedTuple):
     reports: int
     wakeup: int
     children: int
+
+
+class Bodies(Protocol):
+    """Makes bodies of one kind; a class of bodies is one."""
+
+    @property
+    def kind(self) -> str: ...
+
+    @property
+    def is_inside(self) -> bool: ...
+
+    def __call__(self, descriptors: Descriptors, /) -> Body: ...
+
+    def extra_environment(self) -> Mapping[str, str]: ...
 
 
 class Body(ABC):
