@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 ZENML_S = 0.085  # ZenML's own work per step: 40 to 70 ms alone, up to 85 ms in parallel
 ZENML_PROCESS_S = 0.05  # the part of it that processes do one after the other, in the store
-WORKER_BYTES = 220_000_000  # of a worker process, which has imported ZenML
+WORKER_BYTES = 70_000_000  # of a worker process, beside what it shares with the others
 FLAVORS = {"threads": "", "processes": "--flavor process "}  # options of bench zenml install
 ZENML_WORKERS = 10  # threads of ZenML's own runner of dynamic pipelines
 SHARES = {"wait": (0.0, 0.0), "compute": (1.0, 0.0), "python": (1.0, 1.0)}  # of core and lock
@@ -253,8 +253,8 @@ def _reasons(
         sentences.append(f"Always cached, so counted as 0 s: {', '.join(sorted(unknown))}.")
     if pick.backend == "processes":
         sentences.append(
-            f"Each worker process takes about {WORKER_BYTES / 1e6:.0f} MB, because it imports"
-            " ZenML; the first one takes some seconds to start, once per program."
+            f"Each worker process takes about {WORKER_BYTES / 1e6:.0f} MB, and 120 MB are shared by"
+            " all; the first one takes some seconds to start, once per program."
         )
     if pick.is_baseline:
         sentences.append("More workers do not help: keep ZenML's local orchestrator.")

@@ -8,7 +8,6 @@ import signal
 import threading
 from collections.abc import Callable
 from contextvars import Context
-from functools import cache
 from time import monotonic
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-WORKER_BYTES = 80_000_000  # of a worker, which shares with the others what the template imported
+WORKER_BYTES = 70_000_000  # of a worker, which shares with the others what the template imported
 GRACE_S = 2.5  # between the first SIGINT and the end of a worker
 POLL_S = 0.1  # between looks whether a lease was given up
 PATIENCE_S = 0.2  # for which steps wait before one more worker starts, which takes as long
@@ -49,12 +48,14 @@ class WorkerOptions(NamedTuple):
     is_fresh: bool = False
 
 
-@cache
-def _template() -> Template:
+def _the_template() -> Template:
     """What all workers of this process are forks of: importing ZenML takes seconds."""
     from executors.backends.workers.bodies.forked import Template
 
-    return Template("executors.zenml.launch.worker", "warm")
+    with _lock:
+        if not _templates:
+            _templates.append(Template("executors.zenml.launch.worker", "warm"))
+        return _templates[0]
 
 
 class Worker:
@@ -64,7 +65,7 @@ class Worker:
         from executors.zenml.launch.worker import prepare
 
         self._backend = ForkedProcesses(
-            1, _template(), initializer=prepare, memory_limit_bytes=memory_limit_bytes
+            1, _the_template(), initializer=prepare, memory_limit_bytes=memory_limit_bytes
         )
         self._cancel = threading.Event()
         self._asked_s: float | None = None
@@ -261,6 +262,7 @@ class _Key(NamedTuple):
 
 
 _pools: dict[object, tuple[_Key, WorkerPool]] = {}
+_templates: list[Template] = []  # at most one
 _lock = threading.Lock()
 
 
@@ -290,4 +292,5 @@ def retire_pools() -> None:
         _pools.clear()
     for pool in pools:
         pool.retire()
-    _template().close()
+    for template in _templates:
+        template.close()

@@ -67,7 +67,7 @@ def test_steps_that_hold_the_lock_gain_in_processes_only() -> None:
     assert advice.pick is not None
     assert (advice.pick.backend, advice.pick.workers) == ("processes", 2)
     assert advice.pick.memory_bytes == 2 * WORKER_BYTES
-    assert "Each worker process takes about 220 MB" in advice.reason
+    assert "Each worker process takes about 70 MB" in advice.reason
     assert advice.command == "bench zenml install --flavor process --max-workers 2 --activate"
 
 

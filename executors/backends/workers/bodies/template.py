@@ -88,8 +88,6 @@ def _next_worker(channel: socket.socket) -> tuple[Changes, list[int]] | None:
 def _become_worker(changes: Changes, descriptors: list[int]) -> None:
     os.setpgid(0, 0)
     if "numpy.random" in sys.modules:  # else all workers would draw the same numbers
-        import numpy as np
-
-        np.random.seed()
+        sys.modules["numpy.random"].seed()
     adopt(changes)
     serve_in_process(*descriptors)

@@ -21,6 +21,7 @@ from zenml.client import Client
 from zenml.config.retry_config import StepRetryConfig
 
 from executors import MemoryLimitExceeded, NotPicklable, TaskTimeout, WorkerDied
+from executors.backends.workers.bodies.forked import CAN_SEE_THE_END
 from executors.zenml.launch import pool as workers
 from executors.zenml.launch.apart import apart
 from executors.zenml.launch.pool import LeaseGivenUp, Worker, WorkerOptions, WorkerPool
@@ -368,6 +369,18 @@ def made_pool(size: int, starts: threading.Event, made: list[Any], **options: An
         return worker
 
     return WorkerPool(WorkerOptions(size, **options), new)
+
+
+@pytest.mark.skipif(not CAN_SEE_THE_END, reason="templates need Linux's pidfd")
+def test_workers_that_start_at_once_are_forks_of_one_process() -> None:
+    pool = WorkerPool(WorkerOptions(3))
+    pool.fill()
+    workers = [psutil.Process(pid) for worker in pool._idle for pid in worker._backend.pids]
+    assert len(workers) == 3
+    (template,) = {worker.ppid() for worker in workers}
+    assert psutil.Process(template).ppid() == os.getpid()
+    pool.retire()
+    assert not any(worker.is_running() for worker in workers)
 
 
 def test_a_lease_can_be_given_up_while_the_worker_starts() -> None:
