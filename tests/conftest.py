@@ -11,6 +11,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hypothesis import HealthCheck, settings
 
 from bench.machine.build import is_gil_enabled
 from tests.processes import working_children
@@ -24,6 +25,13 @@ CONFIGURATION = tempfile.TemporaryDirectory(prefix="zenml-")
 os.environ["ZENML_CONFIG_PATH"] = CONFIGURATION.name
 os.environ["ZENML_ANALYTICS_OPT_IN"] = "false"
 os.environ["MPLBACKEND"] = "agg"
+# However slow the machine is.
+settings.register_profile(
+    "any speed",
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+settings.load_profile("any speed")
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in the background of a shell
     signal.signal(signal.SIGINT, signal.default_int_handler)
 

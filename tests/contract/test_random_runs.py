@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from executors import Backend, load_backend, run
@@ -16,14 +16,8 @@ from tests.contract.model import Plan, check, graph_of, plans
 # The event loop of a client of dask uses `random`, while an example is drawn.
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
-relaxed = settings(
-    deadline=None,
-    max_examples=60,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 
-
-@relaxed
+@settings(max_examples=60)
 @given(drawn=plans(), policy=st.sampled_from(sorted(POLICIES.values(), key=lambda it: it.name)))
 def test_every_outcome_is_one_that_the_model_allows(
     backend: Backend, drawn: list[Plan], policy: FailurePolicy
@@ -34,7 +28,7 @@ def test_every_outcome_is_one_that_the_model_allows(
         check(drawn, report, policy, backend.workers, Path(name))
 
 
-@relaxed
+@settings(max_examples=60)
 @given(drawn=plans())
 def test_outcomes_equal_those_of_sequential(backend: Backend, drawn: list[Plan]) -> None:
     def outcome(chosen: Backend) -> list[tuple[object, ...]]:

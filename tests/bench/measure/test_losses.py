@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from bench.measure.losses import Losses, losses_of
 from executors import Graph, RunReport, Task, load_backend, run
@@ -113,9 +113,7 @@ def test_failed_attempts_are_counted(backend: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15)
 @given(drawn=plans())
 def test_the_parts_of_any_run_add_up(backend: str, drawn: list[Plan]) -> None:
     graph = Graph(

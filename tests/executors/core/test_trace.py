@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from executors import CONTINUE_ON_FAILURE, Graph, Task, Trace, run
@@ -105,7 +105,6 @@ def test_a_trace_keeps_the_rules_of_its_format(backend: str, tmp_path: Path) -> 
         st.tuples(st.integers(0, 3), st.floats(0, 5), st.floats(0, 2), st.booleans()), max_size=20
     )
 )
-@settings(deadline=None)
 def test_any_run_is_a_valid_trace(drawn: list[tuple[int, float, float, bool]]) -> None:
     free_s: dict[int, float] = defaultdict(float)
     slices: list[Slice] = []
