@@ -96,6 +96,19 @@ class ActionInterrupted(KeyboardInterrupt):
     """Raised inside an action that the main thread runs when a signal stops the run."""
 
 
+def without_frames(error: BaseException) -> BaseException:
+    """Returns the error after its tracebacks, and those of its causes, were taken off.
+
+    For errors that the scheduler itself has caught and puts into a record: their frames would keep
+    what its functions hold, such as values and a cluster's futures, for as long as the report.
+    """
+    seen: BaseException | None = error
+    while seen is not None and seen.__traceback__ is not None:
+        seen.__traceback__ = None
+        seen = seen.__cause__ or seen.__context__
+    return error
+
+
 def __getattr__(name: str) -> Any:
     if name in ("InstallError", "UnsupportedZenML"):  # where they were before
         return getattr(import_module("executors.zenml.errors"), name)

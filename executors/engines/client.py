@@ -7,7 +7,7 @@ from time import monotonic
 from executors.core.records import Attempt, Call, describe, shown
 from executors.core.session import Session
 from executors.engines.sent import Performed
-from executors.errors import NotPicklable, WorkerDied
+from executors.errors import NotPicklable, WorkerDied, without_frames
 from executors.pickling.failure import error_of
 from executors.pickling.log_records import handle, levels
 from executors.pickling.packing import dumps_by_value
@@ -48,6 +48,8 @@ class Client:
 
     def failed(self, call: Call, sent_s: float, error: BaseException) -> Attempt:
         """The attempt of a call that brought no outcome."""
+        if isinstance(error, NotPicklable):
+            error = without_frames(error)
         return Attempt(call, self._backend, sent_s, monotonic(), None, error)
 
     def died(self, call: Call, sent_s: float, why: BaseException) -> Attempt:

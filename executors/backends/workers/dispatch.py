@@ -27,7 +27,7 @@ from executors.backends.workers.pool import POLLS, Pool
 from executors.backends.workers.wire import ERROR, LEADS, METERED, SKIPPED, WAKES
 from executors.core.records import Attempt, Call
 from executors.core.session import Session
-from executors.errors import NotPicklable, TaskError, WorkerDied
+from executors.errors import NotPicklable, TaskError, WorkerDied, without_frames
 from executors.pickling.failure import error_in
 from executors.pickling.packing import Packed
 
@@ -153,7 +153,8 @@ class Dispatch:
                 session.put_back(call, now_s)
                 return False
             session.started(call, now_s)
-            session.finish(Attempt(call, worker.name, now_s, now_s, None, error), now_s)
+            failed = Attempt(call, worker.name, now_s, now_s, None, without_frames(error))
+            session.finish(failed, now_s)
             return True
         assigned.add(number, call, leads, follows, now_s)
         return not worker.batch.descriptors or self._post(worker)

@@ -181,6 +181,7 @@ def test_an_action_that_cannot_be_pickled_fails_its_task(own: Any) -> None:
     report = run(graph, own, policy=CONTINUE_ON_FAILURE)
     assert isinstance(report.tasks["bad"].error, NotPicklable)
     assert report.values == {"other": 1}
+    wait_until(lambda: state_of_scheduler(own)[0] == 0)  # the error keeps none
 
 
 def test_no_key_is_left_behind(own: Any) -> None:
