@@ -75,6 +75,7 @@ class Stops(Observer):
         self._steps: dict[int, _Running] = {}  # what a thread runs, by the thread's ident
         self._asked: set[str] = set()  # steps that should stop, by the store or by an interrupt
         self._refused: set[str] = set()  # steps that the store did not let start
+        self._failed: set[str] = set()  # steps whose latest attempt has failed
         self._beats_s: dict[str, float] = {}  # when the next heartbeat of a step is due
         self._thread = threading.Thread(target=self._watch, name="stops", daemon=True)
         self._token: Token[Checks] | None = None
@@ -124,6 +125,7 @@ class Stops(Observer):
             StepNotStarted: the store refused to start it.
         """
         ident = threading.get_ident()
+        self._failed.discard(step)
         self._steps[ident] = _Running(step, interrupt or partial(interrupt_thread, ident))
         try:
             yield
@@ -133,6 +135,7 @@ class Stops(Observer):
             if was_refused(error) or isinstance(error, StepNotStarted):
                 self._wait_for_the_reason(step)
                 raise StepNotStarted(f"step {step!r} was not started: {error}") from error
+            self._failed.add(step)
             raise
         finally:
             self._leave(ident)
@@ -158,10 +161,11 @@ class Stops(Observer):
         """Blocks until the run knows why the store refuses a step.
 
         The store records a failure while the failed step's hooks still run, but the run is notified
-        only when they have ended. Until then the refusal must not look like the first failure.
+        only when they have ended, and a moment later. Until then the refusal must not look like the
+        first failure.
         """
         self._refused.add(step)
-        while not self.is_stopping and self._running() - self._refused:
+        while not self.is_stopping and (self._running() | self._failed) - self._refused:
             if self._has_ended.wait(RECHECK_S):
                 return
 

@@ -205,12 +205,12 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_after_a_timeout_the_worker_goes_on(own: Any) -> None:
-    slow = [Task(f"slow{i}", lambda: time.sleep(3), timeout_s=0.1) for i in range(2)]
+    slow = [Task(f"slow{i}", lambda: time.sleep(15), timeout_s=0.1) for i in range(2)]
     graph = Graph([*slow, *(Task(f"t{i}", lambda: 1, timeout_s=60.0) for i in range(6))])
     report = run(graph, own, policy=CONTINUE_ON_FAILURE)
     assert all(isinstance(report.tasks[task.name].error, TaskTimeout) for task in slow)
     assert report.counts[Status.SUCCEEDED] == 6
-    assert report.makespan_s < 3
+    assert report.makespan_s < 15
 
 
 def test_a_run_after_one_that_was_stopped_has_all_workers(own: Any) -> None:

@@ -9,6 +9,7 @@ import pytest
 from zenml.client import Client
 from zenml.config.retry_config import StepRetryConfig
 
+from executors.zenml.launch.launcher import Launcher
 from executors.zenml.launch.threads import ThreadLauncher
 from tests.executors.zenml.steps import (
     DO,
@@ -121,6 +122,21 @@ def test_a_slow_failure_hook_does_not_hide_the_failure(monkeypatch: pytest.Monke
     slow_ends = Flag()
     DO.update(bad=fail, slow=waits_for(slow_ends))
     DO["failure hook"] = both(slow_ends.set, lambda: time.sleep(1.5))
+    with pytest.raises(StepFailed):
+        made_of(NEEDS, {"bad": {"on_failure": on_failure}}, execution_mode="fail_fast")()
+    assert statuses(last_run()) == {"": "failed", "bad": "failed", "slow": "completed"}
+
+
+def test_a_failure_that_is_reported_late_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
+    def late(*_: object) -> bool:
+        time.sleep(1.5)
+        return False
+
+    monkeypatch.setattr(Launcher, "_was_completed", late)
+    monkeypatch.setattr(ThreadLauncher, "grace_s", 0.2)
+    slow_ends = Flag()
+    DO.update(bad=fail, slow=waits_for(slow_ends))
+    DO["failure hook"] = slow_ends.set
     with pytest.raises(StepFailed):
         made_of(NEEDS, {"bad": {"on_failure": on_failure}}, execution_mode="fail_fast")()
     assert statuses(last_run()) == {"": "failed", "bad": "failed", "slow": "completed"}
