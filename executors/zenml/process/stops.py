@@ -44,6 +44,8 @@ from executors.zenml.store import updates
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from executors.core.records import Attempt
+
 logger = logging.getLogger(__name__)
 
 POLL_S = 1.0  # between checks whether the run was stopped elsewhere
@@ -75,7 +77,7 @@ class Stops(Observer):
         self._steps: dict[int, _Running] = {}  # what a thread runs, by the thread's ident
         self._asked: set[str] = set()  # steps that should stop, by the store or by an interrupt
         self._refused: set[str] = set()  # steps that the store did not let start
-        self._failed: set[str] = set()  # steps whose latest attempt has failed
+        self._failed: set[str] = set()  # steps that have failed, which the run does not know yet
         self._beats_s: dict[str, float] = {}  # when the next heartbeat of a step is due
         self._thread = threading.Thread(target=self._watch, name="stops", daemon=True)
         self._token: Token[Checks] | None = None
@@ -99,6 +101,9 @@ class Stops(Observer):
         self._has_ended.set()
         self._woken.set()
         self._thread.join(timeout_s)
+
+    def task_ended(self, attempt: Attempt) -> None:
+        self._failed.discard(attempt.task_name)
 
     def run_stopping(self, reason: str) -> None:
         self._reason = reason
@@ -168,6 +173,7 @@ class Stops(Observer):
         while not self.is_stopping and (self._running() | self._failed) - self._refused:
             if self._has_ended.wait(RECHECK_S):
                 return
+        self._has_ended.wait(RECHECK_S)  # a stop is told just after the failure
 
     def check(self, step_run_id: UUID) -> None:
         """Called when a step's function has returned, before its outputs are stored.
