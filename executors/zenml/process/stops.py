@@ -77,7 +77,7 @@ class Stops(Observer):
         self._steps: dict[int, _Running] = {}  # what a thread runs, by the thread's ident
         self._asked: set[str] = set()  # steps that should stop, by the store or by an interrupt
         self._refused: set[str] = set()  # steps that the store did not let start
-        self._failed: set[str] = set()  # steps that have failed, which the run does not know yet
+        self._failed: set[str] = set()  # steps whose failure the run does not know yet
         self._beats_s: dict[str, float] = {}  # when the next heartbeat of a step is due
         self._thread = threading.Thread(target=self._watch, name="stops", daemon=True)
         self._token: Token[Checks] | None = None
@@ -130,7 +130,6 @@ class Stops(Observer):
             StepNotStarted: the store refused to start it.
         """
         ident = threading.get_ident()
-        self._failed.discard(step)
         self._steps[ident] = _Running(step, interrupt or partial(interrupt_thread, ident))
         try:
             yield
@@ -173,7 +172,8 @@ class Stops(Observer):
         while not self.is_stopping and (self._running() | self._failed) - self._refused:
             if self._has_ended.wait(RECHECK_S):
                 return
-        self._has_ended.wait(RECHECK_S)  # a stop is told just after the failure
+        if not self.is_stopping:
+            self._has_ended.wait(RECHECK_S)  # a stop is told just after the failure
 
     def check(self, step_run_id: UUID) -> None:
         """Called when a step's function has returned, before its outputs are stored.
