@@ -14,6 +14,7 @@ PROJECT = nox.project.load_toml("pyproject.toml")
 nox.options.sessions = ["lint", "typecheck", "tests", "oldest_cloudpickle"]
 nox.options.reuse_existing_virtualenvs = True
 nox.options.default_venv_backend = "uv|venv"  # uv installs in seconds what takes pip a minute
+PARALLEL = ("-n", "3", "--dist", "loadfile", "--no-loadscope-reorder")  # see tests/conftest.py
 # Hundreds of test processes start: each would compile what it imports.
 os.environ.setdefault("UV_COMPILE_BYTECODE", "1")  # as pip does
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -118,8 +119,7 @@ def _test(session: nox.Session, *options: str) -> None:
     with session.chdir(session.create_tmp()):
         session.run("bench", "list", silent=True)  # the installed one, not the sources here
     data = Path(session.create_tmp()) / "coverage"
-    parallel = ("-n", "2", "--dist", "loadfile")  # many tests mostly wait
-    session.run("python", "-m", "pytest", *parallel, *options, env={"COVERAGE_FILE": str(data)})
+    session.run("python", "-m", "pytest", *PARALLEL, *options, env={"COVERAGE_FILE": str(data)})
 
 
 def python_from_packages(session: nox.Session, version: str) -> str:
@@ -148,7 +148,7 @@ def freethreaded(session: nox.Session) -> None:
     pip = ("uv", "pip", "install", "--python", environment)
     session.run(*pip, "--group", "free-threaded-tests", "--only-binary", ":all:", external=True)
     session.run(*pip, "--no-deps", ".", external=True)
-    command = (f"{environment}/bin/python", "-m", "pytest", "-n", "2", "--dist", "loadfile")
+    command = (f"{environment}/bin/python", "-m", "pytest", *PARALLEL)
     session.run(*command, *session.posargs, external=True)
 
 

@@ -179,12 +179,12 @@ def test_endless_backoff_and_far_timeouts_do_no_harm(backend: Backend) -> None:
 
     graph = Graph(
         [
-            Task("fail", fail, retries=1100, retry_backoff=2.0),
+            Task("fail", fail, retries=3, retry_backoff=1e200),
             Task("late", lambda: 1, timeout_s=1e9, retries=1, retry_delay_s=1e9),
         ]
     )
     report = run(graph, backend, policy=CONTINUE_ON_FAILURE)
-    assert len(report.tasks["fail"].attempts) == 1101
+    assert len(report.tasks["fail"].attempts) == 4
     assert report.values == {"late": 1}
 
 

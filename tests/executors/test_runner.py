@@ -229,6 +229,16 @@ def test_an_argument_of_the_wrong_kind_is_named(options: dict[str, Any], says: s
         run(graph, load_backend("sequential"), **options)
 
 
+@pytest.mark.parametrize("backend", ["sequential", "threads"])
+def test_a_task_may_be_retried_more_often_than_functions_can_be_nested(backend: str) -> None:
+    def fail() -> None:
+        raise ValueError
+
+    graph = Graph([Task("fail", fail, retries=1100, retry_backoff=2.0)])
+    report = run(graph, load_backend(backend, 2))
+    assert len(report.tasks["fail"].attempts) == 1101
+
+
 def test_an_observer_need_not_be_a_subclass() -> None:
     class Mine:
         def __init__(self) -> None:

@@ -357,7 +357,7 @@ def test_a_worker_whose_pipe_was_misused_is_replaced(pool: Processes) -> None:
                 pass
         time.sleep(60)
 
-    graph = Graph([Task("bad", scribble, timeout_s=20.0), *quick(20)])
+    graph = Graph([Task("bad", scribble, timeout_s=3.0), *quick(20)])
     report = run(graph, pool, policy=CONTINUE_ON_FAILURE)
     assert report.counts == {Status.SUCCEEDED: 20, Status.FAILED: 1}
 
