@@ -96,6 +96,7 @@ def test_recommend_understands_its_former_option(tmp_path: Path) -> None:
     assert "--json" not in CliRunner().invoke(main, ["recommend", "--help"]).output
 
 
+@pytest.mark.usefixtures("quick")
 def test_metg_takes_several_numbers_of_workers(tmp_path: Path) -> None:
     options = ["metg", "--blocks", "1", "--backends", "threads", "-q", "-o", str(tmp_path)]
     several = answer(*options, "--max-workers", "3,2", "--format", "json")

@@ -74,7 +74,8 @@ def test_lines_of_results_are_as_their_schema_says(
         "from executors import Graph, Task\n"
         "def make():\n    return Graph([Task('a', int), Task('b', int)])\n"
     )
-    arguments = ["run", *SMALL, "--graph", "mine_for_schema:make", "--blocks", "1", "-o", "out"]
+    arguments = ["run", *SMALL, "--graph", "mine_for_schema:make", "--backends", "threads"]
+    arguments += ["--blocks", "1", "-o", "out"]
     assert CliRunner().invoke(main, [*arguments, "-q"]).exit_code == 0
     assert CliRunner().invoke(main, ["run", "--resume", "out", "--blocks", "2"]).exit_code == 0
     lines = (tmp_path / "out" / "results.jsonl").read_text().splitlines()

@@ -87,7 +87,7 @@ def test_a_run_killed_again_and_again_is_completed_as_if_it_never_was(
     moments = random.Random(2)
     path = cut / "results.jsonl"
     kept: list[str] = []
-    for _ in range(5):
+    for _ in range(3):
         process = start("run", "--resume", cut) if kept else start(*PLAN, "-o", cut)
         give_up_s = time.monotonic() + 60
         while time.monotonic() < give_up_s and len(lines_of(path)) <= len(kept):

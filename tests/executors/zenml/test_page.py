@@ -44,7 +44,8 @@ def test_the_page_works_as_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for command in commands:
         if command[1] == "run":
             command += ["--blocks", "1", "-q"]
-            command += [] if "--pipeline" in command else ["--kernel", "sleep:10ms"]
+            if "--pipeline" not in command:
+                command += ["--kernel", "sleep:10ms", "--max-workers", "2"]
     registering = [command for command in commands if "register" in command]
     assert len(registering) == 3
     others = [command for command in commands if command not in registering]
