@@ -65,7 +65,7 @@ def test_what_fails_there_says_where(child: Child, tmp_path: Path) -> None:
         child.check("nothing", 2, {})
     with pytest.raises(BenchError, match=rf"{name}: .*No module"):
         child.load("no_such_module:graph")
-    child.add(KEY, Graph([Task("bad", int, timeout_s=1), Task("worse", ord, ("bad",))]))
+    child.add(KEY, Graph([Task("bad", int, timeout_s=60), Task("worse", ord, ("bad",))]))
     with Sampler() as sampler, child.pool("threads", 1, {}) as pool:
         with pytest.raises(BenchError, match=rf"(?s){name}: threads: .*'worse'.*TypeError"):
             pool.timed(KEY, sampler)

@@ -224,7 +224,8 @@ def test_a_call_that_a_stopped_worker_never_began_is_not_counted() -> None:
     with Processes(2) as own:
         (victim, _) = own._pool.workers.values()
         stop(victim.body.pid)
-        tasks = [Task(f"t{at}", pid, timeout_s=1.0) for at in range(6)]
+        # `pid` would import this module there, and pytest with it, which takes a second.
+        tasks = [Task(f"t{at}", os.getpid, timeout_s=3.0) for at in range(6)]
         report = run(Graph(tasks), own)
     assert report.succeeded
     assert all(len(record.attempts) == 1 for record in report.tasks.values())
@@ -266,11 +267,11 @@ def test_a_worker_that_goes_on_after_it_was_stopped_gets_calls_again(
 
 def test_a_timeout_ends_its_call_and_not_the_next_one(pool: Processes) -> None:
     """Deadlines run from the start, not from when a call is queued."""
-    tasks = [Task(f"nap{at}", lambda: time.sleep(0.05), timeout_s=0.5) for at in range(30)]
-    tasks.append(Task("slow", lambda: time.sleep(60), timeout_s=0.5))
+    tasks = [Task(f"nap{at}", lambda: time.sleep(0.1), timeout_s=2.0) for at in range(50)]
+    tasks.append(Task("slow", lambda: time.sleep(60), timeout_s=2.0))
     report = run(Graph(tasks), pool, policy=CONTINUE_ON_FAILURE)
     assert isinstance(report.tasks["slow"].error, TaskTimeout)
-    assert report.counts == {Status.SUCCEEDED: 30, Status.FAILED: 1}
+    assert report.counts == {Status.SUCCEEDED: 50, Status.FAILED: 1}
 
 
 def test_nothing_that_was_queued_starts_after_a_failure() -> None:
