@@ -96,7 +96,7 @@ def tests(session: nox.Session) -> None:
         if version not in PYTHONS:
             session.log(f"Python {version} was not found: not tested")
     parts = ["tests/contract", "tests/executors", "--ignore=tests/executors/zenml"]
-    parts += ["--ignore=tests/executors/engines"]
+    parts += ["--ignore=tests/executors/engines", "-k", "not dask and not joblib and not loky"]
     if session.python == PYTHONS[0]:
         parts = []
     _test(session, *(session.posargs or parts))
