@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from executors import Graph, GraphError, Task, load_backend, run
+from executors.core.graph import LONGEST_DELAY_S
 
 
 def task(name: str, *needs: str, **options: Any) -> Task:
@@ -160,3 +161,12 @@ def test_ranks_are_a_topological_order_even_with_costs_of_zero(data: st.DataObje
         assert all(need < rank for need in ranks)
         assert [graph.ranked[need].name for need in ranks] == list(graph.ranked[rank].needs)
         assert all(rank in graph.dependents[need] for need in ranks)
+
+
+@pytest.mark.parametrize(
+    ("failures", "delay_s"),
+    [(1, 2.0), (2, 6.0), (3, 18.0), (30, LONGEST_DELAY_S), (5000, LONGEST_DELAY_S)],
+)
+def test_delays_grow_up_to_the_longest_one(failures: int, delay_s: float) -> None:
+    growing = task("t", retries=5000, retry_delay_s=2.0, retry_backoff=3.0)
+    assert growing.delay_s(failures) == delay_s
