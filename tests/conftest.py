@@ -12,7 +12,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bench.machine.build import is_gil_enabled
 from tests.processes import working_children
@@ -77,8 +78,14 @@ def _own_cpu_count(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("EXECUTOR_BENCH_CPUS", raising=False)
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _hypothesis_has_begun() -> None:
+    """Its first test looks for what refers to its random numbers: in vain once that is frozen."""
+    given(st.none())(lambda nothing: None)()
+
+
 @pytest.fixture(autouse=True, scope="module")
-def _little_is_searched_for_garbage() -> None:
+def _little_is_searched_for_garbage(_hypothesis_has_begun: None) -> None:
     """What earlier tests and all imports have left, ZenML most of all, is not searched again.
 
     `bench` collects garbage before each run that it times: half a second, with all that.
