@@ -17,7 +17,7 @@ from tests.contract.model import Plan, check, graph_of, plans
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(drawn=plans(), policy=st.sampled_from(sorted(POLICIES.values(), key=lambda it: it.name)))
 def test_every_outcome_is_one_that_the_model_allows(
     backend: Backend, drawn: list[Plan], policy: FailurePolicy
@@ -28,7 +28,7 @@ def test_every_outcome_is_one_that_the_model_allows(
         check(drawn, report, policy, backend.workers, Path(name))
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(drawn=plans())
 def test_outcomes_equal_those_of_sequential(backend: Backend, drawn: list[Plan]) -> None:
     def outcome(chosen: Backend) -> list[tuple[object, ...]]:
