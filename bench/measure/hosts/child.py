@@ -17,6 +17,7 @@ import cloudpickle
 from bench import BenchError
 from bench.measure.hosts.choice import Interpreter
 from bench.measure.hosts.here import GraphKey, Options, Sampling, TimedRun
+from bench.measure.hosts.program import send
 from bench.measure.trial import Trial
 from bench.results.case import Case
 from bench.workloads.kernels import SizedKernel, Work
@@ -98,12 +99,12 @@ class Child:
     def _call(self, method: str, *arguments: object) -> Any:
         self._is_busy = True
         try:
-            self._connection.send((method, arguments))
+            send(self._connection, (method, arguments))
             while True:
                 kind, *content = self._connection.recv()
                 if kind != "ask":
                     break
-                self._connection.send(self._asked(*content))
+                send(self._connection, self._asked(*content))
         except (EOFError, OSError):
             raise BenchError(
                 f"Python {self.interpreter.label} {self._last_word()}; what was measured is kept"

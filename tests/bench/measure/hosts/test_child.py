@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import subprocess
@@ -86,6 +87,19 @@ def test_a_child_that_is_killed_is_named_and_its_workers_end(child: Child) -> No
     assert f"Python {child.interpreter.label} was killed (SIGKILL)" in str(raised.value)
     _, alive = psutil.wait_procs(processes, timeout=30)
     assert not alive
+
+
+def test_the_error_of_a_child_that_has_ended_can_be_collected(child: Child) -> None:
+    os.kill(child.pid, signal.SIGKILL)
+    while not child.has_ended:
+        time.sleep(0.01)
+    with pytest.raises(BenchError, match="was killed") as raised:
+        child.unavailable()
+    broken = raised.value.__context__
+    assert isinstance(broken, BrokenPipeError)
+    broken.args = (broken,)  # a cycle
+    del broken, raised
+    gc.collect()  # pytest raises what Python complains of meanwhile
 
 
 PARENT = """
