@@ -57,9 +57,10 @@ def main() -> None:
 
 
 def send(connection: Connection, thing: object) -> None:
-    """As `connection.send`, whose `BrokenPipeError` cannot always be collected without complaints.
+    """Does what `connection.send` does, but pickles first.
 
-    Its traceback holds a view of an `io.BytesIO`, which says so when both are part of a cycle.
+    The traceback of an error inside `connection.send` holds a view of an `io.BytesIO`. If both are
+    garbage of the same cycle, Python prints "Exception ignored while finalizing file".
     """
     connection.send_bytes(pickle.dumps(thing))
 

@@ -99,7 +99,7 @@ def test_the_error_of_a_child_that_has_ended_can_be_collected(child: Child) -> N
     assert isinstance(broken, BrokenPipeError)
     broken.args = (broken,)  # a cycle
     del broken, raised
-    gc.collect()  # pytest raises what Python complains of meanwhile
+    gc.collect()  # if Python complains meanwhile, pytest fails the test
 
 
 PARENT = """
